@@ -1,0 +1,55 @@
+# Run "make" for what there is. Everything that a target needs besides Go, Python 3 and make it
+# installs itself, pinned, into .keel.
+SHELL         := bash
+.SHELLFLAGS   := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS     += --warn-undefined-variables --no-builtin-rules
+.DEFAULT_GOAL := help
+
+FUZZTIME ?= 10s
+BENCH    ?= .
+ARGS     ?=
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## the binary, .keel/bin/keel
+	go build -o .keel/bin/keel ./cmd/keel
+
+.PHONY: run
+run: build ## the whole stack: Envoy, Postgres, Keel and a sample provider (ARGS="--listen ...")
+	exec .keel/bin/keel dev $(ARGS)
+
+.PHONY: test
+test: ## all tests, against the real Envoy and Postgres
+	go test ./...
+
+.PHONY: race
+race: ## all tests under the race detector
+	go test -race ./...
+
+.PHONY: lint
+lint: ## formatting, go vet, staticcheck, tidy modules
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+	go mod tidy -diff
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (10s) each
+	@for package in $$(go list ./...); do \
+	  for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+	    echo "== $$package $$target"; \
+	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package; \
+	  done; \
+	done
+
+.PHONY: bench
+bench: ## benchmarks (BENCH=pattern)
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+.PHONY: generate
+generate: ## files that are written by programs: the price catalogue
+	go generate ./...
