@@ -1,0 +1,138 @@
+package pricing
+
+import "keel/pricing/meter"
+
+// Rates are what one provider charges for one model on given terms. They are
+// immutable.
+//
+// A meter without a rate of its own is billed by these rules, which follow how
+// the providers of the catalogue bill, and else go for more:
+//
+//   - reasoning at the output rate: reasoning tokens are output tokens to every provider here.
+//   - cached input at the input rate, cached audio at the audio rate: a cache never makes a token dearer.
+//   - cache writes of the default time at the input rate where the price lists
+//     no cache-write rate at all and the provider is known not to bill writes
+//     apart (OpenAI, Azure OpenAI, xAI, DeepSeek, Groq, Mistral, Google);
+//     else, and for writes of an hour, not at all: Unpriced.
+//   - input images at the input rate: vision models state them as input tokens.
+//   - everything else (audio, output images, searches, calls) has no price
+//     without a rate and is named in Cost.Unpriced when its quantity is not zero.
+//
+// A model with a rate for calls is billed at least one call.
+type Rates struct {
+	// ID names the row of the price book, as decisions record it: layer,
+	// provider, model or glob, and where they apply contract, service tier and date.
+	ID string
+	// Provider and Model are as the row names them; Model can be a glob.
+	Provider, Model string
+	// ServiceTier is the one that was priced, "" for the standard one. It differs from the one asked
+	// for where a discounted tier has no rates of its own.
+	ServiceTier string
+	// ContextWindow is the most input tokens that the model takes, 0 where the catalogue does not say.
+	ContextWindow int64
+
+	steps []step
+}
+
+// Rate returns the rate of a meter for a call with so many input tokens in all.
+func (r *Rates) Rate(kind meter.Kind, inputTokens int64) (PicoUSD, bool) {
+	t := r.at(inputTokens)
+	if int(kind) >= meter.NumKinds || !t.has(kind) {
+		return 0, false
+	}
+	return t.rates[kind], true
+}
+
+// step is a Step with the rules of Rates applied.
+type step struct {
+	above int64
+	table
+	dearest table // for HoldCost
+}
+
+// at returns the rates of a call with so many input tokens. A negative number is a
+// sum that overflowed: more than any step.
+func (r *Rates) at(inputTokens int64) *table {
+	if inputTokens < 0 {
+		return &r.steps[len(r.steps)-1].table
+	}
+	found := &r.steps[0]
+	for i := 1; i < len(r.steps) && inputTokens > r.steps[i].above; i++ {
+		found = &r.steps[i]
+	}
+	return &found.table
+}
+
+// table is a rate for each of the meters that have one.
+type table struct {
+	rates [meter.NumKinds]PicoUSD
+	known uint16 // bit per meter
+}
+
+const _ = uint16(1 << (meter.NumKinds - 1)) // known has a bit for each
+
+func (t *table) has(kind meter.Kind) bool { return t.known&(1<<kind) != 0 }
+
+func (t *table) set(kind meter.Kind, rate PicoUSD) {
+	t.rates[kind] = rate
+	t.known |= 1 << kind
+}
+
+// inherit gives kind the rate of from where it has none of its own.
+func (t *table) inherit(kind, from meter.Kind) {
+	if !t.has(kind) && t.has(from) {
+		t.set(kind, t.rates[from])
+	}
+}
+
+// raise takes the dearer of both rates for every meter.
+func (t *table) raise(other *table) {
+	for kind := range meter.Kind(meter.NumKinds) {
+		if other.has(kind) && (!t.has(kind) || other.rates[kind] > t.rates[kind]) {
+			t.set(kind, other.rates[kind])
+		}
+	}
+}
+
+// freeCacheWrites are the providers that bill writing to a cache as plain
+// input, if their price says nothing else (their prompt caching pages).
+var freeCacheWrites = map[string]bool{
+	"openai": true, "azure": true, "xai": true, "deepseek": true, "groq": true, "mistral": true, "google": true,
+}
+
+func newRates(id string, p *Price, contextWindow int64) *Rates {
+	r := &Rates{ID: id, Provider: p.Provider, Model: p.Model, ServiceTier: p.ServiceTier, ContextWindow: contextWindow}
+	r.steps = make([]step, len(p.Tiers))
+	for i, s := range p.Tiers {
+		r.steps[i].above = s.Above
+		t := &r.steps[i].table
+		for kind, rate := range s.Rates {
+			t.set(kind, rate)
+		}
+		billsWrites := t.has(meter.CacheWrite5m) || t.has(meter.CacheWrite1h)
+		if !billsWrites && freeCacheWrites[p.Provider] {
+			t.inherit(meter.CacheWrite5m, meter.Input)
+		}
+		t.inherit(meter.CachedInput, meter.Input)
+		t.inherit(meter.CachedInputAudio, meter.InputAudio)
+		t.inherit(meter.InputImage, meter.Input)
+		t.inherit(meter.Reasoning, meter.Output)
+		r.steps[i].dearest = dearest(t)
+	}
+	return r
+}
+
+// dearest is t with every meter that a token can turn out to be at its dearest.
+func dearest(t *table) table {
+	d := *t
+	collect := func(into meter.Kind, kinds ...meter.Kind) {
+		for _, kind := range kinds {
+			if d.has(into) && t.has(kind) {
+				d.rates[into] = max(d.rates[into], t.rates[kind])
+			}
+		}
+	}
+	collect(meter.Input, meter.CachedInput, meter.CacheWrite5m, meter.CacheWrite1h, meter.InputImage)
+	collect(meter.Output, meter.Reasoning, meter.OutputAudio, meter.OutputImage)
+	return d
+}
