@@ -1,0 +1,132 @@
+// Package wire is what Keel knows of provider wire formats in common: what a
+// request asks, how it is changed, what a response used. Each format lives in
+// a package of its own below this one and implements Codec.
+//
+// It refuses to know prices and policies, and it never re-encodes a body: a
+// change is a splice of bytes at offsets that the one strict walk found.
+package wire
+
+import (
+	"net/http"
+
+	"keel/pricing/meter"
+	"keel/pricing/tokens"
+)
+
+// An API is a wire format, not a company: many providers speak openai.chat.
+type API string
+
+// The formats that can be read.
+const (
+	OpenAIChat      API = "openai.chat"
+	OpenAIResponses API = "openai.responses"
+	Anthropic       API = "anthropic.messages"
+	GeminiGenerate  API = "gemini.generateContent"
+	GeminiStream    API = "gemini.streamGenerateContent"
+)
+
+// A Codec reads and changes the calls of one API. Codecs hold no state and are
+// safe for concurrent use.
+type Codec interface {
+	API() API
+
+	// ReadRequest reads a request in one strict walk. It refuses broken JSON,
+	// invalid UTF-8, duplicate keys at any depth and anything after the value, because a
+	// body that says two things could say one to Keel and another to the
+	// provider. The error is a *SyntaxError or *RequestError.
+	ReadRequest(path string, body []byte) (*Request, error)
+
+	// Rewrite returns the path and body with edit applied by splicing. What is not
+	// changed is the same bytes; with an empty edit it returns its arguments.
+	Rewrite(r *Request, path string, body []byte, edit Edit) (newPath string, newBody []byte)
+
+	// NewReader returns a reader for the response to r.
+	NewReader(r *Request, status int, header http.Header) ResponseReader
+
+	// Refuse renders a refusal in the error shape of the API, so that its
+	// client libraries raise the error that their users already handle.
+	Refuse(Refusal) (contentType string, body []byte)
+}
+
+// Span is a half-open range of byte offsets in a request body; that of a string
+// includes its quotes. The zero Span means that the value is not in the body.
+type Span struct{ Start, End int }
+
+// Len returns the number of bytes in s.
+func (s Span) Len() int { return s.End - s.Start }
+
+// Request is what one call asks for.
+type Request struct {
+	API    API
+	Model  string // as asked for; never empty
+	Stream bool   // the response is to be streamed
+
+	// MaxOutputTokens is the stated limit on the output of one choice; 0 where
+	// the request states none (a stated 0 or negative is a *RequestError).
+	MaxOutputTokens int64
+	Choices         int64  // alternatives asked for, at least 1: each may use MaxOutputTokens
+	ServiceTier     string // as asked for, "" when not
+	Prompt          tokens.Prompt
+
+	// WantsUsage: an OpenAI-style stream asked for its usage chunk itself.
+	// Where it is false and UsageForced is true, the reader hides it.
+	WantsUsage bool
+
+	// UsageForced is set by the caller once it sent what Rewrite made with
+	// Edit.ForceUsage: NewReader looks at it to know that the usage chunk was
+	// not the client's wish.
+	UsageForced bool
+
+	// Background: the answer to this call tells no usage, because the work is
+	// done later and fetched with another call.
+	Background bool
+
+	// Marks are the offsets that Rewrite needs. They belong to the codec that
+	// made them and to the body that they were read from.
+	Marks any
+}
+
+// Edit is what a decision changes in a request.
+type Edit struct {
+	Model           string // "" leaves the model
+	MaxOutputTokens int64  // 0 leaves the limit; else it is set or lowered to this
+	ForceUsage      bool   // ask an OpenAI-style stream for its usage chunk
+}
+
+// A ResponseReader reads one response as it arrives, cut anywhere. It is used
+// by one goroutine.
+type ResponseReader interface {
+	// Feed takes the next bytes, content-decoded; end marks the last ones (and
+	// may come with none). It returns what the client should get in their
+	// place: chunk itself unless an event is hidden or held back until it is
+	// known whether to hide it.
+	Feed(chunk []byte, end bool) (forward []byte)
+
+	// Reading is what was read so far. It may be asked at any time.
+	Reading() Reading
+}
+
+// Reading is what a response said.
+type Reading struct {
+	Usage       *meter.Usage // nil: nothing reported, which is not zero
+	RawUsage    []byte       // the provider's own object, final form; nil with Usage
+	Model       string       // as reported, "" if not
+	ServiceTier string       // as reported, "" if not
+	// Terminal: the body said by itself that it is whole (a complete JSON value, [DONE], message_stop, response.completed, …).
+	Terminal bool
+	// Partial: Usage is a running or placeholder figure that a later event would have replaced.
+	Partial bool
+	// OutputBytes is the UTF-8 length of generated text, arguments and reasoning seen, for estimating a response that was cut before it told its usage.
+	OutputBytes int64
+	// Failure is the provider's error message in an error body or error event, "" if none.
+	Failure string
+}
+
+// Refusal is an answer that Keel gives in place of the provider.
+type Refusal struct {
+	Status     int    // HTTP status: 400, 403, 429, 503
+	Code       string // machine-readable: budget_exceeded, policy_denied, invalid_body, unpriced_model, …
+	Message    string // for people: what, why, what to do
+	DecisionID string
+	Details    map[string]string // budget or policy name, amounts; may be nil
+}
