@@ -1,0 +1,306 @@
+package budget
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"keel/budget/policy"
+	"keel/pricing"
+)
+
+// A Config is a whole configuration, ready to decide by. It is immutable and
+// safe for concurrent use.
+type Config struct {
+	// Version names everything that decisions depend on: all documents with
+	// their versions, and the price book.
+	Version string
+
+	book *pricing.Book
+	orgs map[string]*organisation
+	good map[documentKey]document // what it was made from
+}
+
+// organisation is the configuration of one org.
+type organisation struct {
+	name     string
+	book     *pricing.Book // with the org's own prices
+	budgets  []*activeBudget
+	index    budgetIndex
+	policies []*activePolicy // by name
+	routes   []*activeRoute  // by name
+	subjects []SubjectRule   // by name
+	settings Settings
+}
+
+type activeBudget struct {
+	*Budget
+	selector []labelGlob
+	window   Window
+	ceiling  pricing.NanoUSD      // limit × lowest deny tier, whatever the mode
+	current  atomic.Pointer[span] // the window of the last call: calls come in order of time, mostly
+}
+
+type span struct{ start, end time.Time }
+
+type activePolicy struct {
+	*Policy
+	program *policy.Program
+}
+
+type activeRoute struct {
+	*Route
+	models     []glob
+	qualities  []int64
+	minQuality int64
+}
+
+// Compile makes a Config of documents over a price book; the prices of each
+// org go before the book's. The error joins one for every document that can't
+// be used, naming it; then there is no Config.
+func Compile(docs Documents, book *pricing.Book) (*Config, error) {
+	c, err := CompileKeeping(docs, book, nil)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// CompileKeeping is Compile for changes to a running configuration. A document that
+// can't be used is replaced by the version of it that previous was made from,
+// if there is one, and left out otherwise. The Config is never nil; the error
+// joins one for every document that could not be used as it is now.
+func CompileKeeping(docs Documents, book *pricing.Book, previous *Config) (*Config, error) {
+	c := &compilation{
+		Config:   &Config{book: book, orgs: make(map[string]*organisation), good: make(map[documentKey]document)},
+		previous: previous,
+		seen:     make(map[documentKey]bool),
+	}
+	all := sorted(withDefaults(docs).all())
+	// Routes come before the policies that name them; prices change no other document.
+	slices.SortStableFunc(all, func(a, b document) int { return rank(a) - rank(b) })
+	for _, doc := range all {
+		key := keyOf(doc)
+		if c.seen[key] {
+			c.errs = append(c.errs, fmt.Errorf("%s: it is there twice", key))
+			continue
+		}
+		c.seen[key] = true
+		err := c.use(doc)
+		if err == nil {
+			continue
+		}
+		c.errs = append(c.errs, fmt.Errorf("%s: %w", key, err))
+		if previous != nil {
+			if was, ok := previous.good[key]; ok {
+				if err := c.use(was); err != nil {
+					c.errs = append(c.errs, fmt.Errorf("%s: its last good version can't be kept: %w", key, err))
+				}
+			}
+		}
+	}
+	for _, org := range c.orgs {
+		org.index = indexBudgets(org.budgets)
+	}
+	c.Version = c.digest()
+	return c.Config, errors.Join(c.errs...)
+}
+
+func rank(doc document) int {
+	if doc.kind() == KindPolicy {
+		return 1
+	}
+	return 0
+}
+
+type compilation struct {
+	*Config
+	previous *Config
+	seen     map[documentKey]bool
+	errs     []error
+}
+
+func (c *compilation) org(name string) *organisation {
+	org, ok := c.orgs[name]
+	if !ok {
+		org = &organisation{name: name, book: c.book, settings: Settings{Meta: Meta{Org: name, Name: "default"}}}
+		org.settings.setDefaults()
+		c.orgs[name] = org
+	}
+	return org
+}
+
+// use makes a document part of the configuration, or says why not.
+func (c *compilation) use(doc document) error {
+	if err := doc.check().err(); err != nil {
+		return err
+	}
+	org := c.org(doc.metadata().Org)
+	var err error
+	switch doc := doc.(type) {
+	case *Budget:
+		err = org.addBudget(doc)
+	case *Route:
+		err = org.addRoute(doc)
+	case *Policy:
+		err = org.addPolicy(doc)
+	case *Price:
+		err = c.addPrice(org, doc)
+	case *SubjectRule:
+		org.subjects = append(org.subjects, *doc)
+	case *Settings:
+		if c.settled(org.name) {
+			return fmt.Errorf("the org has settings already (%s); there is one document of them for an org", org.settings.Name)
+		}
+		org.settings = *doc
+	}
+	if err == nil {
+		c.good[keyOf(doc)] = doc
+	}
+	return err
+}
+
+func (c *compilation) settled(org string) bool {
+	for key := range c.good {
+		if key.kind == KindSettings && key.org == org {
+			return true
+		}
+	}
+	return false
+}
+
+func (o *organisation) addBudget(b *Budget) error {
+	active := &activeBudget{Budget: b}
+	var err error
+	if active.window, err = ParseWindow(b.Window, b.Timezone); err != nil {
+		return err
+	}
+	if active.selector, err = parseSelector(b.Selector); err != nil {
+		return err
+	}
+	deny := 100
+	for _, tier := range b.Tiers { // ascending
+		if tier.Do == EffectDeny {
+			deny = tier.AtPercent
+			break
+		}
+	}
+	active.ceiling = share(b.Limit, deny)
+	o.budgets = append(o.budgets, active)
+	return nil
+}
+
+// share is percent of amount, rounded down; the largest amount where that does not fit.
+func share(amount pricing.NanoUSD, percent int) pricing.NanoUSD {
+	s, err := amount.Percent(percent)
+	if err != nil {
+		return math.MaxInt64
+	}
+	return s
+}
+
+func (o *organisation) addRoute(r *Route) error {
+	active := &activeRoute{Route: r}
+	for _, model := range r.Models {
+		g, err := parseGlob(model)
+		if err != nil {
+			return err
+		}
+		active.models = append(active.models, g)
+	}
+	for _, target := range r.Targets {
+		q, err := parseQuality(target.Quality)
+		if err != nil {
+			return err
+		}
+		active.qualities = append(active.qualities, q)
+	}
+	var err error
+	active.minQuality, err = parseQuality(r.MinQuality)
+	o.routes = append(o.routes, active)
+	return err
+}
+
+func (o *organisation) addPolicy(p *Policy) error {
+	if p.Do.Route != "" && o.route(p.Do.Route) == nil {
+		return fmt.Errorf("do.route: there is no route %q", p.Do.Route)
+	}
+	program, err := policy.Compile(p.When)
+	if err != nil {
+		return fmt.Errorf("when: %w", err)
+	}
+	o.policies = append(o.policies, &activePolicy{p, program})
+	return nil
+}
+
+func (o *organisation) route(name string) *activeRoute {
+	for _, r := range o.routes {
+		if r.Name == name {
+			return r
+		}
+	}
+	return nil
+}
+
+// addPrice rebuilds the org's book, so that the error falls to the price that
+// does not go together with those before it.
+func (c *compilation) addPrice(org *organisation, p *Price) error {
+	rows := []pricing.Price{p.Price}
+	for key, doc := range c.good {
+		if key.kind == KindPrice && key.org == org.name {
+			rows = append(rows, doc.(*Price).Price)
+		}
+	}
+	book, err := c.book.With(rows)
+	if err == nil {
+		org.book = book
+	}
+	return err
+}
+
+func (c *compilation) digest() string {
+	h := sha256.New()
+	fmt.Fprintln(h, c.book.Version())
+	all := make([]document, 0, len(c.good))
+	for _, doc := range c.good {
+		all = append(all, doc)
+	}
+	for _, doc := range sorted(all) {
+		text, err := json.Marshal(written(doc))
+		if err != nil { // strings, numbers and booleans always encode
+			text = []byte(err.Error())
+		}
+		fmt.Fprintf(h, "%s %d %s\n", doc.metadata().Org, doc.metadata().Version, text)
+	}
+	return hex.EncodeToString(h.Sum(nil))[:16]
+}
+
+// org returns the configuration of an org; of one that has no documents, an empty one.
+func (c *Config) org(name string) *organisation {
+	name = cmp.Or(name, DefaultOrg)
+	if org, ok := c.orgs[name]; ok {
+		return org
+	}
+	org := &organisation{name: name, book: c.book, settings: Settings{Meta: Meta{Org: name, Name: "default"}}}
+	org.settings.setDefaults()
+	return org
+}
+
+// Settings returns the settings of an org. Where it has no document of them
+// they are the defaults, with version 0.
+func (c *Config) Settings(org string) Settings { return c.org(org).settings }
+
+// Subjects returns where an org's labels come from, by name of the document.
+// Where several give one label, the first that has a value counts. The slice is
+// shared: it must not be changed.
+func (c *Config) Subjects(org string) []SubjectRule { return c.org(org).subjects }
+
+// Book returns the price book of an org: its own prices over the catalogue.
+func (c *Config) Book(org string) *pricing.Book { return c.org(org).book }

@@ -1,0 +1,254 @@
+package budget
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"keel/pricing"
+	"keel/pricing/meter"
+)
+
+func testBudget(name string, change ...func(*Budget)) Budget {
+	b := Budget{Meta: Meta{Name: name, Version: 1}, Limit: 1_000_000_000, Window: "day"}
+	for _, c := range change {
+		c(&b)
+	}
+	return b
+}
+
+func testPrice(name, model string) Price {
+	return Price{Meta: Meta{Name: name}, Price: pricing.Price{
+		Provider: "openai", Model: model, Tiers: []pricing.Step{{Rates: map[meter.Kind]pricing.PicoUSD{meter.Input: 1, meter.Output: 2}}},
+	}}
+}
+
+func TestCompileRefuses(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		docs Documents
+		want string
+	}{
+		{"window", Documents{Budgets: []Budget{testBudget("b", func(b *Budget) { b.Window = "rolling 24h" })}}, `Budget b: window: window "rolling 24h" can't be enforced yet`},
+		{"zone", Documents{Budgets: []Budget{testBudget("b", func(b *Budget) { b.Timezone = "Mars" })}}, "Budget b: timezone: unknown time zone"},
+		{"org in the name", Documents{Budgets: []Budget{testBudget("b", func(b *Budget) { b.Org, b.Mode = "acme", "x" })}}, `Budget b of org acme: mode: mode "x"`},
+		{"twice", Documents{Budgets: []Budget{testBudget("b"), testBudget("b")}}, "Budget b: it is there twice"},
+		{"two settings", Documents{Settings: []Settings{{Meta: Meta{Name: "a"}}, {Meta: Meta{Name: "b"}}}}, "Settings b: the org has settings already (a)"},
+		{"policy to no route", Documents{Policies: []Policy{{Meta: Meta{Name: "p"}, When: "true", Do: PolicyAction{Route: "r"}}}}, `Policy p: do.route: there is no route "r"`},
+		{"price twice", Documents{Prices: []Price{testPrice("a", "m"), testPrice("b", "m")}}, "Price b: price of openai/m is there twice"},
+		{"CEL", Documents{Policies: []Policy{{Meta: Meta{Name: "p"}, When: "tru", Do: PolicyAction{Deny: "x"}}}}, "Policy p: when: 1:1: undeclared reference to 'tru'"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			cfg, err := Compile(tt.docs, pricing.Catalog())
+			if err == nil || !strings.Contains(err.Error(), tt.want) || cfg != nil {
+				t.Errorf("got %v; want %s", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestCompileKeeping(t *testing.T) {
+	t.Parallel()
+	good := Documents{
+		Budgets: []Budget{testBudget("kept"), testBudget("changed"), testBudget("deleted")},
+		Prices:  []Price{testPrice("p", "m")},
+	}
+	first, err := Compile(good, pricing.Catalog())
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := Documents{
+		Budgets: []Budget{
+			testBudget("kept", func(b *Budget) { b.Version, b.Window = 2, "fortnight" }),
+			testBudget("changed", func(b *Budget) { b.Version, b.Limit = 2, 5 }),
+			testBudget("never-good", func(b *Budget) { b.Window = "fortnight" }),
+		},
+		Prices: []Price{testPrice("p", "m"), testPrice("q", "m")},
+	}
+	second, err := CompileKeeping(next, pricing.Catalog(), first)
+	for _, want := range []string{"Budget kept: window", "Budget never-good: window", "Price q: "} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("err = %v; want %s", err, want)
+		}
+	}
+	var got []string
+	for _, b := range second.org(DefaultOrg).budgets {
+		got = append(got, fmt.Sprint(b.Name, " ", b.Version, " ", b.Window))
+	}
+	if want := []string{"changed 2 day", "kept 1 day"}; !slices.Equal(got, want) {
+		t.Errorf("budgets %v; want %v", got, want)
+	}
+	if _, ok := second.Book("").Rates("openai", "m", pricing.Terms{At: testTime}); !ok {
+		t.Error("the good price is gone")
+	}
+
+	// What was kept is kept again.
+	third, err := CompileKeeping(next, pricing.Catalog(), second)
+	if err == nil || len(third.org(DefaultOrg).budgets) != 2 || third.Version != second.Version {
+		t.Errorf("third: %v, %d budgets", err, len(third.org(DefaultOrg).budgets))
+	}
+}
+
+func TestConfigVersion(t *testing.T) {
+	t.Parallel()
+	version := func(docs Documents) string {
+		cfg, err := Compile(docs, pricing.Catalog())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cfg.Version
+	}
+	a, b := testBudget("a"), testBudget("b")
+	base := version(Documents{Budgets: []Budget{a, b}})
+	if version(Documents{Budgets: []Budget{b, a}}) != base {
+		t.Error("the order of documents changes the version")
+	}
+	a.Version++
+	if version(Documents{Budgets: []Budget{a, b}}) == base {
+		t.Error("a new version of a document does not change the version")
+	}
+}
+
+func TestOrgsAreApart(t *testing.T) {
+	t.Parallel()
+	acme := testPrice("p", "m")
+	acme.Org = "acme"
+	cfg, err := Compile(Documents{
+		Prices:   []Price{acme},
+		Subjects: []SubjectRule{{Meta: Meta{Name: "s", Org: "acme"}, Label: "team", From: Source{Header: "x"}}},
+		Settings: []Settings{{Meta: Meta{Name: "s", Org: "acme"}, Unknown: UnknownDeny}},
+	}, pricing.Catalog())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for org, want := range map[string]bool{"acme": true, "": false, DefaultOrg: false, "other": false} {
+		_, priced := cfg.Book(org).Rates("openai", "m", pricing.Terms{At: testTime})
+		if priced != want || (len(cfg.Subjects(org)) > 0) != want || (cfg.Settings(org).Unknown == UnknownDeny) != want {
+			t.Errorf("org %q: price %v, subjects %v, settings %+v", org, priced, cfg.Subjects(org), cfg.Settings(org))
+		}
+	}
+}
+
+func TestGlob(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		pattern, s string
+		want       bool
+	}{
+		{"", "", true}, {"", "a", false}, {"*", "", true}, {"*", "anything", true},
+		{"a", "a", true}, {"a", "ab", false}, {"A", "a", false}, {"a*", "", false},
+		{"gpt-*", "gpt-5", true}, {"gpt-*", "gpt-", true}, {"gpt-*", "xgpt-5", false},
+		{"*-mini", "gpt-5-mini", true}, {"*-mini", "-mini", true}, {"*-mini", "mini", false},
+		{"a*a", "a", false}, {"a*a", "aa", true}, {"a*b*c", "abc", true}, {"a*b*c", "acb", false}, {"a*bc*c", "abc", false},
+		{"*x*", "axb", true}, {"*x*", "ab", false}, {"*a*a*", "a", false}, {"*a*a*", "aa", true},
+	} {
+		g, err := parseGlob(tt.pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if g.match(tt.s) != tt.want {
+			t.Errorf("%q matches %q: %v", tt.pattern, tt.s, !tt.want)
+		}
+	}
+}
+
+func TestRouteFor(t *testing.T) {
+	t.Parallel()
+	route := func(name string, models ...string) Route {
+		return Route{Meta: Meta{Name: name}, Models: models, Targets: []Target{{Provider: "p", Model: "m"}}}
+	}
+	cfg, err := Compile(Documents{Routes: []Route{
+		route("any", "*"), route("b", "gpt-*"), route("a", "gpt-*"), route("mini", "gpt-5*mini"), route("exact", "o1", "gpt-5"),
+	}}, pricing.Catalog())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for model, want := range map[string]string{"gpt-5": "exact", "gpt-5-mini": "mini", "gpt-4": "a", "claude": "any"} {
+		if got := cfg.org("").routeFor(model).Name; got != want {
+			t.Errorf("route for %s is %s; want %s", model, got, want)
+		}
+	}
+}
+
+// The index finds what a look at every budget finds.
+func TestMatchingIsExact(t *testing.T) {
+	t.Parallel()
+	value := rapid.SampledFrom([]string{"", "a", "b", "ab"})
+	rapid.Check(t, func(t *rapid.T) {
+		selectors := rapid.SliceOfN(rapid.MapOf(rapid.SampledFrom([]string{"team", "user", "model", "provider"}), rapid.SampledFrom([]string{"", "a", "b", "a*", "*"})), 0, 30).Draw(t, "selectors")
+		var docs Documents
+		for i, s := range selectors {
+			docs.Budgets = append(docs.Budgets, testBudget(fmt.Sprintf("b%02d", i), func(b *Budget) { b.Selector = s }))
+		}
+		cfg, err := Compile(docs, pricing.Catalog())
+		if err != nil {
+			t.Fatal(err)
+		}
+		labels := traits{subject: rapid.MapOf(rapid.SampledFrom([]string{"team", "user"}), value).Draw(t, "subject"), model: value.Draw(t, "model"), provider: value.Draw(t, "provider")}
+		var want, got []string
+		for i, selector := range selectors {
+			matches := true
+			for label, pattern := range selector {
+				v := labels.label(label)
+				matches = matches && (pattern == "*" || pattern == v || pattern == "a*" && strings.HasPrefix(v, "a"))
+			}
+			if matches {
+				want = append(want, fmt.Sprintf("b%02d", i))
+			}
+		}
+		for _, b := range cfg.org("").matching(&labels) {
+			got = append(got, b.Name)
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("got %v; want %v", got, want)
+		}
+	})
+}
+
+// No two combinations of label values share an account, and a key is always
+// text that a database index can keep.
+func TestAccountKeysAreDistinct(t *testing.T) {
+	t.Parallel()
+	value := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"", ",user=", "%2C", "a,b", "\x00", "\xff", "~"}), rapid.StringN(300, 400, -1))
+	rapid.Check(t, func(t *rapid.T) {
+		per := []string{"team", "user"}
+		draw := func() (string, [2]string) {
+			v := [2]string{value.Draw(t, "team"), value.Draw(t, "user")}
+			return accountKey(per, &traits{subject: Subject{"team": v[0], "user": v[1]}}), v
+		}
+		a, av := draw()
+		b, bv := draw()
+		if (a == b) != (av == bv) {
+			t.Fatalf("%q and %q for %q and %q", a, b, av, bv)
+		}
+		if len(a) > maxKeyLength || strings.ToValidUTF8(a, "") != a || strings.Contains(a, "\x00") {
+			t.Fatalf("key %q", a)
+		}
+	})
+}
+
+func TestConfigIsSafeForConcurrentUse(t *testing.T) {
+	t.Parallel()
+	cfg := compiled(t, testPrices+fmt.Sprintf(testRoute, "prefer-cheap")+"kind: Budget\nname: b\nlimit: 1 USD\nwindow: hour\nper: [user]\n---\nkind: Policy\nname: p\nwhen: subject.team == ''\ndo: {deny: x}\n")
+	decider := &Decider{Ledger: freeLedger{}}
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for j := range 50 {
+				call := testCall()
+				call.At = call.At.Add(time.Duration(i*j) * time.Minute)
+				if d := decider.Decide(t.Context(), cfg, call); len(d.Holds) != 1 || call.At.Before(d.Holds[0].WindowStart) || !call.At.Before(d.Holds[0].WindowEnd) {
+					t.Errorf("hold %+v at %s", d.Holds, call.At)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}

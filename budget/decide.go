@@ -1,0 +1,153 @@
+package budget
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"keel/pricing"
+)
+
+// A Decider decides about calls. It is safe for concurrent use and keeps no
+// state: what is spent and held is the ledger's.
+type Decider struct {
+	Ledger Ledger
+}
+
+// Decide decides about a call and takes its holds. The decision is never nil,
+// and is with the ledger when it is returned: permitted, or recorded where it
+// is a denial or a debt. ctx bounds how long the ledger may take.
+func (d *Decider) Decide(ctx context.Context, cfg *Config, call *Call) *Decision {
+	permit := func(decision *Decision) error { return d.Ledger.Permit(ctx, decision) }
+	decision := deliberate(cfg, call, d.Ledger.Standing, permit, false)
+	if decision.Action == Deny || decision.Debt {
+		d.Ledger.Record(decision)
+	}
+	return decision
+}
+
+// Preview decides as Decide would at this moment, by what this replica knows of
+// the accounts, and takes and records nothing. It also fills what only people
+// want to know: the budgets with what is left, and the alternatives.
+func (d *Decider) Preview(cfg *Config, call *Call) *Decision {
+	fits := func(decision *Decision) error {
+		for i, hold := range decision.Holds {
+			standing := decision.Budgets[i].Standing
+			if total, err := sum(standing.Settled, standing.Held, hold.Amount); hold.Ceiling >= 0 && (err != nil || total > hold.Ceiling) {
+				return &Refused{Hold: hold, Standing: standing}
+			}
+		}
+		return nil
+	}
+	return deliberate(cfg, call, d.Ledger.Standing, fits, true)
+}
+
+// deliberation is the making of one decision.
+type deliberation struct {
+	org      *organisation
+	call     *Call
+	standing func(Account) Standing
+	dry      bool
+
+	draft      Decision     // what holds for every target: the policies, the route
+	outputCap  int64        // smallest of the policies', 0 for none
+	route      *activeRoute // nil for a call that no route takes
+	candidates []*candidate // the targets of the route, or the one that was asked for
+	pressed    []pressure   // budgets that want it cheap
+}
+
+// deliberate is the path of a decision: policy → candidates → estimate → hold.
+// permit takes the holds of a decision, all or none, as Ledger.Permit does.
+func deliberate(cfg *Config, call *Call, standing func(Account) Standing, permit func(*Decision) error, dry bool) *Decision {
+	l := &deliberation{org: cfg.org(call.Org), call: call, standing: standing, dry: dry}
+	l.draft = Decision{Call: *call, Action: Allow, RoutedProvider: call.Provider, RoutedModel: call.Model}
+	l.draft.Org = l.org.name
+	l.draft.PriceVersion = l.org.book.Version()
+
+	if denial := l.applyPolicies(); denial != nil {
+		return l.refuse(&l.draft, denial)
+	}
+	choices, denial := l.choose()
+	if denial != nil {
+		return l.refuse(&l.draft, denial)
+	}
+	var refused *Decision
+	for _, c := range choices {
+		d, budgets := l.propose(c)
+		if denial := l.needPrice(d, budgets); denial != nil {
+			return l.refuse(d, denial)
+		}
+		d.Reason = l.reason(d) // the ledger keeps it
+		err := permit(d)
+		if err == nil {
+			return l.finish(d)
+		}
+		full, ok := asRefused(err)
+		if !ok {
+			return l.withoutLedger(d, err)
+		}
+		if refused == nil { // the first choice is the one to explain
+			refused = l.refuse(d, l.exceeded(d, c, full))
+		}
+		l.draft.Rules = append(l.draft.Rules, Rule{
+			Kind: KindBudget, Name: full.Hold.Budget, Version: full.Hold.Version, Effect: "had no room for " + c.name(),
+			Saw: usage(full.Standing, full.Hold.Limit),
+		})
+	}
+	return refused
+}
+
+// finish says in one line what was decided, and fills a dry run.
+func (l *deliberation) finish(d *Decision) *Decision {
+	d.Reason = l.reason(d)
+	l.fillAlternatives(d)
+	return d
+}
+
+// refuse makes d a denial. It holds nothing.
+func (l *deliberation) refuse(d *Decision, denial *Denial) *Decision {
+	d.Action, d.Reason, d.Denial = Deny, denial.Message, denial
+	d.Holds, d.MaxOutputTokens = nil, 0
+	for i := range d.Rules {
+		if rest, held := strings.CutPrefix(d.Rules[i].Effect, "held"); held && d.Rules[i].Kind == KindBudget {
+			d.Rules[i].Effect = "not held" + rest
+		}
+	}
+	l.fillAlternatives(d)
+	return d
+}
+
+// propose makes the decision that sends the call to c, and returns the budgets
+// that it falls under there.
+func (l *deliberation) propose(c *candidate) (*Decision, []*activeBudget) {
+	d := new(l.draft)
+	d.Rules = slices.Clone(l.draft.Rules)
+	d.RoutedProvider, d.RoutedModel, d.Estimate = c.provider, c.model, c.estimate
+	if l.route != nil && l.route.Mode != Observe {
+		d.Route = l.route.Name
+	}
+	if l.outputCap > 0 && (l.call.MaxOutputTokens == 0 || l.call.MaxOutputTokens > l.outputCap) {
+		d.MaxOutputTokens, d.Action = l.outputCap, Constrain
+	}
+	if c.provider != l.call.Provider || c.model != l.call.Model {
+		d.Action = Substitute
+	}
+	l.recordRoute(d, c)
+	if c.rates != nil {
+		d.Rules = append(d.Rules, Rule{Kind: KindPrice, Name: c.rates.ID, Effect: "priced"})
+	}
+	t := l.traits(c)
+	budgets := l.org.matching(&t)
+	l.hold(d, &t, budgets)
+	return d, budgets
+}
+
+// sum adds amounts, none negative; an error says that they are too large.
+func sum(amounts ...pricing.NanoUSD) (total pricing.NanoUSD, err error) {
+	for _, a := range amounts {
+		if total, err = total.Add(a); err != nil {
+			return 0, err
+		}
+	}
+	return total, nil
+}

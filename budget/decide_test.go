@@ -1,0 +1,264 @@
+package budget
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"keel/pricing"
+	"keel/pricing/tokens"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+var testTime = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+const testPrices = `
+kind: Price
+name: large
+provider: openai
+model: gpt-4.1
+per_million: {input: 2, cached_input: 0.5, output: 8 USD}
+---
+kind: Price
+name: mini
+provider: openai
+model: gpt-4.1-mini
+per_million: {input: 0.4, output: 1.6}
+---
+kind: Price
+name: nano
+provider: openai
+model: gpt-4.1-nano
+per_million: {input: 0.1, output: 0.4}
+---
+`
+
+const testRoute = `
+kind: Route
+name: chat
+models: [gpt-4.1, "gpt-4*"]
+mode: %s
+targets:
+  - {provider: openai, model: gpt-4.1}
+  - {provider: openai, model: gpt-4.1-mini, quality: 0.8}
+  - {provider: openai, model: gpt-4.1-nano, quality: 0.5}
+  - {provider: anthropic, model: claude-haiku-4-5}
+min_quality: 0.7
+---
+`
+
+func compiled(tb testing.TB, config string) *Config {
+	tb.Helper()
+	docs, err := ReadDocuments(strings.NewReader(config), "test.yaml")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	cfg, err := Compile(docs, pricing.Catalog())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return cfg
+}
+
+func testCall() *Call {
+	return &Call{
+		ID: uuid.MustParse("019aaf00-0000-7000-8000-000000000002"), Org: DefaultOrg, At: testTime,
+		Subject: Subject{"team": "research", "user": "ada"},
+		API:     "openai.chat", Provider: "openai", Model: "gpt-4.1", Path: "/v1/chat/completions",
+		MaxOutputTokens: 1000, Choices: 1, Prompt: tokens.Prompt{TokenIDs: 1000},
+		Routable: func(provider string) bool { return provider == "openai" },
+	}
+}
+
+func TestDecide(t *testing.T) {
+	t.Parallel()
+	const enforced = "kind: Budget\nname: research\nselector: {team: research}\nlimit: 1 USD\nwindow: month\n---\n"
+	route := func(mode string) string { return fmt.Sprintf(testRoute, mode) }
+	spend := func(name, settled, held string) func(testing.TB, *Config, *memoryLedger, *Call) {
+		return func(tb testing.TB, cfg *Config, l *memoryLedger, _ *Call) { l.spend(tb, cfg, name, "", settled, held) }
+	}
+	change := func(f func(*Call)) func(testing.TB, *Config, *memoryLedger, *Call) {
+		return func(_ testing.TB, _ *Config, _ *memoryLedger, c *Call) { f(c) }
+	}
+	away := func(_ testing.TB, _ *Config, l *memoryLedger, _ *Call) {
+		l.err = fmt.Errorf("permit: %w", ErrUnavailable)
+	}
+	for _, tt := range []struct {
+		name   string
+		config string
+		given  func(testing.TB, *Config, *memoryLedger, *Call)
+	}{
+		{"no documents", "", nil},
+		{"held", enforced, nil},
+		{"held at expected", strings.Replace(enforced, "---", "hold: expected\n---", 1), nil},
+		{"other team", enforced, change(func(c *Call) { c.Subject["team"] = "sales" })},
+		{"per user", strings.Replace(enforced, "---", "per: [team, user]\n---", 1), change(func(c *Call) { c.Subject["user"] = "a,b=%\x00é" })},
+		{"warned", strings.Replace(enforced, "---", "tiers: [{at: 50%, do: warn}, {at: 75%, do: warn}, {at: 90%, do: warn}]\n---", 1), spend("research", "0.70", "0.05")},
+		{"wait for the window", enforced, spend("research", "0.9999", "0")},
+		{"wait or ask for less", enforced, spend("research", "0.995", "0")},
+		{"wait for calls in flight", enforced, spend("research", "0.10", "0.895")},
+		{"never fits", strings.Replace(enforced, "1 USD", "0.005 USD", 1), nil},
+		{"never fits, prompt too long", strings.Replace(enforced, "1 USD", "0.0001 USD", 1), nil},
+		{"lifetime", strings.Replace(enforced, "month", "lifetime", 1), spend("research", "0.9999", "0")},
+		{"deny tier below the limit", strings.Replace(enforced, "---", "tiers: [{at: 50%, do: deny}]\n---", 1), spend("research", "0.4999", "0")},
+		{"deny tier above the limit", strings.Replace(enforced, "---", "tiers: [{at: 110%, do: deny}]\n---", 1), spend("research", "1.05", "0")},
+		{"limit zero", strings.Replace(enforced, "1 USD", "0 USD", 1), nil},
+		{"observe over its limit", strings.Replace(enforced, "---", "mode: observe\n---", 1), spend("research", "5", "0")},
+		{"all or none", enforced + "kind: Budget\nname: all\nlimit: 0.001 USD\nwindow: day\n---\n", nil},
+		{"unpriced enforced", enforced, change(func(c *Call) { c.Model = "gpt-unheard-of" })},
+		{"unpriced observed", strings.Replace(enforced, "---", "mode: observe\n---", 1), change(func(c *Call) { c.Model = "gpt-unheard-of" })},
+		{"no bound", enforced, change(func(c *Call) { c.Prompt.Opaque = "file id"; c.Subject["team"] = "sales" })},
+		{"policy denies", "kind: Policy\nname: b\nwhen: 'true'\ndo: {deny: second}\n---\nkind: Policy\nname: a\nwhen: subject.team == \"research\"\ndo: {deny: not today}\n---\n" + enforced, nil},
+		{"policy can't be evaluated", "kind: Policy\nname: odd\nwhen: subject.level == \"\" || int(subject.level) > 3\ndo: {constrain: {max_output_tokens: 5}}\n", change(func(c *Call) { c.Subject["level"] = "high" })},
+		{"policies constrain", "kind: Policy\nname: a\nwhen: 'true'\ndo: {constrain: {max_output_tokens: 500}}\n---\nkind: Policy\nname: b\nwhen: 'true'\ndo: {constrain: {max_output_tokens: 200}}\n---\nkind: Policy\nname: c\nwhen: 'true'\ndo: {constrain: {max_output_tokens: 4000}}\n---\n" + enforced, nil},
+		{"policy constrains what states no limit", "kind: Policy\nname: a\nwhen: request.max_output_tokens == 0\ndo: {constrain: {max_output_tokens: 500}}\n---\n" + enforced, change(func(c *Call) { c.MaxOutputTokens = 0 })},
+		{"policy routes", route("enforce") + "kind: Route\nname: small\nmodels: [small]\ntargets: [{provider: openai, model: gpt-4.1-nano}]\n---\nkind: Policy\nname: a\nwhen: request.input_tokens > 10\ndo: {route: small}\n---\nkind: Policy\nname: b\nwhen: 'true'\ndo: {route: chat}\n---\n", nil},
+		{"route enforce", route("enforce") + enforced, change(func(c *Call) { c.Model = "gpt-4o" })},
+		{"route enforce, first target of another API", route("enforce"), change(func(c *Call) { c.Routable = func(p string) bool { return p == "anthropic" } })},
+		{"route observe", route("observe") + enforced, change(func(c *Call) { c.Model = "gpt-4.1-nano" })},
+		{"route prefer-cheap", route("prefer-cheap") + enforced, nil},
+		{"route without usable target", route("prefer-cheap"), change(func(c *Call) { c.API = "x"; c.Routable = func(string) bool { return false } })},
+		{"route, quality out of reach", strings.Replace(route("prefer-cheap"), "- {provider: openai, model: gpt-4.1}\n  - {provider: openai, model: gpt-4.1-mini, quality: 0.8}\n  ", "", 1), nil},
+		{"budget presses below its tier", route("enforce") + strings.Replace(enforced, "---", "tiers: [{at: 90%, do: prefer-cheap}]\n---", 1), spend("research", "0.89", "0")},
+		{"budget presses from its tier on", route("enforce") + strings.Replace(enforced, "---", "tiers: [{at: 90%, do: prefer-cheap}]\n---", 1), spend("research", "0.90", "0")},
+		{"budget in mode prefer-cheap", route("enforce") + strings.Replace(enforced, "selector: {team: research}", "selector: {model: gpt-4.1}\nmode: prefer-cheap", 1), nil},
+		{"next candidate when the cheapest is full", route("prefer-cheap") + strings.Replace(enforced, "{team: research}", "{model: gpt-4.1-mini}", 1), spend("research", "1", "0")},
+		{"no candidate fits", route("prefer-cheap") + enforced, spend("research", "1", "0")},
+		{"ledger away, enforced", enforced, away},
+		{"ledger away, debt allowed", enforced + "kind: Settings\nname: default\noffline: allow_debt\n", away},
+		{"ledger away, observed", strings.Replace(enforced, "---", "mode: observe\n---", 1), away},
+		{"ledger can't keep it", "", func(_ testing.TB, _ *Config, l *memoryLedger, _ *Call) { l.err = errors.New("bad row") }},
+		{"another org has nothing of these", enforced, change(func(c *Call) { c.Org = "acme" })},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			cfg, ledger, call := compiled(t, testPrices+tt.config), newMemoryLedger(), testCall()
+			if tt.given != nil {
+				tt.given(t, cfg, ledger, call)
+			}
+			decider := &Decider{Ledger: ledger}
+			preview := decider.Preview(cfg, call)
+			if ledger.permits != 0 || len(ledger.recorded) != 0 || len(ledger.open) != 0 {
+				t.Error("a preview left something in the ledger")
+			}
+			checkSchema(t, DryRunSchema, preview.DryRunJSON())
+			d := decider.Decide(context.Background(), cfg, call)
+			if ledger.err == nil && (preview.Action != d.Action || preview.RoutedModel != d.RoutedModel || cmp.Diff(preview.Rules, d.Rules) != "" || preview.Reason != d.Reason) {
+				t.Errorf("the preview says otherwise:\n%s", preview.DryRunJSON())
+			}
+			if recorded := len(ledger.recorded) == 1; recorded != (d.Action == Deny || d.Debt) {
+				t.Errorf("recorded: %v", recorded)
+			}
+			if d.Action == Deny {
+				if d.Denial == nil || len(d.Holds) > 0 || len(ledger.open) > 0 {
+					t.Error("a denial explains itself and holds nothing")
+				} else if !strings.Contains(d.Denial.Message, call.ID.String()) {
+					t.Error("the denial does not name the decision")
+				}
+			}
+			golden(t, filepath.Join("testdata", "decisions", strings.NewReplacer(" ", "-", ",", "", "'", "").Replace(tt.name)+".json"), render(t, d))
+		})
+	}
+}
+
+// render is a decision as its golden file has it: without what the test put in.
+func render(t *testing.T, d *Decision) []byte {
+	t.Helper()
+	shown := struct {
+		Org             string
+		Action          Action
+		Reason          string
+		Route           string `json:",omitempty"`
+		Routed          string
+		MaxOutputTokens int64 `json:",omitempty"`
+		Estimate        Estimate
+		Holds           []Hold
+		Rules           []Rule
+		Denial          *Denial `json:",omitempty"`
+		Debt            bool    `json:",omitempty"`
+	}{d.Org, d.Action, d.Reason, d.Route, d.RoutedProvider + "/" + d.RoutedModel, d.MaxOutputTokens, d.Estimate, d.Holds, d.Rules, d.Denial, d.Debt}
+	shown.Estimate.Method = ""
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(shown); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func golden(t *testing.T, path string, got []byte) {
+	t.Helper()
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("%v (go test -update writes it)", err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", path, diff)
+	}
+}
+
+func BenchmarkDecide(b *testing.B) {
+	cfg := benchmarkConfig(b)
+	decider := &Decider{Ledger: freeLedger{}}
+	call := testCall()
+	call.Subject["team"], call.Subject["user"] = "team-7", "user-7"
+	d := decider.Decide(context.Background(), cfg, call)
+	if len(d.Holds) != 6 {
+		b.Fatalf("%d budgets match", len(d.Holds))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		decider.Decide(context.Background(), cfg, call)
+	}
+}
+
+// benchmarkConfig has 1,000 budgets, of which 6 match.
+func benchmarkConfig(b *testing.B) *Config {
+	var s strings.Builder
+	s.WriteString(testPrices)
+	for i := range 332 {
+		fmt.Fprintf(&s, "kind: Budget\nname: team-%d\nselector: {team: team-%d}\nlimit: 100 USD\nwindow: month\ntimezone: Europe/Berlin\n---\n", i, i)
+		fmt.Fprintf(&s, "kind: Budget\nname: user-%d\nselector: {user: user-%d}\nlimit: 100 USD\nwindow: day\n---\n", i, i)
+		fmt.Fprintf(&s, "kind: Budget\nname: both-%d\nselector: {team: team-%d, model: 'gpt-*'}\nlimit: 100 USD\nwindow: day\n---\n", i, i)
+	}
+	for i := range 4 {
+		model := "gpt-*"
+		if i == 3 {
+			model = "claude-*"
+		}
+		fmt.Fprintf(&s, "kind: Budget\nname: all-%d\nselector: {model: '%s'}\nlimit: 100 USD\nwindow: year\ntiers: [{at: 75%%, do: warn}]\n---\n", i, model)
+	}
+	return compiled(b, s.String())
+}
+
+// freeLedger has room for everything.
+type freeLedger struct{}
+
+func (freeLedger) Permit(context.Context, *Decision) error { return nil }
+func (freeLedger) Record(*Decision)                        {}
+func (freeLedger) CloseOut(*Closeout)                      {}
+func (freeLedger) Annotate(Annotation)                     {}
+func (freeLedger) Standing(Account) Standing               { return Standing{} }

@@ -1,0 +1,172 @@
+package budget
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+
+	"keel/pricing"
+	"keel/pricing/meter"
+	"keel/pricing/tokens"
+)
+
+// Subject is who pays: labels and their values. A missing label reads as "".
+type Subject map[string]string
+
+// Call is what a decision is made from: a call that was identified and read.
+type Call struct {
+	ID              uuid.UUID // UUIDv7: the decision id
+	Org             string
+	At              time.Time
+	Subject         Subject
+	API             string // wire format
+	Provider        string // the one that the call would go to without a route
+	Model           string // as asked for
+	Path            string
+	Stream          bool
+	MaxOutputTokens int64 // stated per choice, 0 if not
+	Choices         int64 // at least 1
+	ServiceTier     string
+	Prompt          tokens.Prompt
+	// Routable are the providers that speak the call's API here: targets elsewhere are skipped.
+	Routable func(provider string) bool
+}
+
+// Action is what was decided.
+type Action string
+
+// The actions.
+const (
+	Allow      Action = "allow"
+	Constrain  Action = "constrain"  // allowed with a lower output limit
+	Substitute Action = "substitute" // sent to another model or provider than asked for
+	Deny       Action = "deny"
+)
+
+// Estimate is cost before the call.
+type Estimate struct {
+	InputTokens       int64
+	InputTokensBound  int64
+	OutputTokens      int64
+	OutputTokensBound int64
+	Expected          pricing.NanoUSD
+	Bound             pricing.NanoUSD
+	BoundKind         tokens.BoundKind
+	Method            string // of the estimator, with its version
+	// Unpriced says why there is no cost: no such model in the price book, no rate for a meter. "" when priced.
+	Unpriced string
+}
+
+// Account is what a hold is taken in: one window of one budget, for one value of its Per labels.
+type Account struct {
+	Org         string
+	Budget      string
+	Key         string // "user=ada,app=ide": the Per labels and their values, "" without
+	WindowStart time.Time
+	WindowEnd   time.Time // zero for lifetime
+}
+
+// Hold is money set aside in one account from permit until closeout.
+type Hold struct {
+	Account
+	Amount  pricing.NanoUSD
+	Ceiling pricing.NanoUSD // settled + held after the hold must not exceed it; < 0 for a budget that only observes
+	Limit   pricing.NanoUSD // the budget's limit when decided
+	Mode    Mode
+	Version int64 // of the budget
+}
+
+// Rule names one document that was active in a decision, by version.
+type Rule struct {
+	Kind    Kind   `json:"kind"`
+	Name    string `json:"name"`
+	Version int64  `json:"version"`
+	Effect  string `json:"effect,omitempty"` // what it did: held, warned at 75%, denied, routed, constrained, would have denied
+	Saw     string `json:"saw,omitempty"`    // the numbers that it looked at: "1880.5 of 2500 USD"
+}
+
+// Decision is what Keel did with a call, and why.
+type Decision struct {
+	Call
+	Action          Action
+	Reason          string // one line for people
+	Route           string // name of the route taken, "" without
+	RoutedProvider  string
+	RoutedModel     string
+	MaxOutputTokens int64 // cap to apply, 0 for none; shadows nothing: see Call.MaxOutputTokens for the stated one
+	Estimate        Estimate
+	Holds           []Hold
+	Rules           []Rule
+	PriceVersion    string
+	Denial          *Denial       // set when Action is Deny
+	Alternatives    []Alternative // for a dry run
+	Budgets         []BudgetState // for a dry run: every matching budget of the target
+	Unmetered       bool          // passed without being read
+	Debt            bool          // permitted while the ledger was away
+}
+
+// BudgetState is a matching budget as a dry run saw it.
+type BudgetState struct {
+	Hold              // what would be held
+	Standing Standing // before the call
+}
+
+// Alternative is another target and what the call would have cost there.
+type Alternative struct {
+	Provider string          `json:"provider"`
+	Model    string          `json:"model"`
+	Expected pricing.NanoUSD `json:"-"`
+	Bound    pricing.NanoUSD `json:"-"`
+	Priced   bool            `json:"-"`                 // false: Expected and Bound say nothing
+	Skipped  string          `json:"skipped,omitempty"` // why it was not a candidate
+}
+
+// Denial explains itself.
+type Denial struct {
+	Status     int           // 429 budget, 403 policy, 400 body, 503 ledger away
+	Code       string        // budget_exceeded, policy_denied, unpriced_model, no_target, ledger_unavailable, unknown_traffic, invalid_body
+	Message    string        // what, why, and whether to wait or to ask for less
+	RetryAfter time.Duration // > 0 when waiting helps
+	Details    map[string]string
+}
+
+// Outcome is how a decision ended.
+type Outcome string
+
+// The outcomes.
+const (
+	Open      Outcome = "open"
+	Complete  Outcome = "complete"
+	Aborted   Outcome = "aborted"
+	Failed    Outcome = "failed"
+	Orphaned  Outcome = "orphaned"
+	Unmetered Outcome = "unmetered"
+	Denied    Outcome = "denied"
+)
+
+// Metered says where a closeout's quantities come from.
+type Metered string
+
+// Where quantities come from.
+const (
+	ByProvider  Metered = "provider"
+	ByEstimate  Metered = "estimated"
+	NothingSeen Metered = "none"
+)
+
+// Closeout is the end of a decision.
+type Closeout struct {
+	ID         uuid.UUID // the decision's
+	Org        string
+	At         time.Time
+	Outcome    Outcome
+	Metered    Metered
+	Usage      *meter.Usage // nil when Metered is NothingSeen
+	RawUsage   []byte       // the provider's own object
+	Cost       pricing.Cost
+	CostKnown  bool // false: usage is unpriced or unknown; the ledger then settles the full hold
+	Attempts   int
+	HTTPStatus int
+	Model      string // as the provider reported it
+	Detail     string // why it ended, for people
+}

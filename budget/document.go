@@ -1,0 +1,174 @@
+package budget
+
+import (
+	"time"
+
+	"keel/pricing"
+)
+
+// DefaultOrg is the organisation of a call, or a document, that names none.
+const DefaultOrg = "default"
+
+// Kind names a kind of config document.
+type Kind string
+
+// The kinds of config document.
+const (
+	KindBudget   Kind = "Budget"
+	KindRoute    Kind = "Route"
+	KindPolicy   Kind = "Policy"
+	KindPrice    Kind = "Price"
+	KindSubject  Kind = "Subject"
+	KindSettings Kind = "Settings"
+)
+
+// Meta is what every config document carries.
+type Meta struct {
+	Org     string // DefaultOrg when the document names none
+	Name    string
+	Version int64 // given by the config database, 1 at creation; 0 before it was stored
+}
+
+// Documents is a whole configuration as it is stored, in no particular order.
+// Compile turns it into a Config.
+type Documents struct {
+	Budgets  []Budget
+	Routes   []Route
+	Policies []Policy
+	Prices   []Price
+	Subjects []SubjectRule
+	Settings []Settings
+}
+
+// Mode is how strong a budget or route is.
+type Mode string
+
+// The modes.
+const (
+	Observe     Mode = "observe"      // count and warn
+	PreferCheap Mode = "prefer-cheap" // choose cheaper targets of routes
+	Enforce     Mode = "enforce"      // refuse what does not fit
+)
+
+// HoldKind is how much a budget sets aside for a call.
+type HoldKind string
+
+// The kinds of hold.
+const (
+	HoldBound    HoldKind = "bound"    // the most it can cost
+	HoldExpected HoldKind = "expected" // the likely cost
+)
+
+// Effect is what a tier does once it is reached.
+type Effect string
+
+// The effects of a tier.
+const (
+	Warn              Effect = "warn"
+	EffectPreferCheap Effect = "prefer-cheap"
+	EffectDeny        Effect = "deny"
+)
+
+// Tier is an effect at a share of a budget's limit.
+type Tier struct {
+	AtPercent int // 1..1000, of the limit, by settled + held
+	Do        Effect
+}
+
+// Budget is a limit over a window for the calls that a selector matches.
+type Budget struct {
+	Meta
+	Selector map[string]string // label → glob; provider, model and route as routed, and api, too; empty matches every call of the org
+	Limit    pricing.NanoUSD   // ≥ 0
+	Window   string            // hour, day, week, month, quarter, year, lifetime, "rolling 24h"
+	Timezone string            // IANA name, "UTC" when the document names none
+	Mode     Mode              // Enforce when the document names none
+	Hold     HoldKind          // HoldBound when the document names none
+	Tiers    []Tier            // ascending by AtPercent
+	Per      []string          // labels whose every value has its own account
+}
+
+// Route is a logical model and its candidate targets.
+type Route struct {
+	Meta
+	Models     []string // globs over what clients may ask for
+	Mode       Mode     // Enforce or Observe: the first usable target; PreferCheap: the cheapest of enough quality
+	Targets    []Target
+	MinQuality string // decimal 0..1 as written, "" for none
+}
+
+// Target is one place that a route can send a call to.
+type Target struct {
+	Provider string
+	Model    string
+	Quality  string // decimal 0..1 as written, "1" when not stated
+}
+
+// Policy is a request rule.
+type Policy struct {
+	Meta
+	When string // CEL over subject, request
+	Do   PolicyAction
+}
+
+// PolicyAction is what a policy does; exactly one field is set.
+type PolicyAction struct {
+	Deny            string // the reason that the client reads
+	MaxOutputTokens int64  // constrain
+	Route           string // name of a route
+}
+
+// Price is a rate of the company's own: a contract price or a correction of the vendored catalogue.
+type Price struct {
+	Meta
+	pricing.Price
+}
+
+// SubjectRule says where a label of the subject comes from.
+type SubjectRule struct {
+	Meta
+	Label string
+	From  Source
+}
+
+// Source is one place that a label's value can be read from; exactly one field is set.
+type Source struct {
+	Header   string // request header, lower case
+	Claim    string // JWT claim as Envoy's jwt_authn filter published it
+	Metadata string // namespace/key of dynamic metadata
+	PeerSAN  bool   // URI SAN of the peer certificate
+}
+
+// Unknown is what happens to traffic that Keel can't read.
+type Unknown string
+
+// Offline is what happens while the ledger can't be reached.
+type Offline string
+
+// The answers of Settings.
+const (
+	UnknownPass Unknown = "pass"
+	UnknownDeny Unknown = "deny"
+
+	OfflineDeny      Offline = "deny"
+	OfflineAllowDebt Offline = "allow_debt"
+)
+
+// Settings are an organisation's answers to what no budget can say. One per org.
+type Settings struct {
+	Meta
+	Unknown    Unknown // UnknownPass when not stated: traffic of an API that can't be read
+	Malformed  Unknown // UnknownDeny when not stated: a body that is not what its API says
+	Offline    Offline // OfflineDeny when not stated
+	Durability string  // os | fsync | postgres
+}
+
+// Change is one version of one document, as the config database keeps it.
+type Change struct {
+	Org, Name string
+	Kind      Kind
+	Version   int64
+	At        time.Time
+	By        string
+	Op        string // create, update, delete
+}

@@ -1,0 +1,407 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"keel/budget"
+	"keel/budget/ledger/pgserver"
+)
+
+func TestCloseOutSettlesAndReleases(t *testing.T) {
+	t.Parallel()
+	dsn := database(t)
+	l := open(t, dsn, testOptions())
+	d := permitted(t, l, hold("a", 5*cent, 100*cent), hold("b", 5*cent, 100*cent))
+	l.CloseOut(closeout(d, 2*cent))
+	flush(t, l)
+	wantAccount(t, dsn, "a", 2*cent, 0)
+	wantAccount(t, dsn, "b", 2*cent, 0)
+	if got := l.Standing(month("a")); got != (budget.Standing{Settled: 2 * cent}) {
+		t.Errorf("standing %+v", got)
+	}
+
+	again := closeout(d, 3*cent) // changes nothing
+	l.CloseOut(again)
+	l.CloseOut(again)
+	flush(t, l)
+	wantAccount(t, dsn, "a", 2*cent, 0)
+
+	above := permitted(t, l, hold("a", cent, 100*cent))
+	l.CloseOut(closeout(above, 7*cent)) // cost more than was held
+	unknown := permitted(t, l, hold("a", 4*cent, 100*cent))
+	c := closeout(unknown, 0)
+	c.CostKnown, c.Usage, c.RawUsage, c.Metered, c.Outcome = false, nil, nil, budget.NothingSeen, budget.Aborted
+	l.CloseOut(c)
+	flush(t, l)
+	wantAccount(t, dsn, "a", 13*cent, 0)
+}
+
+func TestCloseOutIsVisibleSoon(t *testing.T) {
+	t.Parallel()
+	dsn := database(t)
+	l := open(t, dsn, testOptions())
+	d := permitted(t, l, hold("a", cent, 100*cent))
+	start := time.Now()
+	l.CloseOut(closeout(d, cent))
+	for query[int](t, dsn, "select count(*) from keel.spend_records where outcome = 'complete'") == 0 {
+		if time.Since(start) > 2*time.Second {
+			t.Fatal("not visible within 2 s")
+		}
+	}
+	t.Logf("visible after %s", time.Since(start))
+}
+
+func TestOrphanThenLateCloseout(t *testing.T) {
+	t.Parallel()
+	dsn := database(t)
+	l := open(t, dsn, testOptions())
+	d := permitted(t, l, hold("a", 5*cent, 100*cent))
+	orphan := closeout(d, 0)
+	orphan.Outcome, orphan.CostKnown = budget.Orphaned, false
+	l.CloseOut(orphan)
+	flush(t, l)
+	wantAccount(t, dsn, "a", 5*cent, 0)
+	late := closeout(d, cent)
+	l.CloseOut(late)
+	flush(t, l)
+	wantAccount(t, dsn, "a", cent, 0)
+	l.CloseOut(orphan) // an orphan never replaces
+	flush(t, l)
+	wantAccount(t, dsn, "a", cent, 0)
+	if got := query[string](t, dsn, "select outcome from keel.spend_records"); got != "complete" {
+		t.Errorf("outcome %s", got)
+	}
+}
+
+func TestCloseoutBeforeItsDecision(t *testing.T) {
+	t.Parallel()
+	dsn := database(t)
+	l := open(t, dsn, testOptions())
+	d := decision(hold("a", 5*cent, 0)) // taken whatever the limit
+	d.Debt = true
+	l.CloseOut(closeout(d, 2*cent))
+	flush(t, l)
+	if got := query[string](t, dsn, "select actual_cost_usd::text from keel.spend_records where decision_id = $1", d.ID); got != "0.020000000" {
+		t.Errorf("spend without a decision: %s", got)
+	}
+	l.Record(d)
+	l.Record(d)
+	flush(t, l)
+	wantAccount(t, dsn, "a", 2*cent, 0)
+
+	held := decision(hold("a", 5*cent, 0))
+	held.Debt = true
+	l.Record(held)
+	flush(t, l)
+	wantAccount(t, dsn, "a", 2*cent, 5*cent)
+	l.CloseOut(closeout(held, cent))
+	flush(t, l)
+	wantAccount(t, dsn, "a", 3*cent, 0)
+}
+
+func TestHostileTextIsStored(t *testing.T) {
+	t.Parallel()
+	dsn := database(t)
+	l := open(t, dsn, testOptions())
+	d := decision(hold("a", cent, 100*cent))
+	d.Subject = budget.Subject{"user": "a\x00b\xff", "\x00": "x"}
+	d.Path = "/v1/\x00\xfe"
+	if err := l.Permit(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	for _, raw := range []string{"\x00", `{"a":"\u0000"}`, `{"a":"\ud800"}`, `{"n":1e999999}`, `{"a":"` + "\xff" + `"}`, `not json`, ``, `{"deep":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + `}`} {
+		other := decision(hold("a", cent, 100*cent))
+		l.Record(other)
+		c := closeout(other, cent)
+		c.RawUsage, c.Detail, c.Model = []byte(raw), "cut\x00", "\xff"
+		l.CloseOut(c)
+	}
+	l.CloseOut(closeout(d, cent))
+	flush(t, l)
+	if s := l.Outbox(); s.Lost != 0 {
+		t.Errorf("%d records lost", s.Lost)
+	}
+	wantAccount(t, dsn, "a", 9*cent, 0)
+}
+
+// One record that Postgres refuses is given up loudly, and no other with it.
+func TestARefusedRecordDoesNotHoldUpTheOthers(t *testing.T) {
+	t.Parallel()
+	dsn := database(t)
+	l := open(t, dsn, testOptions())
+	d := permitted(t, l, hold("a", cent, 100*cent))
+	bad := permitted(t, l, hold("a", cent, 100*cent))
+	unlock := lockRow(t, dsn)
+	c := closeout(bad, -cent) // a negative cost
+	l.CloseOut(closeout(d, cent))
+	l.CloseOut(c)
+	unlock()
+	flush(t, l)
+	if s := l.Outbox(); s.Lost != 1 {
+		t.Errorf("%d records lost, want the bad one", s.Lost)
+	}
+	wantAccount(t, dsn, "a", cent, cent)
+}
+
+func TestFullOutboxRefusesAndCounts(t *testing.T) {
+	t.Parallel()
+	var o outbox
+	o.init(10 * itemSize)
+	n := 0
+	for o.put(item{kind: annotated, size: itemSize}) {
+		n++
+	}
+	for o.put(item{kind: closed, size: itemSize}) {
+		n++
+	}
+	if n != 10 || o.lost != 2 {
+		t.Errorf("took %d and lost %d", n, o.lost)
+	}
+	if got := len(o.take(4)); got != 4 {
+		t.Errorf("took %d", got)
+	}
+	if o.put(item{kind: closed, size: itemSize}) {
+		t.Error("what is being written must stay counted")
+	}
+	o.done(4)
+	if !o.put(item{kind: closed, size: itemSize}) {
+		t.Error("no room after writing")
+	}
+}
+
+func TestKilledReplicaIsSwept(t *testing.T) {
+	t.Parallel()
+	dsn := database(t)
+	opts := testOptions()
+	opts.HeartbeatEvery, opts.StaleAfter = 50*time.Millisecond, 600*time.Millisecond
+	victim, err := Open(t.Context(), dsn, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := open(t, dsn, opts)
+	lost := permitted(t, victim, hold("a", 5*cent, 100*cent))
+	permittedByOther := permitted(t, other, hold("a", cent, 100*cent))
+	victim.kill()
+	if n, err := other.Sweep(t.Context()); n != 0 || err != nil {
+		t.Fatalf("swept %d, %v: too early", n, err)
+	}
+	time.Sleep(700 * time.Millisecond)
+	if n, err := other.Sweep(t.Context()); n != 1 || err != nil {
+		t.Fatalf("swept %d, %v", n, err)
+	}
+	wantAccount(t, dsn, "a", 5*cent, cent)
+	if got := query[string](t, dsn, "select outcome || ' ' || metered || ' ' || actual_cost_usd from keel.spend_records where decision_id = $1", lost.ID); got != "orphaned estimated 0.050000000" {
+		t.Error(got)
+	}
+	other.CloseOut(closeout(lost, 2*cent)) // it was only frozen
+	other.CloseOut(closeout(permittedByOther, cent))
+	flush(t, other)
+	wantAccount(t, dsn, "a", 3*cent, 0)
+}
+
+func TestMaxAge(t *testing.T) {
+	t.Parallel()
+	dsn := database(t)
+	opts := testOptions()
+	opts.MaxAge = 50 * time.Millisecond
+	l := open(t, dsn, opts)
+	permitted(t, l, hold("a", 5*cent, 100*cent))
+	time.Sleep(100 * time.Millisecond)
+	if n, err := l.Sweep(t.Context()); n != 1 || err != nil {
+		t.Fatalf("swept %d, %v", n, err)
+	}
+	wantAccount(t, dsn, "a", 5*cent, 0)
+}
+
+func TestAnnotationClosesAfterGrace(t *testing.T) {
+	t.Parallel()
+	dsn := database(t)
+	opts := testOptions()
+	opts.Grace = 300 * time.Millisecond
+	l := open(t, dsn, opts)
+	d := permitted(t, l, hold("a", 5*cent, 100*cent))
+	l.Annotate(budget.Annotation{ID: d.ID, Org: d.Org, At: time.Now(), HTTPStatus: 503, Attempts: 2, Flags: "UF", Details: "upstream_reset"})
+	flush(t, l)
+	if n, err := l.Sweep(t.Context()); n != 0 || err != nil {
+		t.Fatalf("swept %d, %v: within the grace time", n, err)
+	}
+	time.Sleep(400 * time.Millisecond)
+	if n, err := l.Sweep(t.Context()); n != 1 || err != nil {
+		t.Fatalf("swept %d, %v", n, err)
+	}
+	wantAccount(t, dsn, "a", 5*cent, 0)
+	if got := query[string](t, dsn, "select outcome || ' ' || attempts || ' ' || http_status || ' ' || response_flags from keel.spend_records"); got != "aborted 2 503 UF" {
+		t.Error(got)
+	}
+	l.CloseOut(closeout(d, cent)) // was on its way
+	flush(t, l)
+	wantAccount(t, dsn, "a", cent, 0)
+}
+
+// serverDir is a folder that the server's own user can enter, which those of t.TempDir are not.
+func serverDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "keel-ledger-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return filepath.Join(dir, "pg")
+}
+
+func TestNothingIsLostOrDoubledWhenPostgresCrashes(t *testing.T) {
+	t.Parallel()
+	s, err := pgserver.Start(t.Context(), pgserver.Options{Dir: serverDir(t), Durable: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	dsn := s.DSN()
+	if err := Migrate(t.Context(), dsn, nil); err != nil {
+		t.Fatal(err)
+	}
+	replicas := []*Ledger{open(t, dsn, testOptions()), open(t, dsn, testOptions())}
+	var mu sync.Mutex
+	spent := map[string]budget.Standing{}
+	var away int
+	until := time.Now().Add(4 * time.Second)
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			l := replicas[g%2]
+			rng := rand.New(rand.NewPCG(uint64(g), 1))
+			for time.Now().Before(until) {
+				d := decision(hold("a", cent, 1_000_000*cent), hold(fmt.Sprint("own-", g), cent, -1))
+				ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+				err := l.Permit(ctx, d)
+				cancel()
+				if err != nil {
+					if !errors.Is(err, budget.ErrUnavailable) {
+						t.Error(err)
+					}
+					mu.Lock()
+					away++
+					mu.Unlock()
+					continue
+				}
+				c := closeout(d, cent/2)
+				mu.Lock()
+				sum := spent["a"]
+				if rng.IntN(10) > 0 {
+					sum.Settled += cent / 2
+					l.CloseOut(c)
+					if rng.IntN(5) == 0 {
+						l.CloseOut(c)
+					}
+				} else {
+					sum.Held += cent
+				}
+				spent["a"] = sum
+				mu.Unlock()
+			}
+		})
+	}
+	for range 2 {
+		time.Sleep(time.Second)
+		s.Crash()
+		time.Sleep(300 * time.Millisecond)
+		if err := s.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wg.Wait()
+	for _, l := range replicas {
+		flush(t, l)
+	}
+	wantAccount(t, dsn, "a", spent["a"].Settled, spent["a"].Held)
+	if away == 0 {
+		t.Error("no call met the outage: the test proves nothing")
+	}
+	t.Logf("%d calls while away, %+v spent", away, spent["a"])
+	for _, l := range replicas {
+		if ok, err := l.Healthy(); !ok {
+			time.Sleep(4 * time.Second)
+			if ok, _ = l.Healthy(); !ok {
+				t.Errorf("unhealthy after the outage: %v", err)
+			}
+		}
+	}
+}
+
+func TestOpenWhileAway(t *testing.T) {
+	t.Parallel()
+	dead := "postgres://postgres@127.0.0.1:1/x?sslmode=disable"
+	if _, err := Open(t.Context(), dead, testOptions()); !errors.Is(err, budget.ErrUnavailable) {
+		t.Errorf("Open: %v", err)
+	}
+	opts := testOptions()
+	opts.AllowAway = true
+	l, err := Open(t.Context(), dead, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := l.Healthy(); ok || err == nil {
+		t.Error("healthy without a database")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := l.Permit(ctx, decision()); !errors.Is(err, budget.ErrUnavailable) {
+		t.Errorf("Permit: %v", err)
+	}
+	l.CloseOut(closeout(decision(), cent))
+	if err := l.Close(ctx); err == nil || !strings.Contains(err.Error(), "1 records") {
+		t.Errorf("Close: %v", err)
+	}
+}
+
+func TestOpenWithoutSchema(t *testing.T) {
+	t.Parallel()
+	dsn := pgserver.ForTest(t)
+	missing, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	missing.Path = "/no_such_database"
+	_, err = Open(t.Context(), missing.String(), testOptions())
+	if !errors.Is(err, budget.ErrUnavailable) || !strings.Contains(err.Error(), "does not exist") {
+		t.Errorf("no such database: %v", err)
+	}
+	if _, err = Open(t.Context(), dsn, testOptions()); err == nil || !strings.Contains(err.Error(), "run keel migrate") || sqlState(err) != codeUndefinedTable {
+		t.Errorf("no schema: %v", err)
+	}
+}
+
+func TestStandingFollowsOtherReplicas(t *testing.T) {
+	t.Parallel()
+	dsn := database(t)
+	a, b := open(t, dsn, testOptions()), open(t, dsn, testOptions())
+	permitted(t, a, hold("x", 5*cent, 100*cent))
+	b.Standing(month("x")) // from now on b follows
+	deadline := time.Now().Add(time.Second)
+	for b.Standing(month("x")).Held != 5*cent {
+		if time.Now().After(deadline) {
+			t.Fatal("not seen within a second")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	if c := open(t, dsn, testOptions()); query[bool](t, dsn, "select now() < '2026-12-01'") && c.Standing(month("x")).Held != 5*cent {
+		t.Error("a new replica does not know running windows")
+	}
+}

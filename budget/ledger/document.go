@@ -1,0 +1,348 @@
+package ledger
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"keel/budget"
+	"keel/pricing"
+	"keel/pricing/meter"
+)
+
+// A document is one row of a config table: its key, its version, and its
+// other columns as Postgres' to_jsonb shows them. The config database, its
+// history and the cache file keep documents in this one form.
+type document struct {
+	Kind    budget.Kind     `json:"kind"`
+	Org     string          `json:"org"`
+	Name    string          `json:"name"`
+	Version int64           `json:"version"`
+	Columns json.RawMessage `json:"columns"`
+}
+
+// table is where the documents of a kind are.
+type table struct {
+	kind    budget.Kind
+	name    string
+	columns []string // quoted where SQL reserves the word
+}
+
+var tables = []table{
+	{budget.KindBudget, "budgets", []string{"selector", "limit_usd", `"window"`, "timezone", "mode", "hold", "tiers", "per"}},
+	{budget.KindRoute, "routes", []string{"models", "mode", "targets", "min_quality"}},
+	{budget.KindPolicy, "policies", []string{`"when"`, `"do"`}},
+	{budget.KindPrice, "prices", []string{"provider", "model", "effective_from", "contract", "service_tier", "rates"}},
+	{budget.KindSubject, "subjects", []string{"label", `"from"`}},
+	{budget.KindSettings, "settings", []string{"unknown", "offline", "durability"}},
+}
+
+func tableOf(kind budget.Kind) (table, error) {
+	for _, t := range tables {
+		if t.kind == kind {
+			return t, nil
+		}
+	}
+	return table{}, invalidf("unknown kind of document %q", kind)
+}
+
+// upsert returns the statement that stores columns ($3) of a document.
+func (t table) upsert() string {
+	set := make([]string, len(t.columns))
+	for i, c := range t.columns {
+		set[i] = c + " = excluded." + c
+	}
+	columns := strings.Join(t.columns, ", ")
+	return fmt.Sprintf(`insert into keel.%[1]s (org, name, %[2]s)
+select $1, $2, %[2]s from jsonb_populate_record(null::keel.%[1]s, $3)
+on conflict (org, name) do update set %[3]s`, t.name, columns, strings.Join(set, ", "))
+}
+
+type budgetColumns struct {
+	Selector map[string]string `json:"selector"`
+	Limit    json.Number       `json:"limit_usd"`
+	Window   string            `json:"window"`
+	Timezone string            `json:"timezone"`
+	Mode     budget.Mode       `json:"mode"`
+	Hold     budget.HoldKind   `json:"hold"`
+	Tiers    []tierColumns     `json:"tiers"`
+	Per      []string          `json:"per"`
+}
+
+type tierColumns struct {
+	At string        `json:"at"` // "75%"
+	Do budget.Effect `json:"do"`
+}
+
+type routeColumns struct {
+	Models     []string        `json:"models"`
+	Mode       budget.Mode     `json:"mode"`
+	Targets    []targetColumns `json:"targets"`
+	MinQuality *json.Number    `json:"min_quality"`
+}
+
+type targetColumns struct {
+	Provider string       `json:"provider"`
+	Model    string       `json:"model"`
+	Quality  *json.Number `json:"quality,omitempty"`
+}
+
+type policyColumns struct {
+	When string   `json:"when"`
+	Do   doAction `json:"do"`
+}
+
+type doAction struct {
+	Deny      string     `json:"deny,omitempty"`
+	Constrain *constrain `json:"constrain,omitempty"`
+	Route     string     `json:"route,omitempty"`
+}
+
+type constrain struct {
+	MaxOutputTokens int64 `json:"max_output_tokens"`
+}
+
+type priceColumns struct {
+	Provider      string        `json:"provider"`
+	Model         string        `json:"model"`
+	EffectiveFrom *time.Time    `json:"effective_from"`
+	Contract      string        `json:"contract"`
+	ServiceTier   string        `json:"service_tier"`
+	Rates         []rateColumns `json:"rates"`
+}
+
+type rateColumns struct {
+	Above      int64                  `json:"above"`
+	PerMillion map[string]json.Number `json:"per_million"` // dollars, by meter
+}
+
+type subjectColumns struct {
+	Label string     `json:"label"`
+	From  fromSource `json:"from"`
+}
+
+type fromSource struct {
+	Header   string `json:"header,omitempty"`
+	Claim    string `json:"claim,omitempty"`
+	Metadata string `json:"metadata,omitempty"`
+	PeerSAN  bool   `json:"peer_san,omitempty"`
+}
+
+type settingsColumns struct {
+	Unknown    budget.Unknown `json:"unknown"`
+	Offline    budget.Offline `json:"offline"`
+	Durability string         `json:"durability"`
+}
+
+// encodeDocuments turns documents into rows, in the order of tables, then org and name.
+func encodeDocuments(docs budget.Documents) ([]document, error) {
+	var rows []document
+	var errs []error
+	add := func(kind budget.Kind, m budget.Meta, columns any) {
+		raw, err := json.Marshal(columns)
+		if err == nil && m.Name == "" {
+			err = errors.New("no name")
+		}
+		if err != nil {
+			errs = append(errs, invalidf("%s %q: %w", kind, m.Name, err))
+			return
+		}
+		if m.Org == "" {
+			m.Org = budget.DefaultOrg
+		}
+		rows = append(rows, document{kind, m.Org, m.Name, m.Version, raw})
+	}
+	for _, b := range docs.Budgets {
+		tiers := make([]tierColumns, 0, len(b.Tiers))
+		for _, t := range b.Tiers {
+			tiers = append(tiers, tierColumns{strconv.Itoa(t.AtPercent) + "%", t.Do})
+		}
+		selector := maps.Clone(b.Selector)
+		if selector == nil {
+			selector = map[string]string{}
+		}
+		add(budget.KindBudget, b.Meta, budgetColumns{selector, json.Number(b.Limit.String()), b.Window, orElse(b.Timezone, "UTC"),
+			orElse(b.Mode, budget.Enforce), orElse(b.Hold, budget.HoldBound), tiers, append([]string{}, b.Per...)})
+	}
+	for _, r := range docs.Routes {
+		targets := make([]targetColumns, 0, len(r.Targets))
+		for _, t := range r.Targets {
+			targets = append(targets, targetColumns{t.Provider, t.Model, number(t.Quality)})
+		}
+		add(budget.KindRoute, r.Meta, routeColumns{append([]string{}, r.Models...), orElse(r.Mode, budget.Enforce), targets, number(r.MinQuality)})
+	}
+	for _, p := range docs.Policies {
+		do := doAction{Deny: p.Do.Deny, Route: p.Do.Route}
+		if p.Do.MaxOutputTokens != 0 {
+			do.Constrain = &constrain{p.Do.MaxOutputTokens}
+		}
+		add(budget.KindPolicy, p.Meta, policyColumns{p.When, do})
+	}
+	for _, p := range docs.Prices {
+		add(budget.KindPrice, p.Meta, encodePrice(p.Price))
+	}
+	for _, s := range docs.Subjects {
+		add(budget.KindSubject, s.Meta, subjectColumns{s.Label, fromSource(s.From)})
+	}
+	for _, s := range docs.Settings {
+		add(budget.KindSettings, s.Meta, settingsColumns{orElse(s.Unknown, budget.UnknownPass), orElse(s.Offline, budget.OfflineDeny), orElse(s.Durability, "os")})
+	}
+	return rows, errors.Join(errs...)
+}
+
+func encodePrice(p pricing.Price) priceColumns {
+	c := priceColumns{Provider: p.Provider, Model: p.Model, Contract: p.Contract, ServiceTier: p.ServiceTier, Rates: []rateColumns{}}
+	if !p.EffectiveFrom.IsZero() {
+		from := p.EffectiveFrom.UTC()
+		c.EffectiveFrom = &from
+	}
+	for _, step := range p.Tiers {
+		rates := make(map[string]json.Number, len(step.Rates))
+		for kind, rate := range step.Rates {
+			rates[kind.String()] = json.Number(rate.PerMillion())
+		}
+		c.Rates = append(c.Rates, rateColumns{step.Above, rates})
+	}
+	return c
+}
+
+func orElse[T ~string](v, otherwise T) T {
+	if v == "" {
+		return otherwise
+	}
+	return v
+}
+
+func number(s string) *json.Number {
+	if s == "" {
+		return nil
+	}
+	n := json.Number(s)
+	return &n
+}
+
+func written(n *json.Number, otherwise string) string {
+	if n == nil {
+		return otherwise
+	}
+	return n.String()
+}
+
+// decodeDocuments is the inverse of encodeDocuments. Columns that it does not
+// know are refused: they are of a newer schema and may change what a document means.
+func decodeDocuments(rows []document) (budget.Documents, error) {
+	var docs budget.Documents
+	var errs []error
+	for _, row := range rows {
+		if err := row.decode(&docs); err != nil {
+			errs = append(errs, invalidf("%s %s/%s version %d: %w", row.Kind, row.Org, row.Name, row.Version, err))
+		}
+	}
+	return docs, errors.Join(errs...)
+}
+
+func (r document) decode(docs *budget.Documents) error {
+	meta := budget.Meta{Org: r.Org, Name: r.Name, Version: r.Version}
+	switch r.Kind {
+	case budget.KindBudget:
+		var c budgetColumns
+		if err := r.columns(&c); err != nil {
+			return err
+		}
+		limit, err := pricing.ParseUSD(c.Limit.String())
+		if err != nil {
+			return fmt.Errorf("limit_usd: %w", err)
+		}
+		b := budget.Budget{Meta: meta, Selector: c.Selector, Limit: limit, Window: c.Window, Timezone: c.Timezone, Mode: c.Mode, Hold: c.Hold}
+		for _, t := range c.Tiers {
+			at, err := strconv.Atoi(strings.TrimSuffix(t.At, "%"))
+			if err != nil {
+				return fmt.Errorf("tiers: at %q is not a percentage", t.At)
+			}
+			b.Tiers = append(b.Tiers, budget.Tier{AtPercent: at, Do: t.Do})
+		}
+		if len(c.Per) > 0 {
+			b.Per = c.Per
+		}
+		docs.Budgets = append(docs.Budgets, b)
+	case budget.KindRoute:
+		var c routeColumns
+		if err := r.columns(&c); err != nil {
+			return err
+		}
+		route := budget.Route{Meta: meta, Models: c.Models, Mode: c.Mode, MinQuality: written(c.MinQuality, "")}
+		for _, t := range c.Targets {
+			route.Targets = append(route.Targets, budget.Target{Provider: t.Provider, Model: t.Model, Quality: written(t.Quality, "1")})
+		}
+		docs.Routes = append(docs.Routes, route)
+	case budget.KindPolicy:
+		var c policyColumns
+		if err := r.columns(&c); err != nil {
+			return err
+		}
+		p := budget.Policy{Meta: meta, When: c.When, Do: budget.PolicyAction{Deny: c.Do.Deny, Route: c.Do.Route}}
+		if c.Do.Constrain != nil {
+			p.Do.MaxOutputTokens = c.Do.Constrain.MaxOutputTokens
+		}
+		docs.Policies = append(docs.Policies, p)
+	case budget.KindPrice:
+		var c priceColumns
+		if err := r.columns(&c); err != nil {
+			return err
+		}
+		p, err := decodePrice(c)
+		if err != nil {
+			return err
+		}
+		docs.Prices = append(docs.Prices, budget.Price{Meta: meta, Price: p})
+	case budget.KindSubject:
+		var c subjectColumns
+		if err := r.columns(&c); err != nil {
+			return err
+		}
+		docs.Subjects = append(docs.Subjects, budget.SubjectRule{Meta: meta, Label: c.Label, From: budget.Source(c.From)})
+	case budget.KindSettings:
+		var c settingsColumns
+		if err := r.columns(&c); err != nil {
+			return err
+		}
+		docs.Settings = append(docs.Settings, budget.Settings{Meta: meta, Unknown: c.Unknown, Offline: c.Offline, Durability: c.Durability})
+	default:
+		return errors.New("unknown kind of document")
+	}
+	return nil
+}
+
+func (r document) columns(into any) error {
+	d := json.NewDecoder(strings.NewReader(string(r.Columns)))
+	d.DisallowUnknownFields()
+	return d.Decode(into)
+}
+
+func decodePrice(c priceColumns) (pricing.Price, error) {
+	p := pricing.Price{Provider: c.Provider, Model: c.Model, Contract: c.Contract, ServiceTier: c.ServiceTier}
+	if c.EffectiveFrom != nil {
+		p.EffectiveFrom = c.EffectiveFrom.UTC()
+	}
+	for _, r := range c.Rates {
+		step := pricing.Step{Above: r.Above, Rates: make(map[meter.Kind]pricing.PicoUSD, len(r.PerMillion))}
+		for _, name := range slices.Sorted(maps.Keys(r.PerMillion)) {
+			kind, err := meter.ParseKind(name)
+			if err != nil {
+				return p, fmt.Errorf("rates: %w", err)
+			}
+			rate, err := pricing.ParsePerMillion(r.PerMillion[name].String())
+			if err != nil {
+				return p, fmt.Errorf("rates: %s: %w", name, err)
+			}
+			step.Rates[kind] = rate
+		}
+		p.Tiers = append(p.Tiers, step)
+	}
+	return p, nil
+}

@@ -1,0 +1,181 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"keel/budget"
+	"keel/pricing"
+)
+
+// Explanation is everything that the ledger keeps about one decision: what
+// was estimated, what happened, and which rules were active, with their text.
+// Amounts in JSON are dollars as decimal strings.
+type Explanation struct {
+	Record     json.RawMessage `json:"record"` // the row of keel.spend_records
+	Detail     DecisionDetail  `json:"decision"`
+	Holds      []HoldDetail    `json:"holds"`
+	Closeout   *CloseoutDetail `json:"closeout"`   // nil while the call is in flight, and for denials
+	Annotation *LogDetail      `json:"access_log"` // nil when the access log said nothing (yet)
+	Rules      []RuleDetail    `json:"rules"`
+}
+
+// DecisionDetail is what keel.spend_records leaves out of a decision.
+type DecisionDetail struct {
+	ID                uuid.UUID       `json:"decision_id"`
+	Org               string          `json:"org"`
+	DecidedAt         time.Time       `json:"decided_at"`
+	StoredAt          time.Time       `json:"stored_at"` // by the database's clock
+	Replica           uuid.UUID       `json:"replica"`
+	Path              string          `json:"path"`
+	Stream            bool            `json:"stream"`
+	MaxOutputTokens   int64           `json:"max_output_tokens"` // as asked for; 0 when not stated
+	OutputCap         int64           `json:"output_cap"`        // as set by Keel; 0 for none
+	Choices           int64           `json:"choices"`
+	ServiceTier       string          `json:"service_tier"`
+	Prompt            json.RawMessage `json:"prompt"`
+	InputTokensBound  int64           `json:"input_tokens_bound"`
+	OutputTokensBound int64           `json:"output_tokens_bound"`
+	BoundKind         string          `json:"bound_kind"`
+	Method            string          `json:"method"`
+	Unpriced          string          `json:"unpriced"`
+	Denial            json.RawMessage `json:"denial"`
+	Unmetered         bool            `json:"unmetered"`
+	Debt              bool            `json:"debt"`
+}
+
+// HoldDetail is a hold and what became of it.
+type HoldDetail struct {
+	Budget      string           `json:"budget"`
+	Key         string           `json:"account_key"`
+	WindowStart *time.Time       `json:"window_start"` // nil: unbounded
+	WindowEnd   *time.Time       `json:"window_end"`
+	Amount      pricing.NanoUSD  `json:"amount_usd"`
+	Settled     *pricing.NanoUSD `json:"settled_usd"` // nil while it is open
+	Limit       pricing.NanoUSD  `json:"limit_usd"`   // when it was decided
+	Mode        budget.Mode      `json:"mode"`
+	Version     int64            `json:"budget_version"`
+}
+
+// CloseoutDetail is what keel.spend_records leaves out of a closeout.
+type CloseoutDetail struct {
+	ClosedAt  time.Time       `json:"closed_at"`
+	StoredAt  time.Time       `json:"stored_at"`
+	Outcome   budget.Outcome  `json:"outcome"`
+	Presumed  bool            `json:"presumed"` // by the ledger, because nobody closed
+	Usage     json.RawMessage `json:"usage"`
+	RawUsage  json.RawMessage `json:"raw_usage"`
+	CostKnown bool            `json:"cost_known"`
+	Lines     json.RawMessage `json:"lines"`
+	Unpriced  []string        `json:"unpriced"`
+	Model     string          `json:"model"`
+	Detail    string          `json:"detail"`
+}
+
+// LogDetail is what Envoy's access log said.
+type LogDetail struct {
+	LoggedAt      time.Time `json:"logged_at"`
+	HTTPStatus    int       `json:"http_status"`
+	Attempts      int       `json:"attempts"`
+	Flags         string    `json:"flags"`
+	Details       string    `json:"details"`
+	ResponseBytes int64     `json:"response_bytes"`
+}
+
+// RuleDetail is a rule with the document that it was at the time.
+type RuleDetail struct {
+	budget.Rule
+	Document  json.RawMessage `json:"document"` // columns of that version; null when the history has none
+	ChangedAt *time.Time      `json:"changed_at"`
+	ChangedBy *string         `json:"changed_by"`
+}
+
+// Explain reads all about a decision, of whatever org. It returns ErrNotFound
+// for one that is not in the ledger (yet).
+func (s *Store) Explain(ctx context.Context, id uuid.UUID) (*Explanation, error) {
+	e := &Explanation{}
+	err := pgx.BeginTxFunc(ctx, s.pool, snapshot, func(tx pgx.Tx) error { return e.read(ctx, tx, id) })
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = fmt.Errorf("no such decision: %w", ErrNotFound)
+	}
+	if err != nil {
+		return nil, explainError(fmt.Sprintf("explain decision %s", id), err)
+	}
+	return e, nil
+}
+
+func (e *Explanation) read(ctx context.Context, tx pgx.Tx, id uuid.UUID) error {
+	var rules []byte
+	d := &e.Detail
+	err := tx.QueryRow(ctx, `
+select d.decision_id, d.org, d.decided_at, d.stored_at, d.replica, d.path, d.stream, d.max_output_tokens, d.output_cap, d.choices,
+  d.service_tier, d.prompt, d.input_tokens_bound, d.output_tokens_bound, d.bound_kind, d.method, d.unpriced, d.denial, d.unmetered, d.debt, d.rules
+from keel.decisions d where d.decision_id = $1`, id).Scan(&d.ID, &d.Org, &d.DecidedAt, &d.StoredAt, &d.Replica, &d.Path, &d.Stream, &d.MaxOutputTokens,
+		&d.OutputCap, &d.Choices, &d.ServiceTier, &d.Prompt, &d.InputTokensBound, &d.OutputTokensBound, &d.BoundKind, &d.Method, &d.Unpriced,
+		&d.Denial, &d.Unmetered, &d.Debt, &rules)
+	if err != nil {
+		return err
+	}
+	if err := tx.QueryRow(ctx, "select to_jsonb(r) from keel.spend_records r where org = $1 and decision_id = $2", d.Org, id).Scan(&e.Record); err != nil {
+		return err
+	}
+	rows, err := tx.Query(ctx, `
+select budget, account_key, nullif(window_start, '-infinity'), nullif(window_end, 'infinity'), amount_n, settled_n, limit_n, mode, budget_version
+from keel.holds where org = $1 and decision_id = $2 order by n`, d.Org, id)
+	if err != nil {
+		return err
+	}
+	e.Holds, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (h HoldDetail, err error) {
+		return h, row.Scan(&h.Budget, &h.Key, &h.WindowStart, &h.WindowEnd, &h.Amount, &h.Settled, &h.Limit, &h.Mode, &h.Version)
+	})
+	if err != nil {
+		return err
+	}
+	if e.Closeout, err = one[CloseoutDetail](tx.Query(ctx, `
+select closed_at, stored_at, outcome, presumed, usage, raw_usage, cost_known, lines, unpriced, model, detail
+from keel.closeouts where org = $1 and decision_id = $2`, d.Org, id)); err != nil {
+		return err
+	}
+	if e.Annotation, err = one[LogDetail](tx.Query(ctx, `
+select logged_at, http_status, attempts, flags, details, response_bytes
+from keel.annotations where org = $1 and decision_id = $2`, d.Org, id)); err != nil {
+		return err
+	}
+	return e.readRules(ctx, tx, rules)
+}
+
+// one reads a row by position into a struct, or nil when there is none.
+func one[T any](rows pgx.Rows, err error) (*T, error) {
+	if err != nil {
+		return nil, err
+	}
+	v, err := pgx.CollectExactlyOneRow(rows, pgx.RowToAddrOfStructByPos[T])
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	return v, err
+}
+
+func (e *Explanation) readRules(ctx context.Context, tx pgx.Tx, raw []byte) error {
+	var rules []budget.Rule
+	if err := json.Unmarshal(raw, &rules); err != nil {
+		return err
+	}
+	for _, r := range rules {
+		detail := RuleDetail{Rule: r}
+		err := tx.QueryRow(ctx, `
+select after, changed_at, changed_by from keel.config_versions where org = $1 and kind = $2 and name = $3 and version = $4`,
+			e.Detail.Org, string(r.Kind), r.Name, r.Version).Scan(&detail.Document, &detail.ChangedAt, &detail.ChangedBy)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
+		e.Rules = append(e.Rules, detail)
+	}
+	return nil
+}

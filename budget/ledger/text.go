@@ -1,0 +1,66 @@
+package ledger
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+)
+
+// text makes s storable: Postgres takes valid UTF-8 without NUL, and what
+// clients and providers send may be neither. Refusing the record would lose spend.
+func text(s string) string {
+	if !strings.ContainsRune(s, 0) {
+		return strings.ToValidUTF8(s, "\uFFFD")
+	}
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+}
+
+// jsonText marshals v for a jsonb column. v is made of strings and numbers, which always can.
+func jsonText(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		b, _ = json.Marshal(map[string]string{"unstorable": err.Error()})
+	}
+	return string(storableJSON(b))
+}
+
+// storableJSON returns raw where a jsonb column takes it, and otherwise, for
+// what is no JSON or holds what jsonb can't (NUL, lone surrogates, numbers of
+// absurd size), the bytes in base64, so that nothing a provider said is lost.
+func storableJSON(raw []byte) []byte {
+	if len(raw) == 0 {
+		return nil
+	}
+	if json.Valid(raw) && !bytes.Contains(raw, []byte(`\u0000`)) && !loneSurrogate(raw) && !hugeExponent(raw) && strings.ToValidUTF8(string(raw), "") == string(raw) {
+		return raw
+	}
+	b, _ := json.Marshal(map[string]string{"base64": base64.StdEncoding.EncodeToString(raw)})
+	return b
+}
+
+// loneSurrogate says whether valid JSON may hold half of a UTF-16 pair. It
+// errs on the side of true: pairs that are escaped are rare, and kept as base64.
+func loneSurrogate(raw []byte) bool {
+	return bytes.Contains(raw, []byte(`\ud`)) || bytes.Contains(raw, []byte(`\uD`))
+}
+
+// hugeExponent says whether a number of the valid JSON may be beyond Postgres'
+// numeric, by a digit, an e and three more digits in sequence.
+func hugeExponent(raw []byte) bool {
+	for i, c := range raw {
+		if (c == 'e' || c == 'E') && i > 0 && raw[i-1] >= '0' && raw[i-1] <= '9' {
+			digits := 0
+			for _, d := range bytes.TrimLeft(raw[i+1:], "+-") {
+				if d < '0' || d > '9' {
+					break
+				}
+				digits++
+			}
+			if digits > 3 {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,190 @@
+package budget
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// callLabels are the labels of a selector that say what is asked for. A
+// subject can't carry them.
+var callLabels = []string{"provider", "model", "route", "api"}
+
+// traits are what selectors look at: the subject, and the target under
+// consideration.
+type traits struct {
+	subject                     Subject
+	provider, model, route, api string
+}
+
+// label returns a label's value, "" for one that is missing.
+func (t *traits) label(name string) string {
+	switch name {
+	case "provider":
+		return t.provider
+	case "model":
+		return t.model
+	case "route":
+		return t.route
+	case "api":
+		return t.api
+	}
+	return t.subject[name]
+}
+
+type labelGlob struct {
+	label string
+	glob  glob
+}
+
+func parseSelector(selector map[string]string) ([]labelGlob, error) {
+	var parsed []labelGlob
+	for _, label := range slices.Sorted(maps.Keys(selector)) {
+		g, err := parseGlob(selector[label])
+		if err != nil {
+			return nil, err
+		}
+		parsed = append(parsed, labelGlob{label, g})
+	}
+	return parsed, nil
+}
+
+func (b *activeBudget) matches(t *traits) bool {
+	for i := range b.selector {
+		if !b.selector[i].glob.match(t.label(b.selector[i].label)) {
+			return false
+		}
+	}
+	return true
+}
+
+// budgetIndex finds the budgets that can match without looking at all of them:
+// each is filed under one exact label of its selector, the one that the fewest
+// budgets share, so that a call looks at those of its own values only.
+type budgetIndex struct {
+	byLabel []labelIndex
+	rest    []int // budgets whose selector has no exact label
+}
+
+type labelIndex struct {
+	label   string
+	budgets map[string][]int // by value; positions in the org's budgets
+}
+
+func indexBudgets(budgets []*activeBudget) (index budgetIndex) {
+	shared := make(map[[2]string]int)
+	for _, b := range budgets {
+		for _, s := range b.selector {
+			if s.glob.exact() {
+				shared[[2]string{s.label, s.glob.pattern}]++
+			}
+		}
+	}
+	byLabel := make(map[string]map[string][]int)
+	for i, b := range budgets {
+		var best labelGlob
+		fewest := len(budgets) + 1
+		for _, s := range b.selector {
+			if n := shared[[2]string{s.label, s.glob.pattern}]; s.glob.exact() && n < fewest {
+				best, fewest = s, n
+			}
+		}
+		if fewest > len(budgets) {
+			index.rest = append(index.rest, i)
+			continue
+		}
+		if byLabel[best.label] == nil {
+			byLabel[best.label] = make(map[string][]int)
+		}
+		byLabel[best.label][best.glob.pattern] = append(byLabel[best.label][best.glob.pattern], i)
+	}
+	for _, label := range slices.Sorted(maps.Keys(byLabel)) {
+		index.byLabel = append(index.byLabel, labelIndex{label, byLabel[label]})
+	}
+	return index
+}
+
+// matching returns the budgets that a call to a target falls under, by name.
+func (o *organisation) matching(t *traits) []*activeBudget {
+	var scratch [32]int
+	candidates := append(scratch[:0], o.index.rest...)
+	for i := range o.index.byLabel {
+		l := &o.index.byLabel[i]
+		candidates = append(candidates, l.budgets[t.label(l.label)]...)
+	}
+	slices.Sort(candidates)
+	var matching []*activeBudget
+	for _, i := range candidates {
+		if b := o.budgets[i]; b.matches(t) {
+			matching = append(matching, b)
+		}
+	}
+	return matching
+}
+
+// account is where a budget keeps what calls of these traits spend at a time.
+func (b *activeBudget) account(t *traits, at time.Time) Account {
+	s := b.current.Load()
+	if s == nil || at.Before(s.start) || !s.end.IsZero() && !at.Before(s.end) {
+		start, end := b.window.Bounds(at)
+		s = &span{start, end}
+		b.current.Store(s)
+	}
+	return Account{Org: b.Org, Budget: b.Name, Key: accountKey(b.Per, t), WindowStart: s.start, WindowEnd: s.end}
+}
+
+// maxKeyLength bounds a key, which is part of a database index. Whoever sends
+// a longer label still gets an account of his own.
+const maxKeyLength = 256
+
+// accountKey names the account of one combination of label values:
+// "team=research,user=ada". The labels are part of it, so that a budget whose
+// per changes does not read old accounts as new ones.
+func accountKey(per []string, t *traits) string {
+	if len(per) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	for i, label := range per {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(label)
+		b.WriteByte('=')
+		escape(&b, t.label(label))
+	}
+	key := b.String()
+	if len(key) > maxKeyLength {
+		sum := sha256.Sum256([]byte(key))
+		cut := maxKeyLength - 2*16 - 1
+		for !utf8.RuneStart(key[cut]) {
+			cut--
+		}
+		key = key[:cut] + "~" + hex.EncodeToString(sum[:16])
+	}
+	return key
+}
+
+// escape writes a value so that no two lists of values give one key, and that
+// a database can keep it: what is not printable UTF-8 becomes %XX.
+func escape(b *strings.Builder, value string) {
+	const digits = "0123456789ABCDEF"
+	for len(value) > 0 {
+		r, size := utf8.DecodeRuneInString(value)
+		if r == utf8.RuneError && size == 1 || !unicode.IsPrint(r) || strings.ContainsRune("%,=~", r) {
+			for i := range size {
+				b.WriteByte('%')
+				b.WriteByte(digits[value[i]>>4])
+				b.WriteByte(digits[value[i]&15])
+			}
+		} else {
+			b.WriteString(value[:size])
+		}
+		value = value[size:]
+	}
+}

@@ -1,0 +1,113 @@
+package budget
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"keel/pricing"
+)
+
+// memoryLedger is a Ledger in memory: the rules of the interface and nothing else.
+type memoryLedger struct {
+	mu       sync.Mutex
+	err      error // what Permit returns, to play an outage
+	accounts map[Account]Standing
+	open     map[uuid.UUID]*Decision
+	closed   map[uuid.UUID]*Closeout
+	recorded []*Decision
+	permits  int
+}
+
+func newMemoryLedger() *memoryLedger {
+	return &memoryLedger{accounts: map[Account]Standing{}, open: map[uuid.UUID]*Decision{}, closed: map[uuid.UUID]*Closeout{}}
+}
+
+func (l *memoryLedger) Permit(_ context.Context, d *Decision) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.permits++
+	if l.err != nil {
+		return l.err
+	}
+	for _, h := range d.Holds {
+		s := l.accounts[h.Account]
+		if h.Ceiling >= 0 && s.Settled+s.Held+h.Amount > h.Ceiling {
+			return &Refused{Hold: h, Standing: s}
+		}
+	}
+	l.take(d)
+	return nil
+}
+
+func (l *memoryLedger) take(d *Decision) {
+	for _, h := range d.Holds {
+		s := l.accounts[h.Account]
+		s.Held += h.Amount
+		l.accounts[h.Account] = s
+	}
+	l.open[d.ID] = d
+}
+
+func (l *memoryLedger) Record(d *Decision) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.recorded = append(l.recorded, d)
+	if d.Action != Deny {
+		l.take(d)
+	}
+}
+
+func (l *memoryLedger) CloseOut(c *Closeout) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d, ok := l.open[c.ID]
+	if !ok {
+		return
+	}
+	delete(l.open, c.ID)
+	l.closed[c.ID] = c
+	for _, h := range d.Holds {
+		s := l.accounts[h.Account]
+		s.Held -= h.Amount
+		if c.CostKnown {
+			s.Settled += c.Cost.Total
+		} else {
+			s.Settled += h.Amount
+		}
+		l.accounts[h.Account] = s
+	}
+}
+
+func (l *memoryLedger) Annotate(Annotation) {}
+
+func (l *memoryLedger) Standing(a Account) Standing {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.accounts[a]
+}
+
+// spend puts money into the account of the org's budget at testTime.
+func (l *memoryLedger) spend(tb testing.TB, cfg *Config, name, key string, settled, held string) {
+	tb.Helper()
+	for _, b := range cfg.org(DefaultOrg).budgets {
+		if b.Name == name {
+			a := b.account(&traits{}, testTime)
+			a.Key = key
+			l.accounts[a] = Standing{Settled: usd(tb, settled), Held: usd(tb, held)}
+			return
+		}
+	}
+	tb.Fatalf("no budget %s", name)
+}
+
+func usd(tb testing.TB, amount string) pricing.NanoUSD {
+	tb.Helper()
+	n, err := pricing.ParseUSD(amount)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return n
+}

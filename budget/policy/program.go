@@ -1,0 +1,120 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/ext"
+)
+
+// costLimit ends an evaluation that runs away, in CEL's cost units (about one
+// a step, and one every ten bytes of a string that is searched). A rule of
+// four comparisons costs about 20; a regular expression over a label of 4 KiB
+// about 1 000.
+const costLimit = 100_000
+
+// maxLength of a condition, in code points. CEL's own default is 100 000,
+// which takes seconds to check.
+const maxLength = 8 << 10
+
+// A Program is a compiled condition. It is safe for concurrent use.
+type Program struct {
+	source  string
+	program cel.Program
+}
+
+// An Error says what is wrong with a condition, and where.
+type Error struct {
+	Line    int // 1-based, within the expression
+	Column  int // 1-based, in code points
+	Message string
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("%d:%d: %s", e.Line, e.Column, e.Message)
+}
+
+var environment = sync.OnceValues(func() (*cel.Env, error) {
+	options := []cel.EnvOption{
+		cel.Variable("subject", cel.MapType(cel.StringType, cel.StringType)),
+		cel.ParserExpressionSizeLimit(maxLength),
+		cel.ParserRecursionLimit(64),
+		cel.EagerlyValidateDeclarations(true),
+		ext.Strings(ext.StringsVersion(4)),
+	}
+	for _, f := range requestFields {
+		options = append(options, cel.Variable("request."+f.name, f.kind))
+	}
+	return cel.NewEnv(options...)
+})
+
+// Compile checks a condition and returns its program. The error joins one
+// *Error for each thing that is wrong.
+//
+// The condition is evaluated once for a call that carries nothing: one that
+// fails there would fail for every caller who leaves a label out, and a policy
+// that fails denies, so it is refused here.
+func Compile(condition string) (*Program, error) {
+	if strings.TrimSpace(condition) == "" {
+		return nil, &Error{Line: 1, Column: 1, Message: "the condition is empty; write true for a policy that applies to every call"}
+	}
+	env, err := environment()
+	if err != nil {
+		return nil, fmt.Errorf("policy: CEL environment: %w", err)
+	}
+	ast, issues := env.Compile(condition)
+	if issues != nil && issues.Err() != nil {
+		return nil, positions(issues)
+	}
+	if !ast.OutputType().IsExactType(cel.BoolType) {
+		return nil, &Error{Line: 1, Column: 1, Message: fmt.Sprintf("the condition gives %s; it has to give a bool", ast.OutputType())}
+	}
+	program, err := env.Program(ast, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(costLimit))
+	if err != nil {
+		return nil, &Error{Line: 1, Column: 1, Message: firstLine(err.Error())}
+	}
+	p := &Program{source: condition, program: program}
+	if _, err := p.Match(NewInput(nil, Request{})); err != nil {
+		return nil, &Error{Line: 1, Column: 1, Message: fmt.Sprintf("the condition fails for a call without labels: %v", err)}
+	}
+	return p, nil
+}
+
+// Match evaluates the condition. An error means that it could not be told
+// whether the call is meant: whoever asks has to treat the call as denied,
+// because a rule that can be made to fail must not be a way around it.
+func (p *Program) Match(in *Input) (bool, error) {
+	out, _, err := p.program.Eval(in)
+	if err != nil {
+		return false, errors.New(firstLine(err.Error()))
+	}
+	matched, ok := out.Value().(bool)
+	if !ok {
+		return false, fmt.Errorf("the condition gave %s", out.Type().TypeName())
+	}
+	return matched, nil
+}
+
+// String returns the condition as it was written.
+func (p *Program) String() string { return p.source }
+
+func positions(issues *cel.Issues) error {
+	var all []error
+	for _, e := range issues.Errors() {
+		message := e.Message
+		if strings.HasPrefix(message, "undeclared reference to 'request") {
+			message = "request has no such field; it has " + strings.Join(requestFieldNames(), ", ")
+		}
+		// CEL counts columns from 0.
+		all = append(all, &Error{Line: max(1, e.Location.Line()), Column: max(1, e.Location.Column()+1), Message: firstLine(message)})
+	}
+	return errors.Join(all...)
+}
+
+func firstLine(s string) string {
+	s, _, _ = strings.Cut(s, "\n")
+	return s
+}

@@ -1,0 +1,113 @@
+package envoy
+
+import (
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	upstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+// grpcCluster leads to Keel's own server.
+func (b *builder) grpcCluster(name string, a address) *clusterv3.Cluster {
+	return b.cluster(name, a, time.Second, &upstreamv3.HttpProtocolOptions{
+		UpstreamProtocolOptions: &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig{
+			ProtocolConfig: &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: pings()},
+		}},
+	})
+}
+
+// providerCluster leads to a provider, or to what stands in for it.
+func (b *builder) providerCluster(p Provider) *clusterv3.Cluster {
+	e, err := p.endpoint()
+	if err != nil && b.err == nil {
+		b.err = err
+	}
+	options := &upstreamv3.HttpProtocolOptions{
+		// Providers close idle connections after a minute or more; going first
+		// avoids a call that is sent into a closing one.
+		CommonHttpProtocolOptions: &corev3.HttpProtocolOptions{IdleTimeout: durationpb.New(50 * time.Second)},
+		UpstreamProtocolOptions: &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig{
+			ProtocolConfig: &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: &corev3.Http1ProtocolOptions{}},
+		}},
+	}
+	if e.tls { // then the server can say whether it speaks HTTP/2
+		options.UpstreamProtocolOptions = &upstreamv3.HttpProtocolOptions_AutoConfig{AutoConfig: &upstreamv3.HttpProtocolOptions_AutoHttpConfig{
+			HttpProtocolOptions: &corev3.Http1ProtocolOptions{}, Http2ProtocolOptions: pings(),
+		}}
+	}
+	cluster := b.cluster(p.Name, e.address, 5*time.Second, options)
+	if e.tls {
+		cluster.TransportSocket = &corev3.TransportSocket{
+			Name:       "envoy.transport_sockets.tls",
+			ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: b.any(b.tls(e.address))},
+		}
+	}
+	return cluster
+}
+
+// tls checks that the certificate is for the host that is connected to.
+func (b *builder) tls(a address) *tlsv3.UpstreamTlsContext {
+	name := &tlsv3.SubjectAltNameMatcher{
+		SanType: tlsv3.SubjectAltNameMatcher_DNS,
+		Matcher: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: a.host}},
+	}
+	sni := a.host
+	if a.isIP() {
+		name.SanType, sni = tlsv3.SubjectAltNameMatcher_IP_ADDRESS, ""
+	}
+	return &tlsv3.UpstreamTlsContext{
+		Sni: sni,
+		CommonTlsContext: &tlsv3.CommonTlsContext{
+			TlsParams: &tlsv3.TlsParameters{TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2},
+			ValidationContextType: &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{
+				TrustedCa:                 &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: b.caFile()}},
+				MatchTypedSubjectAltNames: []*tlsv3.SubjectAltNameMatcher{name},
+			}},
+		},
+	}
+}
+
+// cluster is what all have in common.
+func (b *builder) cluster(name string, a address, connect time.Duration, options *upstreamv3.HttpProtocolOptions) *clusterv3.Cluster {
+	c := &clusterv3.Cluster{
+		Name:           name,
+		ConnectTimeout: durationpb.New(connect),
+		// One connection may go to any of the addresses that a name has at that
+		// moment, and stays when they change.
+		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_LOGICAL_DNS},
+		DnsLookupFamily:      clusterv3.Cluster_ALL,
+		LoadAssignment: &endpointv3.ClusterLoadAssignment{
+			ClusterName: name,
+			Endpoints: []*endpointv3.LocalityLbEndpoints{{LbEndpoints: []*endpointv3.LbEndpoint{{
+				HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: socket(a)}},
+			}}}},
+		},
+		CircuitBreakers: &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{
+			MaxConnections:     wrapperspb.UInt32(unlimited),
+			MaxPendingRequests: wrapperspb.UInt32(unlimited),
+			MaxRequests:        wrapperspb.UInt32(unlimited),
+			MaxRetries:         wrapperspb.UInt32(unlimited),
+		}}},
+		TypedExtensionProtocolOptions: map[string]*anypb.Any{
+			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": b.any(options),
+		},
+	}
+	if a.isIP() {
+		c.ClusterDiscoveryType, c.DnsLookupFamily = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}, clusterv3.Cluster_AUTO
+	}
+	return c
+}
+
+// pings find a dead peer while a call waits for a byte.
+func pings() *corev3.Http2ProtocolOptions {
+	return &corev3.Http2ProtocolOptions{ConnectionKeepalive: &corev3.KeepaliveSettings{
+		Interval: durationpb.New(10 * time.Second), Timeout: durationpb.New(3 * time.Second),
+	}}
+}

@@ -1,0 +1,161 @@
+package envoy
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	grpclogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+const (
+	statPrefix = "keel"
+
+	// unrouted is the route of a call that the processor gave no target.
+	unrouted     = "unrouted"
+	unroutedBody = `{"error":{"type":"not_found","message":"Keel could not tell which provider this call is for: the path is of no known API, and no route names a target for it. No provider was called."}}` + "\n"
+)
+
+func (b *builder) listener() *listenerv3.Listener {
+	listen, err := parseAddress(b.Listen)
+	if err != nil && b.err == nil {
+		b.err = err
+	}
+	manager := &hcmv3.HttpConnectionManager{
+		StatPrefix:        statPrefix,
+		UseRemoteAddress:  wrapperspb.Bool(true), // x-forwarded-for of a client is not believed
+		GenerateRequestId: wrapperspb.Bool(true),
+		StreamIdleTimeout: durationpb.New(b.IdleTimeout),
+		// The processor and the provider have to read the same path. Escaped
+		// slashes stay: they are part of model names.
+		NormalizePath:    wrapperspb.Bool(true),
+		MergeSlashes:     true,
+		AccessLog:        []*accesslogv3.AccessLog{b.accessLog()},
+		LocalReplyConfig: b.localReplies(),
+		RouteSpecifier: &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: &routev3.RouteConfiguration{
+			Name:             statPrefix,
+			ValidateClusters: wrapperspb.Bool(false), // see routes
+			VirtualHosts: []*routev3.VirtualHost{{
+				Name: statPrefix, Domains: []string{"*"}, Routes: b.routes(), IncludeRequestAttemptCount: true,
+			}},
+		}},
+		HttpFilters: []*hcmv3.HttpFilter{
+			b.processorFilter(),
+			{Name: "envoy.filters.http.router", ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: b.any(&routerv3.Router{})}},
+		},
+	}
+	return &listenerv3.Listener{
+		Name:    statPrefix,
+		Address: socket(listen),
+		// With it a second Envoy of the same user could listen on the same port
+		// and would silently take half of the calls.
+		EnableReusePort: wrapperspb.Bool(false),
+		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
+			Name:       "envoy.filters.network.http_connection_manager",
+			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: b.any(manager)},
+		}}}},
+	}
+}
+
+// accessLog tells the processor how each call ended, which it can't see itself.
+func (b *builder) accessLog() *accesslogv3.AccessLog {
+	return &accesslogv3.AccessLog{
+		Name: "envoy.access_loggers.http_grpc",
+		ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: b.any(&grpclogv3.HttpGrpcAccessLogConfig{
+			CommonConfig: &grpclogv3.CommonGrpcAccessLogConfig{
+				LogName:                 LogName,
+				TransportApiVersion:     corev3.ApiVersion_V3,
+				GrpcService:             grpcService(accessLogCluster),
+				BufferFlushInterval:     durationpb.New(200 * time.Millisecond),
+				BufferSizeBytes:         wrapperspb.UInt32(16 << 10),
+				FilterStateObjectsToLog: []string{FilterName},
+			},
+			AdditionalRequestHeadersToLog:  []string{"x-request-id"},
+			AdditionalResponseHeadersToLog: []string{"content-type"},
+		})},
+	}
+}
+
+// routes are one for each provider, then one for all the rest. A call enters
+// by the last, unless a client made up a target, and is matched again when the processor has set one.
+func (b *builder) routes() []*routev3.Route {
+	var routes []*routev3.Route
+	for _, p := range b.Providers {
+		routes = append(routes, &routev3.Route{
+			Name: p.Name,
+			Match: &routev3.RouteMatch{
+				PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"},
+				Headers: []*routev3.HeaderMatcher{{
+					Name: TargetHeader,
+					HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: &matcherv3.StringMatcher{
+						MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: p.Name + "/"},
+					}},
+				}},
+			},
+			Action: &routev3.Route_Route{Route: &routev3.RouteAction{
+				ClusterSpecifier:     &routev3.RouteAction_Cluster{Cluster: p.Name},
+				HostRewriteSpecifier: &routev3.RouteAction_HostRewriteLiteral{HostRewriteLiteral: p.Host},
+				Timeout:              durationpb.New(0), // a stream may take as long as it moves
+				IdleTimeout:          durationpb.New(b.IdleTimeout),
+				RetryPolicy:          b.retryPolicy(),
+			}},
+			// A provider is told neither where a call goes nor who in the house makes it.
+			RequestHeadersToRemove: []string{TargetHeader, "x-forwarded-for", "x-envoy-external-address", "x-envoy-internal"},
+			RequestBodyBufferLimit: wrapperspb.UInt64(b.RequestLimit),
+		})
+	}
+	return append(routes, &routev3.Route{
+		Name:  unrouted,
+		Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
+		// To a cluster that does not exist, which Envoy answers itself. A direct
+		// response would be simpler, but Envoy ignores the body limit of such a
+		// route: the processor would see no body over 1 MiB.
+		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
+			ClusterSpecifier:            &routev3.RouteAction_Cluster{Cluster: unrouted},
+			ClusterNotFoundResponseCode: routev3.RouteAction_NOT_FOUND,
+		}},
+		RequestBodyBufferLimit: wrapperspb.UInt64(b.RequestLimit),
+	})
+}
+
+// localReplies gives the answer to an unrouted call a body.
+func (b *builder) localReplies() *hcmv3.LocalReplyConfig {
+	return &hcmv3.LocalReplyConfig{Mappers: []*hcmv3.ResponseMapper{{
+		Filter: &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_ResponseFlagFilter{
+			ResponseFlagFilter: &accesslogv3.ResponseFlagFilter{Flags: []string{"NC"}}, // no cluster found
+		}},
+		BodyFormatOverride: &corev3.SubstitutionFormatString{
+			ContentType: "application/json",
+			Format: &corev3.SubstitutionFormatString_TextFormatSource{TextFormatSource: &corev3.DataSource{
+				Specifier: &corev3.DataSource_InlineString{InlineString: unroutedBody},
+			}},
+		},
+	}}}
+}
+
+func (b *builder) retryPolicy() *routev3.RetryPolicy {
+	if b.Retry.Times == 0 {
+		return nil
+	}
+	on := b.Retry.On
+	if len(b.Retry.Statuses) > 0 && !slices.Contains(on, "retriable-status-codes") {
+		on = append(slices.Clone(on), "retriable-status-codes")
+	}
+	return &routev3.RetryPolicy{
+		RetryOn:              strings.Join(on, ","),
+		RetriableStatusCodes: b.Retry.Statuses,
+		NumRetries:           wrapperspb.UInt32(b.Retry.Times),
+		RetryBackOff: &routev3.RetryPolicy_RetryBackOff{
+			BaseInterval: durationpb.New(25 * time.Millisecond), MaxInterval: durationpb.New(time.Second),
+		},
+	}
+}

@@ -1,0 +1,81 @@
+package envoy
+
+import (
+	"time"
+
+	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+const (
+	processorCluster = "keel_processor"
+	accessLogCluster = "keel_access_log"
+
+	// maxMessage bounds what the processor may send at once: a rewritten request body.
+	maxMessage = 64 << 20
+
+	// messageTimeout is how long the processor may take for one answer. A hold
+	// may wait for a round trip to Postgres, for a new lease or after a failover, and the processor's own
+	// limit for a decision, after which it answers by the offline setting, is
+	// 2 s; Envoy's limit only has to catch a processor that hangs.
+	messageTimeout = 5 * time.Second
+
+	// maxMessageTimeout is the most that the processor can ask for instead.
+	maxMessageTimeout = 30 * time.Second
+)
+
+// processorFilter sends every call through Keel, whole request first.
+func (b *builder) processorFilter() *hcmv3.HttpFilter {
+	service := grpcService(processorCluster)
+	service.Timeout = durationpb.New(0) // one stream lasts as long as its call
+	service.InitialMetadata = []*corev3.HeaderValue{{Key: "x-keel-phase", Value: "router"}}
+	return &hcmv3.HttpFilter{
+		Name: FilterName,
+		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: b.any(&extprocv3.ExternalProcessor{
+			StatPrefix:  statPrefix,
+			GrpcService: service,
+			ProcessingMode: &extprocv3.ProcessingMode{
+				RequestHeaderMode:  extprocv3.ProcessingMode_SEND,
+				RequestBodyMode:    extprocv3.ProcessingMode_BUFFERED,
+				RequestTrailerMode: extprocv3.ProcessingMode_SKIP,
+				ResponseHeaderMode: extprocv3.ProcessingMode_SEND,
+				ResponseBodyMode:   extprocv3.ProcessingMode_STREAMED,
+				// Without it a stream with trailers ends without a mark, which looks like an abort.
+				ResponseTrailerMode: extprocv3.ProcessingMode_SEND,
+			},
+			MessageTimeout:           durationpb.New(messageTimeout),
+			MaxMessageTimeout:        durationpb.New(maxMessageTimeout),
+			FailureModeAllow:         false,
+			StatusOnError:            &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable},
+			AllowModeOverride:        true,
+			AllowContentLengthHeader: true,
+			// Not xds.node, which is 84 kB of text with every call.
+			RequestAttributes:  []string{"request.id", "xds.route_name", "source.address", "connection.uri_san_peer_certificate"},
+			ResponseAttributes: []string{"response.code", "response.code_details", "response.flags", "upstream.request_attempt_count", "upstream.address"},
+			MetadataOptions: &extprocv3.MetadataOptions{
+				ForwardingNamespaces: &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: []string{MetadataNamespace, "envoy.filters.http.jwt_authn"}},
+				ReceivingNamespaces:  &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: []string{MetadataNamespace}},
+			},
+			// The path may change, since some APIs have the model in it; the host may
+			// not, which is the route's; and not what steers Envoy itself.
+			MutationRules: &mutationv3.HeaderMutationRules{
+				DisallowExpression: &matcherv3.RegexMatcher{Regex: "x-(envoy|forwarded)-.*"},
+				DisallowSystem:     wrapperspb.Bool(false),
+				AllowAllRouting:    wrapperspb.Bool(false),
+				AllowEnvoy:         wrapperspb.Bool(false),
+			},
+		})},
+	}
+}
+
+func grpcService(cluster string) *corev3.GrpcService {
+	return &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{
+		ClusterName: cluster, MaxReceiveMessageLength: wrapperspb.UInt32(maxMessage),
+	}}}
+}

@@ -1,0 +1,7 @@
+package program
+
+import "syscall"
+
+func attributes(c Command) *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Credential: c.User.credential(), Pdeathsig: c.DeathSignal}
+}
