@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"keel/budget/ledger"
+)
+
+// databaseFlag is how every verb that asks the database finds it.
+type databaseFlag struct {
+	Database string `help:"Postgres to use: a URL or DSN. Default: $KEEL_DATABASE_URL, else the one that \"keel dev\" runs in --dir." placeholder:"DSN"`
+	Dir      string `help:"Folder of a running \"keel dev\"." default:".keel" placeholder:"DIR"`
+}
+
+// dsn finds the database and says what to do when there is none.
+func (f *databaseFlag) dsn(m *Main) (string, error) {
+	if f.Database != "" {
+		return f.Database, nil
+	}
+	if url := m.Getenv("KEEL_DATABASE_URL"); url != "" {
+		return url, nil
+	}
+	file := filepath.Join(f.Dir, readyFile)
+	text, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("no database: give --database DSN, set KEEL_DATABASE_URL, or start \"keel dev\" (no %s here)", file)
+	}
+	if err != nil {
+		return "", fmt.Errorf("no database: %w", err)
+	}
+	var r ready
+	if err := json.Unmarshal(text, &r); err != nil {
+		return "", fmt.Errorf("%s is not what \"keel dev\" writes: %w; remove it and start \"keel dev\" again", file, err)
+	}
+	return r.Database, nil
+}
+
+// open connects; the database has to be there, with its schema.
+func (f *databaseFlag) open(ctx context.Context, m *Main) (*ledger.Store, error) {
+	dsn, err := f.dsn(m)
+	if err != nil {
+		return nil, err
+	}
+	return ledger.OpenStore(ctx, dsn)
+}

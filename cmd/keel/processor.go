@@ -1,0 +1,213 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"keel/budget"
+	"keel/budget/ledger"
+	"keel/envoy"
+	"keel/filter"
+	"keel/pricing"
+)
+
+// configCache is the last good configuration, beside the journal, for a start without the database.
+const configCache = "config-cache.json"
+
+// processor is what serve and dev have in common: the ledger, the configuration
+// that follows the database, the services that Envoy calls and the admin page.
+type processor struct {
+	log    *slog.Logger
+	ledger *ledger.Ledger
+	config atomic.Pointer[budget.Config]
+	filter *filter.Server
+	admin  *http.Server
+
+	adminAddr, grpcAddr string
+	failed              chan error // a listener that died
+	stop                context.CancelFunc
+	watching            chan struct{}
+}
+
+type processorOptions struct {
+	GRPC, Admin, Database string
+	Journal               string // folder for what must outlive the process
+	Hosts                 map[string]string
+	OrphanAfter           time.Duration // see ledger.Options.StaleAfter
+	Log                   *slog.Logger
+}
+
+// startProcessor returns a processor that answers Envoy. Without the database it
+// starts from the configuration cached in Journal, or not at all: budgets that
+// can't be known can't be enforced.
+func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err error) {
+	if err := os.MkdirAll(o.Journal, 0o700); err != nil {
+		return nil, fmt.Errorf("journal folder: %w", err)
+	}
+	grpcListener, err := listen("gRPC", "--grpc", o.GRPC)
+	if err != nil {
+		return nil, err
+	}
+	defer closeOnError(&err, grpcListener)
+	adminListener, err := listen("admin", "--admin", o.Admin)
+	if err != nil {
+		return nil, err
+	}
+	defer closeOnError(&err, adminListener)
+
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	p := &processor{
+		log:       o.Log,
+		adminAddr: adminListener.Addr().String(),
+		grpcAddr:  grpcListener.Addr().String(),
+		failed:    make(chan error, 2),
+		watching:  make(chan struct{}),
+	}
+	p.ledger, err = ledger.Open(ctx, o.Database, ledger.Options{AllowAway: true, Logger: o.Log, StaleAfter: o.OrphanAfter})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			p.ledger.Close(ctx)
+		}
+	}()
+	cache := filepath.Join(o.Journal, configCache)
+	documents, err := p.firstDocuments(ctx, cache)
+	if err != nil {
+		return nil, err
+	}
+	config, err := budget.Compile(documents, pricing.Catalog())
+	if err != nil {
+		return nil, fmt.Errorf("the stored configuration can't be enforced; mend it with \"keel apply\": %w", err)
+	}
+	p.config.Store(config)
+
+	watch, stop := context.WithCancel(context.Background())
+	p.stop = stop
+	go func() {
+		defer close(p.watching)
+		p.ledger.Watch(watch, func(documents budget.Documents) { p.follow(documents, cache) },
+			func(err error) { p.log.Warn("configuration: not followed", "error", err) })
+	}()
+
+	p.filter = filter.New(filter.Options{
+		Config:  &p.config,
+		Decider: &budget.Decider{Ledger: p.ledger},
+		Ledger:  p.ledger,
+		Logger:  o.Log,
+		Metrics: metrics,
+		Hosts:   o.Hosts,
+	})
+	go func() { p.failed <- p.filter.GRPC().Serve(grpcListener) }()
+
+	p.admin = &http.Server{Handler: p.adminPages(metrics), ReadHeaderTimeout: 10 * time.Second}
+	go func() {
+		if err := p.admin.Serve(adminListener); !errors.Is(err, http.ErrServerClosed) {
+			p.failed <- err
+		}
+	}()
+	return p, nil
+}
+
+// firstDocuments reads the configuration from the database, else from cache.
+func (p *processor) firstDocuments(ctx context.Context, cache string) (budget.Documents, error) {
+	documents, err := p.ledger.Load(ctx)
+	if err == nil {
+		return documents, ledger.SaveCache(cache, documents)
+	}
+	if !errors.Is(err, budget.ErrUnavailable) {
+		return documents, err
+	}
+	documents, cacheErr := ledger.LoadCache(cache)
+	if errors.Is(cacheErr, os.ErrNotExist) {
+		return documents, fmt.Errorf("no configuration: the database can't be reached (%w), and there is none cached in %s; start when Postgres is up", err, cache)
+	}
+	if cacheErr != nil {
+		return documents, fmt.Errorf("no configuration: the database can't be reached (%w), and the cache can't be used: %w", err, cacheErr)
+	}
+	p.log.Warn("started without the database, from the cached configuration; calls follow the offline setting", "cache", cache, "error", err)
+	return documents, nil
+}
+
+// follow puts a changed configuration into force. A document that can't be
+// compiled keeps its last good version: a slip in one row must not free, or
+// stop, everybody's traffic.
+func (p *processor) follow(documents budget.Documents, cache string) {
+	config, err := budget.CompileKeeping(documents, pricing.Catalog(), p.config.Load())
+	if err != nil {
+		p.log.Error("configuration: documents keep their last good version", "error", err)
+	}
+	p.config.Store(config)
+	if err := ledger.SaveCache(cache, documents); err != nil {
+		p.log.Error("configuration could not be cached; a start without the database would use an older one", "error", err)
+	}
+}
+
+// Close ends what runs: new calls are refused, those in flight have until ctx
+// ends, then their records are written.
+func (p *processor) Close(ctx context.Context) error {
+	p.filter.Drain(ctx.Done())
+	p.stop()
+	<-p.watching
+	// The deadline was for calls. Records have a time of their own.
+	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	return errors.Join(p.admin.Close(), p.ledger.Close(flush))
+}
+
+func listen(what, flag, addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%s address: %w; give another with %s (port 0 takes a free one)", what, err, flag)
+	}
+	return l, nil
+}
+
+func closeOnError(err *error, l net.Listener) {
+	if *err != nil {
+		l.Close()
+	}
+}
+
+func (p *processor) adminPages(metrics *prometheus.Registry) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	// Ready means that decisions are made. A database that is away does not make
+	// a replica unready: all of them would be at once, and the offline setting
+	// already says what happens.
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if ok, err := p.ledger.Healthy(); !ok {
+			fmt.Fprintln(w, "ok; database away:", err)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, "keel %s\n\n/metrics  /healthz  /readyz\n", version())
+	})
+	return mux
+}
+
+// providerHosts maps host names to providers, for calls that name their provider by Host.
+func providerHosts(providers []envoy.Provider) map[string]string {
+	hosts := make(map[string]string, len(providers))
+	for _, p := range providers {
+		hosts[p.Host] = p.Name
+	}
+	return hosts
+}

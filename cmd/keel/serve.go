@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"keel/envoy"
+)
+
+type serveCmd struct {
+	GRPC     string        `name:"grpc" help:"Address for Envoy: ext_proc and access log services." default:"127.0.0.1:10002" placeholder:"ADDR"`
+	Admin    string        `help:"Address for /metrics, /healthz and /readyz." default:"127.0.0.1:10001" placeholder:"ADDR"`
+	Database string        `help:"Postgres to use: a URL or DSN. Default: $KEEL_DATABASE_URL." placeholder:"DSN"`
+	Journal  string        `help:"Folder for what must outlive the process." required:"" placeholder:"DIR"`
+	Config   []string      `help:"YAML files to apply at the start, as \"keel apply\" does." placeholder:"FILE"`
+	Drain    time.Duration `help:"How long calls in flight may go on after SIGTERM." default:"30s"`
+	Orphan   time.Duration `name:"orphan-after" help:"Silence after which a processor counts as dead and its open calls are closed." default:"30s"`
+}
+
+func (c *serveCmd) Help() string {
+	return `Example:
+  keel serve --grpc 0.0.0.0:10002 --admin 0.0.0.0:10001 --journal /var/lib/keel --database postgres://keel@db.internal/keel
+
+The schema has to be there: run "keel migrate" first. Without the database the
+processor starts from the configuration it cached in the journal folder, and
+refuses to start when there is none.`
+}
+
+func (c *serveCmd) Run(ctx context.Context, m *Main) error {
+	dsn := c.Database
+	if dsn == "" {
+		dsn = m.Getenv("KEEL_DATABASE_URL")
+	}
+	if dsn == "" {
+		return errors.New("no database: give --database DSN or set KEEL_DATABASE_URL")
+	}
+	if len(c.Config) > 0 {
+		if err := applyFiles(ctx, dsn, c.Config, m.Stderr); err != nil {
+			return err
+		}
+	}
+	p, err := startProcessor(ctx, processorOptions{
+		GRPC: c.GRPC, Admin: c.Admin, Database: dsn, Journal: c.Journal,
+		Hosts: providerHosts(envoy.DefaultProviders()), OrphanAfter: c.Orphan,
+		Log: slog.New(slog.NewTextHandler(m.Stderr, nil)),
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(m.Stderr, "keel: serving Envoy on %s, admin on http://%s\n", p.grpcAddr, p.adminAddr)
+	var died error
+	select {
+	case <-ctx.Done():
+		fmt.Fprintf(m.Stderr, "keel: draining, for %s at most\n", c.Drain)
+	case died = <-p.failed:
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.Drain)
+	defer cancel()
+	return errors.Join(died, p.Close(drain))
+}

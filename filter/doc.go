@@ -1,0 +1,24 @@
+// Package filter is what Envoy talks to: the external processor that sees every
+// call, and the access log service that tells how calls ended.
+//
+// One call is one gRPC stream and one [Call] value, filled phase by phase:
+//
+//	stream.go    the stream: one message in, one answer out, and the end, however it comes
+//	identify.go  request headers → API, provider, subject, decision id
+//	decide.go    request body    → what is asked, the decision, and its answer: pass, rewrite or refuse
+//	observe.go   response        → decoded, metered, forwarded
+//	settle.go    the end         → what it cost and why it ended
+//	mutation.go  the answers in Envoy's terms
+//	accesslog.go the access log service
+//
+// The filter refuses to know prices, limits and rules (packages pricing and
+// budget) and provider formats (the packages below wire). It holds no state
+// between calls: what must survive it travels in Envoy's dynamic metadata.
+//
+// Two facts about Envoy shape this package, both proven on 1.40:
+//   - A processor that ends a stream with OK makes Envoy pass the rest through,
+//     unmetered, whatever failure_mode_allow says. So Process returns an error, always.
+//   - How a stream ends does not say whether the call succeeded. A call is complete
+//     when a terminal marker was seen: the end of the response body, its trailers, or
+//     headers that end the stream. Anything else was cut.
+package filter

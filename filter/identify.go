@@ -1,0 +1,223 @@
+package filter
+
+import (
+	"strings"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"github.com/google/uuid"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"keel/budget"
+	"keel/filter/wire"
+	"keel/filter/wire/anthropic"
+	"keel/filter/wire/gemini"
+	"keel/filter/wire/openai"
+)
+
+// Header and metadata names are contracts of the design.
+const (
+	headerPrefix     = "x-keel-"
+	headerTarget     = "x-keel-target"
+	headerDryRun     = "x-keel-dry-run"
+	headerDecision   = "x-keel-decision-id"
+	headerEstimate   = "x-keel-estimated-cost-usd"
+	headerModel      = "x-keel-model"
+	headerCost       = "x-keel-cost-usd"
+	headerWarning    = "x-keel-warning"
+	metadataSpace    = "keel"
+	metadataDecision = "decision_id"
+	metadataOrg      = "org"
+	attributeSpace   = "envoy.filters.http.ext_proc"
+	jwtSpace         = "envoy.filters.http.jwt_authn"
+	unknownAPI       = "unknown"
+)
+
+// identify fills the first section of call from the request headers.
+func (s *Server) identify(call *Call, headers *extprocv3.HttpHeaders, message *extprocv3.ProcessingRequest) {
+	call.at = time.Now()
+	call.id = uuid.Must(uuid.NewV7()) // fails only when the system has no randomness left
+	call.config = s.config.Load()
+
+	seen := requestHeaders{values: make(map[string]string, len(headers.GetHeaders().GetHeaders()))}
+	for _, h := range headers.GetHeaders().GetHeaders() {
+		name, value := strings.ToLower(h.Key), headerValue(h)
+		switch name {
+		case ":method":
+			call.method = value
+		case ":authority":
+			call.host = value
+		case ":path":
+			call.path = value
+		case "content-encoding":
+			call.encoding = value
+		case headerDryRun:
+			call.dryRun = strings.EqualFold(value, "true")
+		}
+		if strings.HasPrefix(name, headerPrefix) {
+			call.remove = append(call.remove, name)
+		}
+		seen.add(name, value)
+	}
+	seen.metadata = message.GetMetadataContext().GetFilterMetadata()
+	seen.peerSAN = attribute(message, "connection.uri_san_peer_certificate")
+
+	call.subject, call.org = subjectOf(call.config, &seen)
+	call.codec = match(call.method, call.path)
+	call.provider = s.providerOf(call)
+}
+
+// match finds the codec for a request line; nil for what Keel can't read.
+func match(method, path string) wire.Codec {
+	path, _, _ = strings.Cut(path, "?")
+	if codec, ok := openai.Match(method, path); ok {
+		return codec
+	}
+	if codec, ok := anthropic.Match(method, path); ok {
+		return codec
+	}
+	if codec, ok := gemini.Match(method, path); ok {
+		return codec
+	}
+	return nil
+}
+
+// providerOf names where the call goes unless a route says otherwise: by its
+// Host, else by its API. x-keel-provider is a client's word and not asked:
+// there is no configuration yet that trusts a peer with it.
+func (s *Server) providerOf(call *Call) string {
+	host, _, _ := strings.Cut(strings.ToLower(call.host), ":")
+	if name, ok := s.hosts[host]; ok {
+		return name
+	}
+	if call.codec == nil {
+		return ""
+	}
+	switch call.codec.API() {
+	case wire.Anthropic:
+		return "anthropic"
+	case wire.GeminiGenerate, wire.GeminiStream:
+		return "google"
+	default:
+		return "openai"
+	}
+}
+
+// speaks reports whether a call of api can be sent to provider as it is, with
+// another model at most: same format under the same path.
+func speaks(provider string, api wire.API) bool {
+	switch api {
+	case wire.Anthropic:
+		return provider == "anthropic"
+	case wire.GeminiGenerate, wire.GeminiStream:
+		return provider == "google"
+	case wire.OpenAIResponses:
+		return provider == "openai" || provider == "xai"
+	case wire.OpenAIChat:
+		switch provider {
+		case "openai", "xai", "mistral", "deepseek":
+			return true
+		}
+	}
+	return false
+}
+
+// requestHeaders is what subject rules read from.
+type requestHeaders struct {
+	values   map[string]string // lower case; repeated headers joined by comma, as HTTP does
+	metadata map[string]*structpb.Struct
+	peerSAN  string
+}
+
+func (r *requestHeaders) add(name, value string) {
+	if old, ok := r.values[name]; ok {
+		value = old + "," + value
+	}
+	r.values[name] = value
+}
+
+// read returns what source says, "" when it says nothing.
+func (r *requestHeaders) read(source budget.Source) string {
+	switch {
+	case source.Header != "":
+		return r.values[strings.ToLower(source.Header)]
+	case source.Claim != "":
+		// jwt_authn publishes the payload under a key of the operator's choice
+		// (payload_in_metadata); the claim is looked for in each.
+		for _, payload := range r.metadata[jwtSpace].GetFields() {
+			if v := lookUp(payload.GetStructValue(), source.Claim); v != "" {
+				return v
+			}
+		}
+	case source.Metadata != "":
+		space, key, _ := strings.Cut(source.Metadata, "/")
+		return lookUp(r.metadata[space], key)
+	case source.PeerSAN:
+		return r.peerSAN
+	}
+	return ""
+}
+
+// lookUp reads a dotted key. Only strings, bools and lists of one are values of
+// a label; everything else reads as missing.
+func lookUp(in *structpb.Struct, key string) string {
+	first, rest, nested := strings.Cut(key, ".")
+	value := in.GetFields()[first]
+	if nested {
+		return lookUp(value.GetStructValue(), rest)
+	}
+	switch v := value.GetKind().(type) {
+	case *structpb.Value_StringValue:
+		return v.StringValue
+	case *structpb.Value_BoolValue:
+		if v.BoolValue {
+			return "true"
+		}
+		return "false"
+	case *structpb.Value_ListValue:
+		if len(v.ListValue.Values) == 1 {
+			return v.ListValue.Values[0].GetStringValue()
+		}
+	}
+	return ""
+}
+
+// subjectOf reads who pays. The rules of the default organisation say which
+// organisation it is; that one's own rules, where it has any, say the rest.
+func subjectOf(config *budget.Config, headers *requestHeaders) (budget.Subject, string) {
+	read := func(rules []budget.SubjectRule) budget.Subject {
+		subject := make(budget.Subject, len(rules))
+		for _, rule := range rules {
+			if v := headers.read(rule.From); v != "" && subject[rule.Label] == "" {
+				subject[rule.Label] = v
+			}
+		}
+		return subject
+	}
+	subject := read(config.Subjects(budget.DefaultOrg))
+	org := subject["org"]
+	if org == "" {
+		return subject, budget.DefaultOrg
+	}
+	if own := config.Subjects(org); org != budget.DefaultOrg && len(own) > 0 {
+		subject = read(own)
+		subject["org"] = org
+	}
+	return subject, org
+}
+
+func headerValue(h *corev3.HeaderValue) string {
+	if len(h.RawValue) > 0 {
+		return string(h.RawValue)
+	}
+	return h.Value
+}
+
+func attribute(message *extprocv3.ProcessingRequest, name string) string {
+	return message.GetAttributes()[attributeSpace].GetFields()[name].GetStringValue()
+}
+
+func attributeInt(message *extprocv3.ProcessingRequest, name string) int {
+	return int(message.GetAttributes()[attributeSpace].GetFields()[name].GetNumberValue())
+}

@@ -1,0 +1,39 @@
+package filter
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// metrics are what an operator alerts on. Labels have few values: no model, no
+// subject, nothing that a client can choose.
+type metrics struct {
+	decisions *prometheus.CounterVec // by api and action
+	closeouts *prometheus.CounterVec // by outcome and by where usage came from
+	refused   *prometheus.CounterVec // by code
+	unseen    prometheus.Counter     // calls in the access log that no decision was made for
+	inFlight  prometheus.Gauge
+	panics    prometheus.Counter
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	m := &metrics{
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "keel_decisions_total", Help: "Decisions made, by wire format and action.",
+		}, []string{"api", "action"}),
+		closeouts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "keel_closeouts_total", Help: "Decisions closed out by the filter, by outcome and origin of the usage.",
+		}, []string{"outcome", "metered"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "keel_refusals_total", Help: "Calls that Keel answered in place of the provider, by code.",
+		}, []string{"code"}),
+		unseen: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "keel_unseen_calls_total", Help: "Calls in the access log that no decision was made for: the filter was bypassed or failed open.",
+		}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "keel_calls_in_flight", Help: "Calls between their request headers and their end.",
+		}),
+		panics: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "keel_filter_panics_total", Help: "Streams that ended in a panic; their calls failed closed.",
+		}),
+	}
+	r.MustRegister(m.decisions, m.closeouts, m.refused, m.unseen, m.inFlight, m.panics)
+	return m
+}

@@ -1,0 +1,117 @@
+package filter
+
+import (
+	"strconv"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	extprocfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/structpb"
+)
+
+// This file says phase results in Envoy's terms and decides nothing.
+
+// setHeader overwrites, so that what a client or provider sent under the name is gone.
+func setHeader(name, value string) *corev3.HeaderValueOption {
+	return &corev3.HeaderValueOption{
+		Header:       &corev3.HeaderValue{Key: name, RawValue: []byte(value)},
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}
+}
+
+func requestHeadersAnswer(common *extprocv3.CommonResponse) *extprocv3.ProcessingResponse {
+	return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_RequestHeaders{
+		RequestHeaders: &extprocv3.HeadersResponse{Response: common},
+	}}
+}
+
+func requestBodyAnswer(common *extprocv3.CommonResponse) *extprocv3.ProcessingResponse {
+	return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_RequestBody{
+		RequestBody: &extprocv3.BodyResponse{Response: common},
+	}}
+}
+
+func requestBodyUnchanged() *extprocv3.ProcessingResponse { return requestBodyAnswer(nil) }
+
+func requestTrailersUnchanged() *extprocv3.ProcessingResponse {
+	return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_RequestTrailers{
+		RequestTrailers: &extprocv3.TrailersResponse{},
+	}}
+}
+
+func responseHeadersAnswer(common *extprocv3.CommonResponse) *extprocv3.ProcessingResponse {
+	return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseHeaders{
+		ResponseHeaders: &extprocv3.HeadersResponse{Response: common},
+	}}
+}
+
+func responseBodyAnswer(common *extprocv3.CommonResponse) *extprocv3.ProcessingResponse {
+	return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseBody{
+		ResponseBody: &extprocv3.BodyResponse{Response: common},
+	}}
+}
+
+func responseTrailersUnchanged() *extprocv3.ProcessingResponse {
+	return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseTrailers{
+		ResponseTrailers: &extprocv3.TrailersResponse{},
+	}}
+}
+
+// replaceBody is a body mutation; an empty body has to be said by clearing it.
+func replaceBody(body []byte) *extprocv3.BodyMutation {
+	if len(body) == 0 {
+		return &extprocv3.BodyMutation{Mutation: &extprocv3.BodyMutation_ClearBody{ClearBody: true}}
+	}
+	return &extprocv3.BodyMutation{Mutation: &extprocv3.BodyMutation_Body{Body: body}}
+}
+
+// contentLength must go with every replaced BUFFERED body, or Envoy answers 500.
+func contentLength(body []byte) *corev3.HeaderValueOption {
+	return setHeader("content-length", strconv.Itoa(len(body)))
+}
+
+// immediate is an answer in the provider's place. details shows up as
+// response_code_details in the access log.
+func immediate(status int, headers *extprocv3.HeaderMutation, body []byte, details string) *extprocv3.ProcessingResponse {
+	return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ImmediateResponse{
+		ImmediateResponse: &extprocv3.ImmediateResponse{
+			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(status)},
+			Headers: headers,
+			Body:    body,
+			Details: details,
+		},
+	}}
+}
+
+// unread tells Envoy not to send the rest of a call that Keel can't read.
+func unread() *extprocfilterv3.ProcessingMode {
+	return &extprocfilterv3.ProcessingMode{
+		RequestBodyMode:     extprocfilterv3.ProcessingMode_NONE,
+		ResponseHeaderMode:  extprocfilterv3.ProcessingMode_SKIP,
+		ResponseBodyMode:    extprocfilterv3.ProcessingMode_NONE,
+		RequestTrailerMode:  extprocfilterv3.ProcessingMode_SKIP,
+		ResponseTrailerMode: extprocfilterv3.ProcessingMode_SKIP,
+	}
+}
+
+// buffered asks for the response body in one piece, and holds its headers until then.
+func buffered() *extprocfilterv3.ProcessingMode {
+	return &extprocfilterv3.ProcessingMode{
+		ResponseHeaderMode:  extprocfilterv3.ProcessingMode_SEND,
+		ResponseBodyMode:    extprocfilterv3.ProcessingMode_BUFFERED,
+		ResponseTrailerMode: extprocfilterv3.ProcessingMode_SEND,
+	}
+}
+
+// carry is the dynamic metadata that outlives the stream: the access log reads
+// it, on this replica or another.
+func carry(call *Call) *structpb.Struct {
+	text := func(s string) *structpb.Value { return structpb.NewStringValue(s) }
+	return &structpb.Struct{Fields: map[string]*structpb.Value{
+		metadataSpace: structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{
+			metadataDecision: text(call.id.String()),
+			metadataOrg:      text(call.org),
+		}}),
+	}}
+}

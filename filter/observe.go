@@ -1,0 +1,165 @@
+package filter
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+
+	"keel/budget"
+	"keel/filter/wire/encoding"
+)
+
+const (
+	// maxBufferedBytes is up to where a unary response waits for its cost, so
+	// that it can carry x-keel-cost-usd. It is Envoy's default buffer limit:
+	// past it a BUFFERED response body is answered with 500.
+	maxBufferedBytes = 1 << 20
+
+	// maxResponseBytes bounds a response after decoding, against bombs.
+	maxResponseBytes = 1 << 30
+)
+
+// observeHeaders begins the third section of call.
+func (s *Server) observeHeaders(call *Call, headers *extprocv3.HttpHeaders, message *extprocv3.ProcessingRequest) *extprocv3.ProcessingResponse {
+	call.header = make(http.Header, len(headers.GetHeaders().GetHeaders()))
+	for _, h := range headers.GetHeaders().GetHeaders() {
+		if h.Key == ":status" {
+			call.status, _ = strconv.Atoi(headerValue(h))
+			continue
+		}
+		call.header.Add(h.Key, headerValue(h))
+	}
+	call.details = attribute(message, "response.code_details")
+	call.attempts = attributeInt(message, "upstream.request_attempt_count")
+	call.ended = headers.EndOfStream
+
+	if call.decision == nil {
+		return s.observeUndecided(call)
+	}
+	if call.closed { // passed unmetered, or a denial on its way out
+		return responseHeadersAnswer(nil)
+	}
+	call.reader = call.codec.NewReader(call.request, call.status, call.header)
+	if ce := call.header.Get("content-encoding"); ce != "" {
+		call.decoder, call.fault = encoding.New(ce, maxResponseBytes)
+	}
+	mutation := &extprocv3.HeaderMutation{SetHeaders: responseHeaders(call)}
+	if call.request.UsageForced {
+		mutation.RemoveHeaders = []string{"content-length"} // an event may be hidden
+	}
+	answer := responseHeadersAnswer(&extprocv3.CommonResponse{HeaderMutation: mutation})
+	if s.holdHeaders(call) {
+		call.buffered = true
+		answer.ModeOverride = buffered()
+	}
+	return answer
+}
+
+// observeUndecided answers a response without a decision: Envoy itself refused
+// the request before its body came (413), or another filter did.
+func (s *Server) observeUndecided(call *Call) *extprocv3.ProcessingResponse {
+	if call.config == nil {
+		// A filter before this one answered: the stream starts here, and there
+		// is no call to speak of.
+		return responseHeadersAnswer(nil)
+	}
+	call.decision = &budget.Decision{Call: s.facts(call)}
+	message := "Envoy answered " + strconv.Itoa(call.status) + " before the request could be read"
+	if call.details != "" {
+		message += " (" + call.details + ")"
+	}
+	if call.status == http.StatusRequestEntityTooLarge {
+		message = "the request body is larger than Envoy buffers for Keel; raise request_body_buffer_limit of the route or send less"
+	}
+	code := "not_read"
+	if call.status == http.StatusRequestEntityTooLarge {
+		code = "body_too_large"
+	}
+	return s.refuse(call, &budget.Denial{Status: call.status, Code: code, Message: message})
+}
+
+// holdHeaders reports whether the response is small and whole enough to wait for its cost.
+func (s *Server) holdHeaders(call *Call) bool {
+	if call.ended || call.request.Stream || call.decoder != nil || call.fault != nil {
+		return false
+	}
+	if !strings.HasPrefix(call.header.Get("content-type"), "application/json") {
+		return false
+	}
+	length, err := strconv.ParseInt(call.header.Get("content-length"), 10, 64)
+	return err == nil && length <= maxBufferedBytes
+}
+
+// responseHeaders are what every permitted call's response carries.
+func responseHeaders(call *Call) []*corev3.HeaderValueOption {
+	d := call.decision
+	set := []*corev3.HeaderValueOption{
+		setHeader(headerDecision, call.id.String()),
+		setHeader(headerModel, d.RoutedModel),
+	}
+	if d.Estimate.Unpriced == "" {
+		set = append(set, setHeader(headerEstimate, d.Estimate.Expected.String()))
+	}
+	for _, rule := range d.Rules {
+		if _, warning, warned := strings.Cut(rule.Effect, "warned "); warned {
+			set = append(set, setHeader(headerWarning, "budget "+rule.Name+" "+warning))
+		}
+	}
+	return set
+}
+
+// observeBody meters a piece of the response and says what the client gets of it.
+func (s *Server) observeBody(call *Call, body *extprocv3.HttpBody) *extprocv3.ProcessingResponse {
+	call.ended = call.ended || body.EndOfStream
+	if call.reader == nil || call.closed {
+		return responseBodyAnswer(nil)
+	}
+	forward := call.observe(body.Body, body.EndOfStream)
+	common := &extprocv3.CommonResponse{}
+	if !same(forward, body.Body) {
+		common.BodyMutation = replaceBody(forward)
+	}
+	if call.ended {
+		// The reply must carry the cost, so the end comes before it. Nothing in
+		// it waits: the ledger only takes a note.
+		cost := s.settle(call)
+		if call.buffered && cost != "" {
+			common.HeaderMutation = &extprocv3.HeaderMutation{SetHeaders: []*corev3.HeaderValueOption{setHeader(headerCost, cost)}}
+		}
+	}
+	return responseBodyAnswer(common)
+}
+
+// observe feeds the reader with the plain text of chunk and returns what to forward.
+func (call *Call) observe(chunk []byte, end bool) []byte {
+	switch {
+	case call.fault != nil:
+		return chunk // an encoding that can't be read any more is passed as it is
+	case call.decoder == nil:
+		return call.reader.Feed(chunk, end)
+	}
+	plain, err := call.decoder.Write(chunk, end)
+	call.reader.Feed(plain, end && err == nil)
+	if err != nil {
+		call.fault = errors.Join(errors.New("response body could not be decoded: "+call.header.Get("content-encoding")), err)
+	}
+	return chunk // hiding an event would mean encoding again
+}
+
+func (s *Server) observeTrailers(call *Call) *extprocv3.ProcessingResponse {
+	call.ended = true
+	if call.reader != nil && !call.closed {
+		call.observe(nil, true)
+	}
+	return responseTrailersUnchanged()
+}
+
+// same reports whether two slices are the same memory, which is how a reader
+// says that nothing changed.
+func same(a, b []byte) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}

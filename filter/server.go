@@ -1,0 +1,105 @@
+package filter
+
+import (
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+
+	"keel/budget"
+)
+
+// maxMessageBytes bounds one gRPC message from Envoy: a whole buffered request
+// body, or what Envoy read from a fast upstream in one go.
+const maxMessageBytes = 64 << 20
+
+// Options are what a Server needs. All fields are required but those that name a default.
+type Options struct {
+	Config  *atomic.Pointer[budget.Config] // the configuration in force; never nil inside
+	Decider *budget.Decider
+	Ledger  budget.Ledger
+	Logger  *slog.Logger
+	Metrics prometheus.Registerer
+
+	// Hosts maps a provider's host name to its name, for calls that say by
+	// their Host header where they go.
+	Hosts map[string]string
+
+	// DecideTimeout bounds the time in which a decision has to be made; it must
+	// stay below message_timeout of the Envoy filter. Default 2 s.
+	DecideTimeout time.Duration
+}
+
+// Server implements Envoy's external processor and access log services. It is
+// safe for concurrent use.
+type Server struct {
+	extprocv3.UnimplementedExternalProcessorServer
+	accesslogv3.UnimplementedAccessLogServiceServer
+
+	config  *atomic.Pointer[budget.Config]
+	decider *budget.Decider
+	ledger  budget.Ledger
+	log     *slog.Logger
+	hosts   map[string]string
+	timeout time.Duration
+	metrics *metrics
+	grpc    *grpc.Server
+	health  *health.Server
+}
+
+// New returns a Server with its services registered on a gRPC server of its own.
+func New(o Options) *Server {
+	if o.DecideTimeout == 0 {
+		o.DecideTimeout = 2 * time.Second
+	}
+	s := &Server{
+		config:  o.Config,
+		decider: o.Decider,
+		ledger:  o.Ledger,
+		log:     o.Logger,
+		hosts:   o.Hosts,
+		timeout: o.DecideTimeout,
+		metrics: newMetrics(o.Metrics),
+		health:  health.NewServer(),
+	}
+	s.grpc = grpc.NewServer(
+		grpc.MaxRecvMsgSize(maxMessageBytes),
+		grpc.MaxSendMsgSize(maxMessageBytes),
+		grpc.MaxConcurrentStreams(1<<20), // one stream is one call in flight: the limit on those is Envoy's
+		// Envoy pings idle connections every 10 s; the default policy would
+		// answer that with GOAWAY.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 2 * time.Second, PermitWithoutStream: true}),
+	)
+	extprocv3.RegisterExternalProcessorServer(s.grpc, s)
+	accesslogv3.RegisterAccessLogServiceServer(s.grpc, s)
+	healthv1.RegisterHealthServer(s.grpc, s.health)
+	return s
+}
+
+// GRPC returns the server to call Serve on.
+func (s *Server) GRPC() *grpc.Server { return s.grpc }
+
+// Drain refuses new streams, waits for those that run until done is closed, then
+// ends the rest. Calls that are cut by that are closed out as aborted before
+// Drain returns.
+func (s *Server) Drain(done <-chan struct{}) {
+	s.health.Shutdown()
+	finished := make(chan struct{})
+	go func() {
+		s.grpc.GracefulStop()
+		close(finished)
+	}()
+	select {
+	case <-finished:
+	case <-done:
+		s.grpc.Stop()
+		<-finished
+	}
+}

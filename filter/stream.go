@@ -1,0 +1,79 @@
+package filter
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Process serves one call. It never returns nil: a clean end would make Envoy
+// pass the rest of the call through without Keel.
+func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) (err error) {
+	call := new(Call)
+	s.metrics.inFlight.Inc()
+	defer func() {
+		s.metrics.inFlight.Dec()
+		if p := recover(); p != nil {
+			s.metrics.panics.Inc()
+			s.log.Error("filter: panic in a call", "decision", call.id, "panic", p, "stack", string(debug.Stack()))
+			err = status.Error(codes.Unavailable, "keel: internal error, see the log of the processor")
+		}
+		s.settle(call)
+	}()
+	for {
+		message, err := stream.Recv()
+		if err != nil {
+			// io.EOF or Canceled: Envoy is done with the call. Neither says how
+			// the call ended, see doc.go.
+			if errors.Is(err, io.EOF) || status.Code(err) == codes.Canceled {
+				return status.Error(codes.Unavailable, "keel: the call has ended")
+			}
+			return status.Error(codes.Unavailable, err.Error())
+		}
+		answer, err := s.answer(call, message)
+		if err != nil {
+			s.log.Error("filter: call failed closed", "decision", call.id, "error", err)
+			return status.Error(codes.Unavailable, err.Error())
+		}
+		if err := stream.Send(answer); err != nil {
+			return status.Error(codes.Unavailable, err.Error())
+		}
+		if call.decision != nil && answer.GetImmediateResponse() == nil {
+			call.sent = true
+		}
+		if call.ended {
+			// Envoy will not ask again, but it may take long to say so (an
+			// HTTP/2 client that keeps its stream open). The record is due now.
+			s.settle(call)
+		}
+	}
+}
+
+// answer is the one place where messages meet phases.
+func (s *Server) answer(call *Call, message *extprocv3.ProcessingRequest) (*extprocv3.ProcessingResponse, error) {
+	switch m := message.Request.(type) {
+	case *extprocv3.ProcessingRequest_RequestHeaders:
+		s.identify(call, m.RequestHeaders, message)
+		return s.admit(call, m.RequestHeaders.EndOfStream), nil
+	case *extprocv3.ProcessingRequest_RequestBody:
+		if call.codec == nil {
+			return requestBodyUnchanged(), nil
+		}
+		return s.decide(call, m.RequestBody.Body), nil
+	case *extprocv3.ProcessingRequest_RequestTrailers:
+		return requestTrailersUnchanged(), nil
+	case *extprocv3.ProcessingRequest_ResponseHeaders:
+		return s.observeHeaders(call, m.ResponseHeaders, message), nil
+	case *extprocv3.ProcessingRequest_ResponseBody:
+		return s.observeBody(call, m.ResponseBody), nil
+	case *extprocv3.ProcessingRequest_ResponseTrailers:
+		return s.observeTrailers(call), nil
+	default:
+		return nil, fmt.Errorf("keel: Envoy sent a message of kind %T that this version does not know", m)
+	}
+}
