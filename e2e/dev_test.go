@@ -18,6 +18,7 @@ import (
 func TestPrintedRequests(t *testing.T) {
 	t.Parallel()
 	s := start(t, stackOptions{})
+	waitFor(t, "the requests to paste", func() bool { return strings.Contains(s.output.String(), "Ctrl-C stops everything") })
 	lines := regexp.MustCompile(`(?m)^# (.*)\n(curl .*)\n(.* explain .*)$`).FindAllStringSubmatch(s.output.String(), -1)
 	if len(lines) != 4 {
 		t.Fatalf("%d requests printed, want 4:\n%s", len(lines), s.output)

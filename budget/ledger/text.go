@@ -46,16 +46,21 @@ func loneSurrogate(raw []byte) bool {
 }
 
 // hugeExponent says whether a number of the valid JSON may be beyond Postgres'
-// numeric, by a digit, an e and three more digits in sequence.
+// numeric: one with more than three digits of exponent. What stands in strings
+// is no number: a UUID may well have 7e6149 in it.
 func hugeExponent(raw []byte) bool {
-	for i, c := range raw {
-		if (c == 'e' || c == 'E') && i > 0 && raw[i-1] >= '0' && raw[i-1] <= '9' {
-			digits := 0
-			for _, d := range bytes.TrimLeft(raw[i+1:], "+-") {
-				if d < '0' || d > '9' {
-					break
-				}
-				digits++
+	inString := false
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case !inString && (c == 'e' || c == 'E') && raw[i-1] >= '0' && raw[i-1] <= '9': // not of true or false
+			exponent := bytes.TrimLeft(raw[i+1:], "+-")
+			digits := bytes.IndexFunc(exponent, func(r rune) bool { return r < '0' || r > '9' })
+			if digits < 0 {
+				digits = len(exponent)
 			}
 			if digits > 3 {
 				return true
