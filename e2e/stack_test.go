@@ -68,6 +68,7 @@ type stack struct {
 	sample          *sample.Provider // nil when the test brought its own upstream
 	exited          chan struct{}
 	exitErr         error
+	explained       sync.Map // by test name
 }
 
 type stackOptions struct {
@@ -312,7 +313,11 @@ func (s *stack) record(t *testing.T, decision string) record {
 	if decision == "" {
 		t.Fatal("the answer has no x-keel-decision-id")
 	}
-	return s.recordWhere(t, "decision_id = '"+decision+"' and outcome <> 'open'")
+	r := s.recordWhere(t, "decision_id = '"+decision+"' and outcome <> 'open'")
+	if _, done := s.explained.LoadOrStore(t.Name(), true); !done {
+		s.explains(t, decision) // whatever a test is about, the three questions have answers
+	}
+	return r
 }
 
 // recordWhere waits for exactly one row that condition holds for.
