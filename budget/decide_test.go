@@ -129,6 +129,7 @@ func TestDecide(t *testing.T) {
 		{"route enforce, first target of another API", route("enforce"), change(func(c *Call) { c.Routable = func(p string) bool { return p == "anthropic" } })},
 		{"route observe", route("observe") + enforced, change(func(c *Call) { c.Model = "gpt-4.1-nano" })},
 		{"route prefer-cheap", route("prefer-cheap") + enforced, nil},
+		{"route prefer-cheap, quality just enough", strings.Replace(route("prefer-cheap"), "min_quality: 0.7", "min_quality: 0.50", 1), nil},
 		{"route without usable target", route("prefer-cheap"), change(func(c *Call) { c.API = "x"; c.Routable = func(string) bool { return false } })},
 		{"route, quality out of reach", strings.Replace(route("prefer-cheap"), "- {provider: openai, model: gpt-4.1}\n  - {provider: openai, model: gpt-4.1-mini, quality: 0.8}\n  ", "", 1), nil},
 		{"budget presses below its tier", route("enforce") + strings.Replace(enforced, "---", "tiers: [{at: 90%, do: prefer-cheap}]\n---", 1), spend("research", "0.89", "0")},

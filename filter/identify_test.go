@@ -1,0 +1,97 @@
+package filter
+
+import (
+	"testing"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"keel/budget"
+)
+
+func rule(org, label string, from budget.Source) budget.SubjectRule {
+	return budget.SubjectRule{Meta: budget.Meta{Org: org, Name: label}, Label: label, From: from}
+}
+
+func TestSubject(t *testing.T) {
+	t.Parallel()
+	server, _ := newServer(t,
+		rule("default", "org", budget.Source{Header: "x-keel-org"}),
+		rule("default", "team", budget.Source{Header: "x-keel-team"}),
+		rule("default", "user", budget.Source{Claim: "sub"}),
+		rule("default", "app", budget.Source{Metadata: "mesh.identity/app.name"}),
+		rule("default", "key", budget.Source{PeerSAN: true}),
+		rule("acme", "team", budget.Source{Header: "x-acme-squad"}),
+	)
+	metadata := func(values map[string]any) *structpb.Struct {
+		s, err := structpb.NewStruct(values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	message := &extprocv3.ProcessingRequest{
+		MetadataContext: &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{
+			"envoy.filters.http.jwt_authn": metadata(map[string]any{"payload": map[string]any{"sub": "ada"}}),
+			"mesh.identity":                metadata(map[string]any{"app": map[string]any{"name": "chat"}}),
+		}},
+		Attributes: map[string]*structpb.Struct{
+			"envoy.filters.http.ext_proc": metadata(map[string]any{"connection.uri_san_peer_certificate": "spiffe://mesh/ns/a"}),
+		},
+	}
+	for _, test := range []struct {
+		name    string
+		headers []string
+		org     string
+		want    budget.Subject
+	}{
+		{"every source", []string{"x-keel-team", "research"}, "default",
+			budget.Subject{"team": "research", "user": "ada", "app": "chat", "key": "spiffe://mesh/ns/a"}},
+		{"a header sent twice is one value", []string{"x-keel-team", "a", "x-keel-team", "b"}, "default",
+			budget.Subject{"team": "a,b", "user": "ada", "app": "chat", "key": "spiffe://mesh/ns/a"}},
+		{"an organisation with rules of its own", []string{"x-keel-org", "acme", "x-keel-team", "ignored", "x-acme-squad", "red"}, "acme",
+			budget.Subject{"org": "acme", "team": "red"}},
+		{"one without", []string{"x-keel-org", "other", "x-keel-team", "blue"}, "other",
+			budget.Subject{"org": "other", "team": "blue", "user": "ada", "app": "chat", "key": "spiffe://mesh/ns/a"}},
+	} {
+		call := new(Call)
+		server.identify(call, headers(append(test.headers, ":method", "POST", ":path", "/v1/chat/completions")...), message)
+		if call.org != test.org || len(call.subject) != len(test.want) {
+			t.Errorf("%s: org %s, subject %v; want %s, %v", test.name, call.org, call.subject, test.org, test.want)
+			continue
+		}
+		for label, value := range test.want {
+			if call.subject[label] != value {
+				t.Errorf("%s: %s = %q, want %q", test.name, label, call.subject[label], value)
+			}
+		}
+	}
+}
+
+func TestProvider(t *testing.T) {
+	t.Parallel()
+	server, _ := newServer(t)
+	server.hosts = map[string]string{"api.x.ai": "xai"}
+	for _, test := range []struct{ method, host, path, api, provider string }{
+		{"POST", "127.0.0.1:10000", "/v1/chat/completions", "openai.chat", "openai"},
+		{"POST", "API.x.ai:443", "/v1/chat/completions", "openai.chat", "xai"},
+		{"POST", "localhost", "/v1/responses", "openai.responses", "openai"},
+		{"POST", "localhost", "/v1/messages?beta=true", "anthropic.messages", "anthropic"},
+		{"POST", "localhost", "/v1beta/models/gemini-2.5-pro:generateContent", "gemini.generateContent", "google"},
+		{"POST", "localhost", "/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse", "gemini.streamGenerateContent", "google"},
+		{"GET", "localhost", "/v1/chat/completions", "", ""},
+		{"POST", "localhost", "/v1/messages/count_tokens", "", ""},
+		{"GET", "localhost", "/v1/responses/resp_1", "", ""},
+	} {
+		call := new(Call)
+		server.identify(call, headers(":method", test.method, ":authority", test.host, ":path", test.path, "x-keel-provider", "attacker"), &extprocv3.ProcessingRequest{})
+		api := ""
+		if call.codec != nil {
+			api = string(call.codec.API())
+		}
+		if api != test.api || call.provider != test.provider {
+			t.Errorf("%s %s at %s: api %q, provider %q; want %q, %q", test.method, test.path, test.host, api, call.provider, test.api, test.provider)
+		}
+	}
+}
