@@ -1,0 +1,81 @@
+package bpe
+
+import "math/bits"
+
+// none is the rank of what is no token: above all ranks of 18 bits, so that the lowest rank of
+// some pairs is a minimum.
+const none = 1<<20 - 1
+
+// pairs finds what two tokens merge into: an open hash table whose entries are the
+// left rank, the right rank and their token's, 18 bits each; 0 is free, for no token
+// of two has rank 0. Each token has one pair only: see lastMerge in internal/pack.
+type pairs struct {
+	entries []uint64
+	shift   int
+}
+
+const rankBits = 18
+
+func newPairs(n int) pairs {
+	if n >= 1<<rankBits {
+		panic("bpe: more tokens than a rank has bits for")
+	}
+	size := bits.Len(uint(2 * n)) // half of it stays free, or more
+	return pairs{make([]uint64, 1<<size), 64 - size}
+}
+
+func (p *pairs) slot(key uint64) int { return int(key * 0x9e3779b97f4a7c15 >> p.shift) }
+
+func (p *pairs) add(left, right, rank uint32) {
+	key := uint64(left)<<rankBits | uint64(right)
+	i := p.slot(key)
+	for p.entries[i] != 0 {
+		i = (i + 1) & (len(p.entries) - 1)
+	}
+	p.entries[i] = key<<rankBits | uint64(rank)
+}
+
+// rank is that of what left and right merge into, or none.
+func (p *pairs) rank(left, right uint32) uint32 {
+	key := uint64(left)<<rankBits | uint64(right)
+	for i := p.slot(key); ; i = (i + 1) & (len(p.entries) - 1) {
+		switch e := p.entries[i]; {
+		case e == 0:
+			return none
+		case e>>rankBits == key:
+			return uint32(e & (1<<rankBits - 1))
+		}
+	}
+}
+
+// words finds whole tokens by the hash of their bytes, all 64 bits of it: an open hash table;
+// 0 is free. That some other piece has the hash of a token has a chance of
+// 1 in 10^13 for each piece, and nobody can choose such a piece.
+type words struct {
+	entries []uint64
+	shift   int
+}
+
+func newWords(n int) words {
+	size := bits.Len(uint(2 * n))
+	return words{make([]uint64, 1<<size), 64 - size}
+}
+
+func (w *words) add(hash uint64) {
+	i := int(hash >> w.shift)
+	for w.entries[i] != 0 {
+		i = (i + 1) & (len(w.entries) - 1)
+	}
+	w.entries[i] = hash
+}
+
+func (w *words) has(hash uint64) bool {
+	for i := int(hash >> w.shift); ; i = (i + 1) & (len(w.entries) - 1) {
+		switch w.entries[i] {
+		case 0:
+			return false
+		case hash:
+			return true
+		}
+	}
+}
