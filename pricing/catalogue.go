@@ -22,7 +22,7 @@ var vendored []byte
 func Catalog() *Book { return vendoredBook() }
 
 var vendoredBook = sync.OnceValue(func() *Book {
-	c, err := parseCatalogue(vendored)
+	c, err := parseCatalogue(vendored, overlaid)
 	if err != nil {
 		panic("the price catalogue in this binary is broken: " + err.Error()) // a test reads it at every build
 	}
@@ -33,8 +33,9 @@ var vendoredBook = sync.OnceValue(func() *Book {
 // of a provider whose rule matches a name is the one, and of its rows the last
 // one in force.
 type catalogue struct {
-	version   string
-	providers map[string]*listing
+	version    string
+	providers  map[string]*listing
+	amendments []amendment
 }
 
 type listing struct {
@@ -47,24 +48,28 @@ type listed struct {
 	rows  map[string][]planned // by service tier, in the order of preference
 }
 
-// plan returns the rows for a model by its provider, else by the first
-// fallback of the provider that knows it.
-func (c *catalogue) plan(provider, name, tier string) []planned {
+// plan returns the rows for a model: of its provider, else of those whose models
+// the provider sells, with what the overlay says of them.
+func (c *catalogue) plan(provider, name, tier string, on conditions) []planned {
+	var rows []planned
+	if !resells(provider) {
+		rows = c.listed(provider, name, tier)
+	}
+	if rows == nil {
+		rows = c.resold(provider, name, tier, on)
+	}
+	return c.amend(rows, provider, name, tier, on)
+}
+
+// listed returns the rows of a provider's own list.
+func (c *catalogue) listed(provider, name, tier string) []planned {
 	l := c.providers[provider]
 	if l == nil {
 		return nil
 	}
-	for _, candidate := range spellings(name) {
+	for _, candidate := range spellings(provider, name) {
 		if m := l.find(candidate); m != nil {
 			return m.plan(tier)
-		}
-		for _, other := range l.fallback {
-			if m := c.providers[other].find(candidate); m != nil {
-				if discounted[tier] {
-					tier = "" // a discount of the maker is not one of the reseller
-				}
-				return m.plan(tier)
-			}
 		}
 	}
 	return nil
@@ -118,7 +123,7 @@ type modelFile struct {
 type rowFile struct {
 	Tier  string     `json:"tier"`
 	From  string     `json:"from"`  // date, UTC
-	Daily [2]string  `json:"daily"` // from and to, UTC
+	Daily string     `json:"daily"` // from and to, UTC
 	Steps []stepFile `json:"steps"`
 }
 
@@ -127,7 +132,7 @@ type stepFile struct {
 	Rates map[string]PicoUSD `json:"rates"`
 }
 
-func parseCatalogue(text []byte) (*catalogue, error) {
+func parseCatalogue(text, overlay []byte) (*catalogue, error) {
 	var file catalogueFile
 	if err := json.Unmarshal(text, &file); err != nil {
 		return nil, err
@@ -135,9 +140,14 @@ func parseCatalogue(text []byte) (*catalogue, error) {
 	if sum := sha256.Sum256(content(text)); hex.EncodeToString(sum[:]) != file.SHA256 {
 		return nil, fmt.Errorf("content has SHA-256 %x, the file says %s: it was edited by hand or damaged, run generate.py", sum, file.SHA256)
 	}
+	amendments, err := parseOverlay(overlay)
+	if err != nil {
+		return nil, err
+	}
 	c := &catalogue{
-		version:   fmt.Sprintf("%s-%s-%.12s", file.Source.Package, file.Source.Version, file.SHA256),
-		providers: make(map[string]*listing, len(file.Providers)),
+		version:    fmt.Sprintf("%s-%s-%.12s-%.6x", file.Source.Package, file.Source.Version, file.SHA256, sha256.Sum256(overlay)),
+		providers:  make(map[string]*listing, len(file.Providers)),
+		amendments: amendments,
 	}
 	for _, p := range file.Providers {
 		l := &listing{fallback: p.Fallback, models: make([]listed, len(p.Models))}
@@ -174,10 +184,10 @@ func (m *modelFile) plan(provider string) (map[string][]planned, error) {
 				return nil, err
 			}
 		}
-		if p.daily, err = parseHours(row.Daily); err != nil {
+		if p.daily, err = ParseHours(row.Daily); err != nil {
 			return nil, err
 		}
-		price := Price{Provider: provider, Model: m.ID, EffectiveFrom: p.from, ServiceTier: row.Tier, Tiers: make([]Step, len(row.Steps))}
+		price := Price{Provider: provider, Model: m.ID, EffectiveFrom: p.from, ServiceTier: row.Tier, Daily: p.daily, Tiers: make([]Step, len(row.Steps))}
 		for j, s := range row.Steps {
 			price.Tiers[j] = Step{Above: s.Above, Rates: make(map[meter.Kind]PicoUSD, len(s.Rates))}
 			for name, rate := range s.Rates {

@@ -72,16 +72,16 @@ func TestTimeOfDay(t *testing.T) {
 			t.Errorf("at %s input costs %v, want %s (%s)", clock, got, want, r.ID)
 		}
 	}
-	night, err := parseHours([2]string{"22:00", "06:00"})
+	night, err := ParseHours("22:00-06:00")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for hour, want := range map[int]bool{21: false, 22: true, 0: true, 5: true, 6: false} {
-		if got := night.contain(time.Date(2026, 1, 1, hour, 0, 0, 0, time.UTC)); got != want {
+		if got := night.Contain(time.Date(2026, 1, 1, hour, 0, 0, 0, time.UTC)); got != want {
 			t.Errorf("22:00 to 06:00 contains %d:00: %t", hour, got)
 		}
 	}
-	if _, err := parseHours([2]string{"06:00", "06:00"}); err == nil {
+	if _, err := ParseHours("06:00-06:00"); err == nil {
 		t.Error("a time of day from 06:00 to itself is read")
 	}
 }
@@ -102,6 +102,19 @@ func TestOtherMeters(t *testing.T) {
 		{"openai", "gpt-audio", meter.OutputAudio, "64"},
 		{"openai", "gpt-image-1", meter.InputImage, "10"},
 		{"openrouter", "deepseek/deepseek-r1:free", meter.Output, "0"},
+		{"openrouter", "google/gemini-2.5-flash", meter.CacheWrite5m, "0.083334"}, // Google's price, and what only OpenRouter bills
+		{"openrouter", "never/heard-of:free", meter.Input, "0"},
+		{"openai", "whisper-1", meter.InputSeconds, "100"}, // $0.006 a minute
+		{"openai", "tts-1", meter.Characters, "15"},        // by a million characters
+		{"openai", "gpt-image-1", meter.CachedInputImage, "2.5"},
+		{"openai", "gpt-4o", meter.FileSearch, "2500"},       // $2.50 by a thousand
+		{"openai", "gpt-4o", meter.CodeInterpreter, "30000"}, // $0.03 a session
+		{"mistral", "mistral-ocr-2505", meter.Pages, "1000"}, // $1 by a thousand
+		{"google", "gemini-2.5-pro", meter.CacheStorage, "4.5"},
+		{"google", "gemini-2.5-pro", meter.InputVideo, "1.25"},
+		{"google", "gemini-3-pro-preview", meter.WebSearch, "14000"},
+		{"cohere", "rerank-v3.5", meter.SearchUnits, "2000"},
+		{"voyage", "rerank-2.5-lite", meter.Input, "0.02"},
 	} {
 		r, ok := Catalog().Rates(test.provider, test.model, Terms{At: at("2026-10-20")})
 		if !ok {
@@ -112,17 +125,15 @@ func TestOtherMeters(t *testing.T) {
 			t.Errorf("%s/%s: %v at %v (known: %t), want %s", test.provider, test.model, test.kind, got, ok, test.want)
 		}
 	}
-	for _, model := range []string{"whisper-1", "tts-1"} {
-		if r, ok := Catalog().Rates("openai", model, Terms{At: at("2026-10-20")}); ok {
-			t.Errorf("%s is billed by a unit that nothing meters, but has %s", model, r.ID)
-		}
+	if r, ok := Catalog().Rates("perplexity", "sonar-deep-research", Terms{At: at("2026-10-20")}); ok {
+		t.Errorf("sonar-deep-research is billed by a unit that nothing meters, but has %s", r.ID)
 	}
 }
 
 // TestCatalogueIsWhole reads every row and compiles every rule.
 func TestCatalogueIsWhole(t *testing.T) {
 	t.Parallel()
-	c, err := parseCatalogue(vendored)
+	c, err := parseCatalogue(vendored, overlaid)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +163,7 @@ func TestCatalogueIsWhole(t *testing.T) {
 						for kind := range meter.Kind(meter.NumKinds) {
 							// Dearer than a thousand dollars per million tokens, or a dollar a search, is a slip of a unit.
 							limit := PicoUSD(1_000_000_000)
-							if kind == meter.WebSearch || kind == meter.Calls {
+							if !isToken(kind) {
 								limit = 1_000_000_000_000
 							}
 							if rate := step.rates[kind]; rate < 0 || rate > limit {
@@ -161,7 +172,7 @@ func TestCatalogueIsWhole(t *testing.T) {
 						}
 					}
 				}
-				if base := plan[len(plan)-1]; !base.from.IsZero() || base.daily != (hours{}) {
+				if base := plan[len(plan)-1]; !base.from.IsZero() || base.daily != (Hours{}) {
 					t.Errorf("%s: nothing is in force before the first date", base.rates.ID)
 				}
 			}
@@ -175,14 +186,14 @@ func TestCatalogueIsWhole(t *testing.T) {
 func TestCatalogueHash(t *testing.T) {
 	t.Parallel()
 	edited := bytes.Replace(vendored, []byte(`"input":2500000`), []byte(`"input":2400000`), 1)
-	if _, err := parseCatalogue(edited); err == nil || !strings.Contains(err.Error(), "SHA-256") {
+	if _, err := parseCatalogue(edited, overlaid); err == nil || !strings.Contains(err.Error(), "SHA-256") {
 		t.Errorf("an edited catalogue is read: %v", err)
 	}
 }
 
 func BenchmarkParseCatalogue(b *testing.B) {
 	for b.Loop() {
-		if _, err := parseCatalogue(vendored); err != nil {
+		if _, err := parseCatalogue(vendored, overlaid); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,91 +1,68 @@
 package pricing
 
 import (
-	"bufio"
-	"compress/gzip"
-	"encoding/json"
-	"os"
-	"path/filepath"
+	"bytes"
+	"strings"
 	"testing"
+
+	"keel/filter/wire/recording"
+	"keel/filter/wire/recording/corpus"
 )
 
-// unpricedModels are names with usage in the recorded traffic and no price, and why.
-var unpricedModels = map[string]string{
-	"babbage:2023-07-21-v2": "retired in 2024, unknown upstream",
-	"davinci:2023-07-21-v2": "retired in 2024, unknown upstream",
+// unpriced are providers, and models of others, that were metered in recorded traffic and
+// have no price, and why. A model is matched by a glob.
+var unpriced = []struct{ provider, model, reason string }{
+	{"ollama", "*", "runs on one's own machine"},
+	{"self-hosted", "*", "runs on one's own machine"},
+	{"snowflake", "*", "bills credits, whose price is in the contract"},
+	{"crusoe", "zai/glm-5.2", "its price is not known"},
+	{"watsonx", "google/flan-ul2*", "withdrawn"},
+	{"bedrock", "*amazon.titan-tg1-large", "a preview, never listed"},
+	{"bedrock", "arn:*application-inference-profile*", "the model stands in an account of AWS"},
+	{"bedrock", "arn:*sagemaker*", "an endpoint of one's own"},
+	{"bedrock", "/opt/ml/model", "an endpoint of one's own"},
+	{"cohere", "rerank-english-v2.0", "retired, its price is not known"},
+	{"cohere", "command-a-reasoning-08-2025", "sold by contract"},
+	{"cohere", "command-a-plus-05-2026", "sold by contract"},
+	{"groq", "compound-beta*", "a system of several models: its response tells the usage of each"},
+	{"groq", "groq/compound*", "a system of several models: its response tells the usage of each"},
 }
 
-// TestCorpusModels: what OpenAI, Anthropic and Google reported as the model of a
-// metered answer has a price.
+// TestCorpusModels: what a provider reported as the model of a metered answer,
+// else what it was asked for, has a price, or there is a reason why not.
 func TestCorpusModels(t *testing.T) {
 	t.Parallel()
-	root, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
-			break
+	models := map[[2]string]bool{} // provider and model, priced
+	corpus.Each(t, func(x *recording.Exchange) {
+		usage := bytes.TrimSpace(x.UsageExpected)
+		if x.Status >= 400 || len(usage) == 0 || bytes.Equal(usage, []byte("null")) || x.ModelReported == "" && x.ModelRequested == "" {
+			return
 		}
-		if root == filepath.Dir(root) {
-			t.Fatal("no go.mod above the test")
-		}
-		root = filepath.Dir(root)
-	}
-	files, _ := filepath.Glob(filepath.Join(root, "../shared/corpus/*.jsonl.gz"))
-	if len(files) == 0 {
-		t.Skip("no recorded traffic at ../shared/corpus beside the repository")
-	}
-	names := map[[2]string]bool{}
-	for _, name := range files {
-		file, err := os.Open(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer file.Close()
-		unzipped, err := gzip.NewReader(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		lines := bufio.NewScanner(unzipped)
-		lines.Buffer(nil, 4<<20)
-		for lines.Scan() {
-			var r struct {
-				Provider  string          `json:"provider"`
-				Model     string          `json:"model_reported"`
-				Status    int             `json:"status"`
-				Synthetic bool            `json:"suspect_synthetic"`
-				Usage     json.RawMessage `json:"usage_expected"`
-			}
-			if json.Unmarshal(lines.Bytes(), &r) != nil || r.Model == "" || r.Synthetic || r.Status != 200 || len(r.Usage) == 0 || string(r.Usage) == "null" {
-				continue
-			}
-			switch r.Provider {
-			case "openai", "anthropic", "google", "vertex":
-				names[[2]string{r.Provider, r.Model}] = true
+		_, err := Catalog().ratesOf(x.Provider, []string{x.ModelReported, x.ModelRequested}, Terms{At: at("2026-11-01")})
+		models[[2]string{x.Provider, strings.ToLower(x.ModelReported + x.ModelRequested)}] = err == nil
+		reason := ""
+		for _, u := range unpriced {
+			for _, name := range []string{x.ModelReported, x.ModelRequested} {
+				if u.provider == x.Provider && name != "" && matchGlob(u.model, strings.ToLower(name)) {
+					reason = u.reason
+				}
 			}
 		}
-		if err := lines.Err(); err != nil {
-			t.Fatalf("%s: %v", name, err)
+		switch {
+		case err != nil && reason == "":
+			t.Errorf("%s %q, asked for as %q, has no price", x.Provider, x.ModelReported, x.ModelRequested)
+		case err == nil && reason != "":
+			t.Errorf("%s %q has a price, and stands in the list of those without: %s", x.Provider, x.ModelReported, reason)
+		}
+	})
+	priced := 0
+	for _, has := range models {
+		if has {
+			priced++
 		}
 	}
-	missing := map[string]bool{}
-	for name := range names {
-		_, ok := Catalog().Rates(name[0], name[1], Terms{At: at("2026-11-01")})
-		if reason := unpricedModels[name[1]]; ok == (reason != "") {
-			t.Errorf("%v: priced %t, but expected otherwise (%s)", name, ok, reason)
-		}
-		if !ok {
-			missing[name[1]] = true
-		}
-	}
-	t.Logf("%d model names, %d without a price", len(names), len(missing))
-	for name := range unpricedModels {
-		if !missing[name] {
-			t.Errorf("%s stands in the list of exceptions and is not one", name)
-		}
-	}
-	if len(names) < 50 {
-		t.Errorf("only %d model names were seen", len(names))
+	t.Logf("%d of %d models have a price", priced, len(models))
+	if len(models) < 250 {
+		t.Errorf("only %d models were seen", len(models))
 	}
 }

@@ -27,7 +27,7 @@ func TestCostIsExact(t *testing.T) {
 		var table table
 		exact := new(big.Int)
 		for kind := range meter.Kind(meter.NumKinds) {
-			if kind == meter.Calls || rapid.Bool().Draw(t, "unused") {
+			if kind == meter.Calls || unbilled(kind) || rapid.Bool().Draw(t, "unused") {
 				continue
 			}
 			u[kind] = quantity.Draw(t, "quantity")
@@ -39,7 +39,7 @@ func TestCostIsExact(t *testing.T) {
 		if up && r > 0 || !up && (r > 500 || r == 500 && want.Bit(0) == 1) {
 			want.Add(want, big.NewInt(1))
 		}
-		c, err := table.cost(&u, rounding(up))
+		c, err := table.cost(&u, rounding(up), &Rates{})
 		if !want.IsInt64() {
 			if !errors.Is(err, ErrOverflow) {
 				t.Fatalf("cost of %v pico-dollars = %v, %v; want an overflow", exact, c.Total, err)
@@ -86,6 +86,15 @@ func TestCostRules(t *testing.T) {
 		{"no other rate", "openai", plain, meter.Usage{meter.InputAudio: 1, meter.OutputAudio: 1, meter.OutputImage: 1, meter.WebSearch: 1, meter.Calls: 1},
 			"0", []meter.Kind{meter.InputAudio, meter.OutputAudio, meter.OutputImage, meter.WebSearch, meter.Calls}},
 		{"cached audio is audio", "openai", map[meter.Kind]PicoUSD{meter.InputAudio: 40_000_000}, meter.Usage{meter.CachedInputAudio: 1000}, "0.04", nil},
+		{"video is input, as images are", "google", plain, meter.Usage{meter.InputVideo: 1000}, "0.003", nil},
+		{"video at the rate of images", "google", map[meter.Kind]PicoUSD{meter.Input: 1, meter.InputImage: 2_000_000}, meter.Usage{meter.InputVideo: 1000}, "0.002", nil},
+		{"cached images are cached input", "google", map[meter.Kind]PicoUSD{meter.Input: 2_000_000, meter.CachedInput: 1_000_000}, meter.Usage{meter.CachedInputImage: 1000}, "0.001", nil},
+		{"cached images are images where those have a rate", "openai", map[meter.Kind]PicoUSD{meter.CachedInput: 1_000_000, meter.InputImage: 2_000_000}, meter.Usage{meter.CachedInputImage: 1000}, "0.002", nil},
+		{"unbilled is free and priced", "cohere", plain, meter.Usage{meter.Input: 1000, meter.UnbilledInput: 5000, meter.UnbilledCachedInput: 10, meter.UnbilledOutput: 9}, "0.003", nil},
+		{"nothing else has a rate by itself", "openai", plain, meter.Usage{meter.OutputVideo: 1, meter.FileSearch: 1, meter.CodeInterpreter: 1, meter.HostedTools: 1, meter.SearchUnits: 1,
+			meter.Pages: 1, meter.InputSeconds: 1, meter.OutputSeconds: 1, meter.Characters: 1, meter.Images: 1, meter.CacheStorage: 1}, "0",
+			[]meter.Kind{meter.OutputVideo, meter.FileSearch, meter.CodeInterpreter, meter.HostedTools, meter.SearchUnits, meter.Pages, meter.InputSeconds,
+				meter.OutputSeconds, meter.Characters, meter.Images, meter.CacheStorage}},
 		{"a call fee is always due", "perplexity", map[meter.Kind]PicoUSD{meter.Calls: 5_000_000_000}, meter.Usage{}, "0.005", nil},
 		{"free is a price", "openrouter", map[meter.Kind]PicoUSD{meter.Input: 0, meter.Output: 0}, meter.Usage{meter.Input: 5, meter.Output: 5}, "0", nil},
 	} {
@@ -155,11 +164,11 @@ func TestHoldCost(t *testing.T) {
 			t.Fatalf("hold: %+v, %v", held, err)
 		}
 		var u meter.Usage
-		for _, kind := range []meter.Kind{meter.Input, meter.CachedInput, meter.CacheWrite5m, meter.CacheWrite1h, meter.InputImage} {
+		for _, kind := range append([]meter.Kind{meter.Input}, heldAsInput...) {
 			u[kind] = rapid.Int64Range(0, input).Draw(t, kind.String())
 			input -= u[kind]
 		}
-		for _, kind := range []meter.Kind{meter.Output, meter.Reasoning, meter.OutputAudio, meter.OutputImage} {
+		for _, kind := range append([]meter.Kind{meter.Output}, heldAsOutput...) {
 			u[kind] = rapid.Int64Range(0, output).Draw(t, kind.String())
 			output -= u[kind]
 		}

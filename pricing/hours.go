@@ -2,35 +2,42 @@ package pricing
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
-// hours is a time of day, UTC, from inclusive to exclusive, past midnight where to is
-// not after from; the zero value is all day. DeepSeek sells cheaper hours.
-type hours struct{ from, to time.Duration }
+// Hours is a time of day, UTC, from inclusive to exclusive, past midnight where the end is
+// not after the start; the zero value is all day. DeepSeek sells cheaper hours.
+type Hours struct{ from, to time.Duration }
 
 const clockLayout = "15:04"
 
-func parseHours(text [2]string) (hours, error) {
-	if text == [2]string{} {
-		return hours{}, nil
+// ParseHours reads "16:30-00:30", whole minutes UTC; "" is all day.
+func ParseHours(text string) (Hours, error) {
+	if text == "" {
+		return Hours{}, nil
 	}
-	var h hours
-	for i, into := range []*time.Duration{&h.from, &h.to} {
-		t, err := time.Parse(clockLayout, text[i])
+	from, to, _ := strings.Cut(text, "-")
+	var h Hours
+	for _, end := range []struct {
+		clock string
+		into  *time.Duration
+	}{{from, &h.from}, {to, &h.to}} {
+		t, err := time.Parse(clockLayout, end.clock)
 		if err != nil {
-			return hours{}, err
+			return Hours{}, fmt.Errorf("time of day %q: write it as 16:30-00:30, UTC", text)
 		}
-		*into = time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute
+		*end.into = time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute
 	}
 	if h.from == h.to {
-		return hours{}, fmt.Errorf("time of day from %s to itself", text[0])
+		return Hours{}, fmt.Errorf("time of day %q is from a time to itself", text)
 	}
 	return h, nil
 }
 
-func (h hours) contain(at time.Time) bool {
-	if h == (hours{}) {
+// Contain reports whether the clock of at, in UTC, is within h.
+func (h Hours) Contain(at time.Time) bool {
+	if h == (Hours{}) {
 		return true
 	}
 	at = at.UTC()
@@ -41,7 +48,26 @@ func (h hours) contain(at time.Time) bool {
 	return h.from <= clock && clock < h.to
 }
 
-func (h hours) String() string {
+// String is the inverse of ParseHours.
+func (h Hours) String() string {
+	if h == (Hours{}) {
+		return ""
+	}
 	clock := func(d time.Duration) string { return time.Time{}.Add(d).Format(clockLayout) }
-	return "daily=" + clock(h.from) + "-" + clock(h.to) + "Z"
+	return clock(h.from) + "-" + clock(h.to)
+}
+
+// Equal reports whether both are the same time of day.
+func (h Hours) Equal(other Hours) bool { return h == other }
+
+// MarshalText is String.
+func (h Hours) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
+
+// UnmarshalText is ParseHours.
+func (h *Hours) UnmarshalText(text []byte) error {
+	parsed, err := ParseHours(string(text))
+	if err == nil {
+		*h = parsed
+	}
+	return err
 }

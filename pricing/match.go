@@ -113,11 +113,21 @@ func (c *clause) UnmarshalJSON(text []byte) error {
 // compactDate is a snapshot date as some gateways write it.
 var compactDate = regexp.MustCompile(`-(20\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(-|:|$)`)
 
+// geographies are what Bedrock's cross-region profiles put before a model's name.
+var geographies = regexp.MustCompile(`^(us-gov|us|eu|apac|jp|au|ca|sa|me|af|il|in|uk)\.`)
+
 // spellings are the names to look a model up by: as it is, then with a compact
-// date written with dashes, as upstream does.
-func spellings(name string) []string {
+// date written with dashes, as upstream does, then without the geography of Bedrock,
+// because upstream lists one price for all of them.
+func spellings(provider, name string) []string {
+	names := []string{name}
 	if dashed := compactDate.ReplaceAllString(name, "-$1-$2-$3$4"); dashed != name {
-		return []string{name, dashed}
+		names = append(names, dashed)
 	}
-	return []string{name}
+	if provider == "bedrock" {
+		if bare := geographies.ReplaceAllString(name, ""); bare != name {
+			names = append(names, bare)
+		}
+	}
+	return names
 }

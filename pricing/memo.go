@@ -10,7 +10,7 @@ const (
 	memoNameLen = 256  // longer names are looked up each time
 )
 
-type planKey struct{ provider, model, tier, contract string }
+type planKey struct{ provider, model, tier, speed, region, search, contract string }
 
 // memo keeps the plans of a book. It can be emptied at any time: everything in
 // it can be worked out again.
@@ -29,11 +29,13 @@ func (m *memo) get(key planKey) ([]planned, bool) {
 }
 
 func (m *memo) put(key planKey, plan []planned) {
-	if len(key.model) > memoNameLen || len(key.tier) > memoNameLen {
-		return
-	}
 	// The strings are often slices of a request body, which must not live on.
-	key = planKey{strings.Clone(key.provider), strings.Clone(key.model), strings.Clone(key.tier), strings.Clone(key.contract)}
+	for _, s := range []*string{&key.provider, &key.model, &key.tier, &key.speed, &key.region, &key.search, &key.contract} {
+		if len(*s) > memoNameLen {
+			return
+		}
+		*s = strings.Clone(*s)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.plans) >= memoSize {

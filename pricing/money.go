@@ -17,8 +17,9 @@ type NanoUSD int64
 type PicoUSD int64
 
 const (
-	nanoPlaces = 9 // decimals of a dollar that a NanoUSD can hold
-	ratePlaces = 6 // decimals of dollars per million that a PicoUSD can hold
+	nanoPlaces = 9  // decimals of a dollar that a NanoUSD can hold
+	ratePlaces = 6  // decimals of dollars per million that a PicoUSD can hold
+	unitPlaces = 12 // decimals of dollars per unit that a PicoUSD can hold
 )
 
 // ErrOverflow says that an amount does not fit: more than about 9.2 billion dollars.
@@ -37,39 +38,69 @@ func ParseUSD(s string) (NanoUSD, error) {
 }
 
 // ParseMoney reads an amount with its ISO 4217 currency: "2500 USD". Only USD
-// is accepted: no exchange rates exist here, and none is guessed.
+// is accepted; for others there is ParseAmount, and Book.USD to exchange them.
 func ParseMoney(s string) (NanoUSD, error) {
-	number, currency, found := strings.Cut(strings.TrimSpace(s), " ")
-	if !found {
-		return 0, fmt.Errorf("money %q has no currency: write it as %q", s, number+" USD")
-	}
-	if err := checkCurrency(strings.TrimSpace(currency)); err != nil {
-		return 0, fmt.Errorf("money %q: %w", s, err)
-	}
-	n, err := parseDecimal(number, nanoPlaces)
+	a, err := ParseAmount(s)
 	if err != nil {
+		return 0, err
+	}
+	if err := checkCurrency(a.Currency); err != nil {
 		return 0, fmt.Errorf("money %q: %w", s, err)
 	}
-	return NanoUSD(n), nil
+	return NanoUSD(a.Nano), nil
 }
 
 // ParsePerMillion reads a rate in dollars per million units: "1.25" or "10 USD".
 // At most six decimals, which is one pico-dollar a unit; a negative rate is an error.
 func ParsePerMillion(s string) (PicoUSD, error) {
-	number, currency, found := strings.Cut(strings.TrimSpace(s), " ")
-	if found {
-		if err := checkCurrency(strings.TrimSpace(currency)); err != nil {
-			return 0, fmt.Errorf("price per million %q: %w", s, err)
-		}
+	rate, currency, err := ParseRate(s, ratePlaces)
+	if err == nil {
+		err = checkCurrency(currency)
 	}
-	n, err := parseDecimal(number, ratePlaces)
 	if err != nil {
 		return 0, fmt.Errorf("price per million %q: %w", s, err)
 	}
-	if n < 0 {
-		return 0, fmt.Errorf("price per million %q: a price can't be negative", s)
+	return rate, nil
+}
+
+// ParsePerUnit reads a rate in dollars per unit: "0.005" or "0.01 USD". At most
+// twelve decimals, which is one pico-dollar; a negative rate is an error.
+func ParsePerUnit(s string) (PicoUSD, error) {
+	rate, currency, err := ParseRate(s, unitPlaces)
+	if err == nil {
+		err = checkCurrency(currency)
 	}
-	return PicoUSD(n), nil
+	if err != nil {
+		return 0, fmt.Errorf("price per unit %q: %w", s, err)
+	}
+	return rate, nil
+}
+
+// Scales of ParseRate.
+const (
+	PerMillion = ratePlaces
+	PerUnit    = unitPlaces
+)
+
+// ParseRate reads a rate with or without its currency, "9.5 EUR": PerMillion units or
+// PerUnit. Without one the currency is USD. The rate is in 1e-12 of the currency a unit.
+func ParseRate(s string, scale int) (rate PicoUSD, currency string, err error) {
+	number, currency, found := strings.Cut(strings.TrimSpace(s), " ")
+	currency = strings.TrimSpace(currency)
+	if !found {
+		currency = USD
+	}
+	if !isCurrency(currency) {
+		return 0, "", fmt.Errorf("%q is not an ISO 4217 code like USD or EUR", currency)
+	}
+	n, err := parseDecimal(number, scale)
+	if err != nil {
+		return 0, "", err
+	}
+	if n < 0 {
+		return 0, "", errors.New("a price can't be negative")
+	}
+	return PicoUSD(n), currency, nil
 }
 
 // String returns the exact amount in dollars, without trailing zeros: "0.000123".
@@ -123,14 +154,17 @@ func (n NanoUSD) Percent(percent int) (NanoUSD, error) {
 // PerMillion returns the exact rate in dollars per million units: "1.25".
 func (p PicoUSD) PerMillion() string { return formatDecimal(int64(p), ratePlaces) }
 
+// PerUnit returns the exact rate in dollars per unit: "0.00000125".
+func (p PicoUSD) PerUnit() string { return formatDecimal(int64(p), unitPlaces) }
+
 // String returns the rate as people read it: "1.25 USD/million".
 func (p PicoUSD) String() string { return p.PerMillion() + " USD/million" }
 
 func checkCurrency(currency string) error {
-	if currency == "USD" {
+	if currency == USD {
 		return nil
 	}
-	return fmt.Errorf("currency %q is not supported: exchange rates are not built yet, state the amount in USD", currency)
+	return fmt.Errorf("currency %q is not supported here: state it in USD", currency)
 }
 
 // parseDecimal reads -?digits[.digits] with at most places decimals as an

@@ -49,14 +49,14 @@ func TestParse(t *testing.T) {
 		{"money", money, "2500 USD", 2_500_000_000_000, ""},
 		{"money", money, " 1.50  USD ", 1_500_000_000, ""},
 		{"money", money, "2500", 0, "has no currency"},
-		{"money", money, "2500 EUR", 0, `currency "EUR" is not supported: exchange rates are not built yet`},
-		{"money", money, "2500 usd", 0, "not supported"},
+		{"money", money, "2500 EUR", 0, `currency "EUR" is not supported here`},
+		{"money", money, "2500 usd", 0, "ISO 4217"},
 		{"per million", rate, "1.25", 1_250_000, ""},
 		{"per million", rate, "10 USD", 10_000_000, ""},
 		{"per million", rate, "0.000001", 1, ""},
 		{"per million", rate, "0.0000001", 0, "more than 6 decimals"},
 		{"per million", rate, "-1", 0, "can't be negative"},
-		{"per million", rate, "1 EUR", 0, "exchange rates"},
+		{"per million", rate, "1 EUR", 0, "state it in USD"},
 	} {
 		got, err := test.parse(test.in)
 		switch {

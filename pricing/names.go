@@ -36,11 +36,18 @@ func canonicalModel(provider, model string) string {
 // (OpenAI, Google, Groq: flex; all: batch), so standard rates bound them.
 var discounted = map[string]bool{"batch": true, "flex": true}
 
-// canonicalTier maps the names of the standard tier to "".
-func canonicalTier(provider, tier string) string {
+// canonicalTier maps the names of the standard tier to "". A fast mode is the tier
+// "fast"; with another tier it is a tier that nobody lists.
+func canonicalTier(provider, tier, speed string) string {
+	if speed = strings.ToLower(speed); speed == "fast" {
+		if tier = canonicalTier(provider, tier, ""); tier == "" || tier == speed {
+			return speed
+		}
+		return tier + "+" + speed
+	}
 	tier = strings.ToLower(tier)
 	switch tier {
-	case "default", "standard", "auto", "standard_only", "on_demand", "on-demand", "not_available":
+	case "", "default", "standard", "auto", "standard_only", "on_demand", "on-demand", "not_available", "provisioned", "provisioned_throughput":
 		return ""
 	case "scale":
 		return "" // OpenAI: prepaid units; list rates stand for what the tokens are worth

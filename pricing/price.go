@@ -3,6 +3,7 @@ package pricing
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,14 +19,18 @@ type Price struct {
 	Model         string    // exact name or glob ("gpt-5-2*"); an exact name also means its dated snapshots ("gpt-5-2025-08-07")
 	EffectiveFrom time.Time // zero: always
 	Contract      string    // overrides list prices when set
-	ServiceTier   string    // "" for the standard one
+	ServiceTier   string    // batch, flex, priority, fast, …; "" for the standard one
+	Region        string    // where the work is done, as Terms.Region has it; "" for any, see Terms
+	SearchContext string    // low, medium or high; "" for any
+	Daily         Hours     // the time of day when the price applies; zero: all day
+	Currency      string    // ISO 4217; "" for USD. Another one needs an Exchange in the book
 	Tiers         []Step    // ascending by Above; the first has Above 0
 }
 
 // Step is the rates that apply to the whole call once its input exceeds Above tokens (cliff semantics, as providers bill).
 type Step struct {
 	Above int64
-	Rates map[meter.Kind]PicoUSD
+	Rates map[meter.Kind]PicoUSD // in the currency of the price: 1e-12 of it a unit
 }
 
 // Check says what is wrong with p, if anything.
@@ -40,6 +45,10 @@ func (p *Price) Check() error {
 		return fmt.Errorf("price of provider %s without a model: name one, or a glob like \"gpt-5-2*\"", p.Provider)
 	case p.Contract == ListPrices:
 		return fail("contract %q is a reserved name: choose another", p.Contract)
+	case p.Currency != "" && !isCurrency(p.Currency):
+		return fail("currency %q is not an ISO 4217 code like USD or EUR", p.Currency)
+	case p.SearchContext != "" && !slices.Contains(searchContexts, p.SearchContext):
+		return fail("search context %q is none of %v", p.SearchContext, searchContexts)
 	case len(p.Tiers) == 0:
 		return fail("no rates: state at least input and output per million")
 	case p.Tiers[0].Above != 0:
@@ -67,14 +76,27 @@ func (p *Price) Check() error {
 // ListPrices, as Terms.Contract, asks for list prices whatever contracts the book holds.
 const ListPrices = "list"
 
-// Terms are what a rate depends on besides provider, model and meter.
+// Terms are what a rate depends on besides provider, model and meter. Strings are
+// as reported by the provider, else as requested, in any case of letters.
 type Terms struct {
 	// At is the time whose rates apply. The zero time finds only rows that were always in force.
 	At time.Time
-	// ServiceTier as reported, else as requested. "", "default", "standard",
-	// "auto" and what providers call the same are the standard one.
+	// ServiceTier: "", "default", "standard", "auto" and what providers call the
+	// same are the standard one.
 	ServiceTier string
+	// Speed is "fast" where a faster mode than the normal one was used. It is priced
+	// as the service tier "fast"; "" and "standard" change nothing.
+	Speed string
+	// Region is where the work was done (Anthropic inference_geo: "us"). Of own rows, one
+	// for the region wins over one for any, and what the provider charges more in the
+	// region comes on top of a row for any. A region that the catalogue does not know changes nothing.
+	Region string
+	// SearchContext is the size of context that hosted search was asked for: low,
+	// medium, high; "" is the provider's default.
+	SearchContext string
 	// Contract names the contract whose rows override list prices; "" lets every
 	// contract row of the book apply, and ListPrices none.
 	Contract string
 }
+
+var searchContexts = []string{"low", "medium", "high"}

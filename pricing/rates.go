@@ -1,6 +1,10 @@
 package pricing
 
-import "keel/pricing/meter"
+import (
+	"slices"
+
+	"keel/pricing/meter"
+)
 
 // Rates are what one provider charges for one model on given terms. They are
 // immutable.
@@ -14,8 +18,10 @@ import "keel/pricing/meter"
 //     no cache-write rate at all and the provider is known not to bill writes
 //     apart (OpenAI, Azure OpenAI, xAI, DeepSeek, Groq, Mistral, Google);
 //     else, and for writes of an hour, not at all: Unpriced.
-//   - input images at the input rate: vision models state them as input tokens.
-//   - everything else (audio, output images, searches, calls) has no price
+//   - input images at the input rate, video at the image rate: vision models state them as input tokens.
+//   - cached images at the rate of images where those have one apart, else at that of cached input.
+//   - what a provider counts and does not bill (meter.UnbilledInput, …) costs nothing, whatever a price says.
+//   - everything else (audio, output images, searches, calls, pages, seconds, …) has no price
 //     without a rate and is named in Cost.Unpriced when its quantity is not zero.
 //
 // A model with a rate for calls is billed at least one call.
@@ -31,7 +37,8 @@ type Rates struct {
 	// ContextWindow is the most input tokens that the model takes, 0 where the catalogue does not say.
 	ContextWindow int64
 
-	steps []step
+	steps    []step
+	exchange *Exchange // nil: the rates are in USD
 }
 
 // Rate returns the rate of a meter for a call with so many input tokens in all.
@@ -45,8 +52,9 @@ func (r *Rates) Rate(kind meter.Kind, inputTokens int64) (PicoUSD, bool) {
 
 // step is a Step with the rules of Rates applied.
 type step struct {
-	above int64
-	table
+	above   int64
+	stated  table // what the price says
+	table         // with the rules of Rates applied
 	dearest table // for HoldCost
 }
 
@@ -66,10 +74,10 @@ func (r *Rates) at(inputTokens int64) *table {
 // table is a rate for each of the meters that have one.
 type table struct {
 	rates [meter.NumKinds]PicoUSD
-	known uint16 // bit per meter
+	known uint32 // bit per meter
 }
 
-const _ = uint16(1 << (meter.NumKinds - 1)) // known has a bit for each
+const _ = uint32(1 << (meter.NumKinds - 1)) // known has a bit for each
 
 func (t *table) has(kind meter.Kind) bool { return t.known&(1<<kind) != 0 }
 
@@ -105,21 +113,42 @@ func newRates(id string, p *Price, contextWindow int64) *Rates {
 	r.steps = make([]step, len(p.Tiers))
 	for i, s := range p.Tiers {
 		r.steps[i].above = s.Above
-		t := &r.steps[i].table
 		for kind, rate := range s.Rates {
-			t.set(kind, rate)
+			r.steps[i].stated.set(kind, rate)
 		}
+	}
+	r.complete()
+	return r
+}
+
+// complete applies the rules of Rates to what the steps state.
+func (r *Rates) complete() {
+	for i := range r.steps {
+		t := r.steps[i].stated
 		billsWrites := t.has(meter.CacheWrite5m) || t.has(meter.CacheWrite1h)
-		if !billsWrites && freeCacheWrites[p.Provider] {
+		if !billsWrites && freeCacheWrites[r.Provider] {
 			t.inherit(meter.CacheWrite5m, meter.Input)
 		}
+		t.inherit(meter.CachedInputImage, meter.InputImage) // only where images have a rate of their own
 		t.inherit(meter.CachedInput, meter.Input)
+		t.inherit(meter.CachedInputImage, meter.CachedInput)
 		t.inherit(meter.CachedInputAudio, meter.InputAudio)
 		t.inherit(meter.InputImage, meter.Input)
+		t.inherit(meter.InputVideo, meter.InputImage)
 		t.inherit(meter.Reasoning, meter.Output)
-		r.steps[i].dearest = dearest(t)
+		r.steps[i].table, r.steps[i].dearest = t, dearest(&t)
 	}
-	return r
+}
+
+// changed returns a copy of r whose stated rates went through change.
+func (r *Rates) changed(change func(*table)) *Rates {
+	c := *r
+	c.steps = slices.Clone(r.steps)
+	for i := range c.steps {
+		change(&c.steps[i].stated)
+	}
+	c.complete()
+	return &c
 }
 
 // dearest is t with every meter that a token can turn out to be at its dearest.
@@ -132,7 +161,24 @@ func dearest(t *table) table {
 			}
 		}
 	}
-	collect(meter.Input, meter.CachedInput, meter.CacheWrite5m, meter.CacheWrite1h, meter.InputImage)
-	collect(meter.Output, meter.Reasoning, meter.OutputAudio, meter.OutputImage)
+	collect(meter.Input, heldAsInput...)
+	collect(meter.Output, heldAsOutput...)
 	return d
 }
+
+// What a token can turn out to be, when all that is known is that it goes in or out.
+var (
+	heldAsInput  = []meter.Kind{meter.CachedInput, meter.CacheWrite5m, meter.CacheWrite1h, meter.InputImage, meter.CachedInputImage, meter.InputVideo}
+	heldAsOutput = []meter.Kind{meter.Reasoning, meter.OutputAudio, meter.OutputImage, meter.OutputVideo}
+)
+
+// ByMillion reports whether people state the rate of a meter by the million
+// units, as providers' pages do for tokens and characters; else it is by the unit.
+func ByMillion(kind meter.Kind) bool {
+	return isToken(kind) || kind == meter.Characters || kind == meter.CacheStorage
+}
+
+// isToken reports whether a meter counts tokens.
+func isToken(kind meter.Kind) bool { return kind <= meter.UnbilledOutput }
+
+const _ = uint(meter.WebSearch - meter.UnbilledOutput - 1) // the meters of tokens come first

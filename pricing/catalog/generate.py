@@ -29,7 +29,7 @@ from genai_prices.data import providers
 PROVIDERS = {'x-ai': 'xai', 'aws': 'bedrock', 'voyageai': 'voyage'}
 
 # Price key -> (meter, units per price).
-MILLION, THOUSAND = 1_000_000, 1_000
+MILLION, THOUSAND, HOUR = 1_000_000, 1_000, 3_600
 METERS = {
     'input_mtok': ('input', MILLION),
     'cache_read_mtok': ('cached_input', MILLION),
@@ -38,23 +38,29 @@ METERS = {
     'input_audio_mtok': ('input_audio', MILLION),
     'cache_audio_read_mtok': ('cached_input_audio', MILLION),
     'input_image_mtok': ('input_image', MILLION),
+    'cache_image_read_mtok': ('cached_input_image', MILLION),
+    'input_video_mtok': ('input_video', MILLION),
     'output_mtok': ('output', MILLION),
     'output_reasoning_mtok': ('reasoning', MILLION),
     'output_audio_mtok': ('output_audio', MILLION),
     'output_image_mtok': ('output_image', MILLION),
+    'output_video_mtok': ('output_video', MILLION),
     'web_searches_kcount': ('web_search', THOUSAND),
+    'storage_searches_kcount': ('file_search', THOUSAND),
     'requests_kcount': ('calls', THOUSAND),
+    'input_document_kpages': ('pages', THOUSAND),
+    'input_mchars': ('characters', MILLION),
+    # Upstream states the hours of what is transcribed under both names, and those of a session under the first.
+    'input_audio_hours': ('input_seconds', HOUR),
+    'audio_hours': ('input_seconds', HOUR),
 }
 
 # Units that no meter counts. A model that is billed by one of these is left out, because its
 # cost would come out too low: it is then a model without a price.
-UNMETERED = {
-    'audio_hours', 'input_audio_hours', 'input_document_kpages', 'input_annotated_document_kpages',
-    'input_mchars', 'input_text_messages_kcount', 'input_video_mtok', 'output_video_mtok', 'output_citation_mtok',
-}
-# Extras of hosted tools and cache classes that Keel's readers don't see as tokens of their own: left
-# out, the model stays. Cached images are billed as cached text there; the dearer rate is taken.
-IGNORED = {'storage_searches_kcount'}
+UNMETERED = {'output_citation_mtok'}
+# Left out, the model stays: pages that are annotated too are not told apart from others by a meter, and
+# messages into a voice session don't pass as calls.
+IGNORED = {'input_annotated_document_kpages', 'input_text_messages_kcount'}
 
 # Models without prices upstream that their provider gives away, besides those that say :free.
 FREE = {'openai/moderation'}
@@ -105,8 +111,6 @@ def curves(price, where):
             continue
         if key in UNMETERED:
             raise Unmetered(key)
-        if key == 'cache_image_read_mtok':
-            key = 'cache_read_mtok'
         if key not in METERS:
             sys.exit(f'{where}: unknown price unit {key}: map it to a meter or say why not')
         meter, per = METERS[key]
@@ -129,7 +133,7 @@ def complete(rates, provider, model):
 
 def steps(rates):
     starts = sorted({start for c in rates.values() for start in c})
-    order = [meter for meter, _ in METERS.values()]
+    order = list(dict.fromkeys(meter for meter, _ in METERS.values()))
     return [
         {'above': start, 'rates': {m: at(rates[m], start) for m in sorted(rates, key=order.index)}}
         for start in starts
@@ -146,7 +150,7 @@ def standard_rows(model, provider, where):
         if isinstance(p.constraint, t.StartDateConstraint):
             row['from'] = p.constraint.start_date.isoformat()
         elif isinstance(p.constraint, t.TimeOfDateConstraint):
-            row['daily'] = [clock(p.constraint.start_time, where), clock(p.constraint.end_time, where)]
+            row['daily'] = clock(p.constraint.start_time, where) + '-' + clock(p.constraint.end_time, where)
         elif p.constraint is not None:
             sys.exit(f'{where}: unknown constraint {p.constraint}')
         row['steps'] = steps(complete(curves(p.prices, where), provider, model.id))
