@@ -16,13 +16,44 @@ import (
 // An API is a wire format, not a company: many providers speak openai.chat.
 type API string
 
-// The formats that can be read.
+// The formats that can be read. What a call asks for within a format is its tokens.Task.
 const (
-	OpenAIChat      API = "openai.chat"
-	OpenAIResponses API = "openai.responses"
-	Anthropic       API = "anthropic.messages"
-	GeminiGenerate  API = "gemini.generateContent"
-	GeminiStream    API = "gemini.streamGenerateContent"
+	OpenAIChat          API = "openai.chat"
+	OpenAIResponses     API = "openai.responses" // create, compact, input_tokens, retrieve
+	OpenAICompletions   API = "openai.completions"
+	OpenAIEmbeddings    API = "openai.embeddings"
+	OpenAIImages        API = "openai.images"
+	OpenAIAudio         API = "openai.audio"
+	OpenAIModerations   API = "openai.moderations"
+	OpenAIAssistants    API = "openai.assistants" // runs and their polls
+	Anthropic           API = "anthropic.messages"
+	AnthropicCount      API = "anthropic.count_tokens"
+	AnthropicBatches    API = "anthropic.batches"
+	AnthropicComplete   API = "anthropic.complete"
+	GeminiGenerate      API = "gemini.generateContent"
+	GeminiStream        API = "gemini.streamGenerateContent"
+	GeminiCount         API = "gemini.countTokens"
+	GeminiEmbed         API = "gemini.embedContent"
+	GeminiCache         API = "gemini.cachedContents"
+	GeminiInteractions  API = "gemini.interactions"
+	GeminiBatch         API = "gemini.batchGenerateContent"
+	VertexPredict       API = "vertex.predict"
+	BedrockConverse     API = "bedrock.converse"
+	BedrockStream       API = "bedrock.converse-stream"
+	BedrockInvoke       API = "bedrock.invoke"
+	BedrockInvokeStream API = "bedrock.invoke-stream"
+	BedrockCount        API = "bedrock.count-tokens"
+	CohereChat          API = "cohere.chat"
+	CohereGenerate      API = "cohere.generate"
+	CohereEmbed         API = "cohere.embed"
+	CohereRerank        API = "cohere.rerank"
+	CohereAudio         API = "cohere.audio"
+	MistralOCR          API = "mistral.ocr"
+	OllamaChat          API = "ollama.chat"
+	OllamaGenerate      API = "ollama.generate"
+	OllamaEmbed         API = "ollama.embed"
+	WatsonxGenerate     API = "watsonx.generate"
+	HuggingFace         API = "huggingface.generate"
 )
 
 // A Codec reads and changes the calls of one API. Codecs hold no state and are
@@ -58,7 +89,7 @@ func (s Span) Len() int { return s.End - s.Start }
 // Request is what one call asks for.
 type Request struct {
 	API    API
-	Model  string // as asked for; never empty
+	Model  string // as asked for; empty only where the format lets a request name none (Retrieve, runs of an assistant)
 	Stream bool   // the response is to be streamed
 
 	// MaxOutputTokens is the stated limit on the output of one choice; 0 where
@@ -66,6 +97,9 @@ type Request struct {
 	MaxOutputTokens int64
 	Choices         int64  // alternatives asked for, at least 1: each may use MaxOutputTokens
 	ServiceTier     string // as asked for, "" when not
+	Speed           string // "fast" where a faster mode was asked for, "" when not
+	Region          string // where the work is to be done, as the request says it (Anthropic inference_geo), "" when not
+	SearchContext   string // search_context_size of hosted search: low, medium, high; "" when not stated
 	Prompt          tokens.Prompt
 
 	// WantsUsage: an OpenAI-style stream asked for its usage chunk itself.
@@ -108,10 +142,23 @@ type ResponseReader interface {
 
 // Reading is what a response said.
 type Reading struct {
-	Usage       *meter.Usage // nil: nothing reported, which is not zero
-	RawUsage    []byte       // the provider's own object, final form; nil with Usage
-	Model       string       // as reported, "" if not
-	ServiceTier string       // as reported, "" if not
+	Usage    *meter.Usage // nil: nothing reported, which is not zero
+	RawUsage []byte       // the provider's own object, final form; nil with Usage
+	// Parts is what is billed, by model, where that is not simply Usage at Model: iterations
+	// of one response by several models, or more than the total says. Nil otherwise.
+	Parts []meter.Part
+	// ReportedCost is what the provider itself says that the call cost: US dollars as
+	// an exact plain decimal ("0.000123"), "" if it does not say.
+	ReportedCost string
+	// ID is the provider's name for the response or job, under which its usage may be told again.
+	ID string
+	// Created is the body's own creation time in Unix seconds, 0 if it tells none.
+	Created       int64
+	Speed         string // as reported, "" if not
+	Region        string // as reported, "" if not
+	SearchContext string // as reported, "" if not
+	Model         string // as reported, "" if not
+	ServiceTier   string // as reported, "" if not
 	// Terminal: the body said by itself that it is whole (a complete JSON value, [DONE], message_stop, response.completed, …).
 	Terminal bool
 	// Partial: Usage is a running or placeholder figure that a later event would have replaced.

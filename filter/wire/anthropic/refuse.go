@@ -10,7 +10,7 @@ import (
 // Refuse implements wire.Codec: the error object of the API, whose type the
 // client libraries turn into their exceptions, with Keel's own facts beside it.
 // https://platform.claude.com/docs/en/api/errors
-func (Codec) Refuse(r wire.Refusal) (contentType string, body []byte) {
+func (*codec) Refuse(r wire.Refusal) (contentType string, body []byte) {
 	type apiError struct {
 		Type    string `json:"type"`
 		Message string `json:"message"`

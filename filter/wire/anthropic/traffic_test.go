@@ -2,94 +2,142 @@ package anthropic
 
 import (
 	"encoding/json"
-	"math/rand/v2"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"keel/filter/wire"
+	"keel/filter/wire/recording"
+	"keel/filter/wire/recording/corpus"
+	"keel/filter/wire/wiretest"
+	"keel/pricing/meter"
 )
 
-var ours = map[string]bool{"anthropic.messages": true}
+// recorded is what a provider reported, in its own words.
+type recorded struct {
+	Input      int64 `json:"input_tokens"`
+	CacheRead  int64 `json:"cache_read_input_tokens"`
+	CacheWrite int64 `json:"cache_creation_input_tokens"`
+	Output     int64 `json:"output_tokens"`
+	Details    struct {
+		Thinking int64 `json:"thinking_tokens"`
+	} `json:"output_tokens_details"`
+	Writes struct {
+		Hour int64 `json:"ephemeral_1h_input_tokens"`
+	} `json:"cache_creation"`
+	Tools struct {
+		Searches int64 `json:"web_search_requests"`
+	} `json:"server_tool_use"`
+	Tier       string `json:"service_tier"`
+	Region     string `json:"inference_geo"`
+	Model      string
+	Iterations []recorded
+}
 
-// feed reads body cut at random, or whole for seed 0.
-func feed(t testing.TB, body string, seed uint64, end bool) wire.Reading {
-	t.Helper()
-	reader := Codec{}.NewReader(nil, 200, nil)
-	random := rand.New(rand.NewPCG(seed, 1))
-	for rest := body; len(rest) > 0; {
-		n := len(rest)
-		if seed > 0 {
-			n = min(n, 1+random.IntN(1+random.IntN(2000)))
-		}
-		if got := reader.Feed([]byte(rest[:n]), false); string(got) != rest[:n] {
-			t.Fatalf("forwarded %q for %q", got, rest[:n])
-		}
-		rest = rest[n:]
+func (x *recorded) usage(api wire.API) meter.Usage {
+	if api == wire.AnthropicCount {
+		return meter.Usage{meter.UnbilledInput: x.Input}
 	}
-	if end {
-		reader.Feed(nil, true)
+	return meter.Usage{
+		meter.Input: x.Input, meter.CachedInput: x.CacheRead, meter.CacheWrite1h: x.Writes.Hour, meter.CacheWrite5m: x.CacheWrite - x.Writes.Hour,
+		meter.Output: x.Output - x.Details.Thinking, meter.Reasoning: x.Details.Thinking, meter.WebSearch: x.Tools.Searches,
 	}
-	return reader.Reading()
+}
+
+// billed are the tokens in and out by model, of what the iterations say.
+func (x *recorded) billed(model string) map[string][2]int64 {
+	sums := map[string][2]int64{}
+	for _, it := range x.Iterations {
+		if it.Model == "" {
+			it.Model = model
+		}
+		s := sums[it.Model]
+		sums[it.Model] = [2]int64{s[0] + it.Input + it.CacheRead + it.CacheWrite, s[1] + it.Output}
+	}
+	return sums
+}
+
+// ours reports whether an exchange is in one of the formats of this package.
+func ours(x *recording.Exchange) bool {
+	return strings.HasPrefix(x.API, "anthropic.") || x.Provider == "anthropic"
 }
 
 func TestRecordedTraffic(t *testing.T) {
 	t.Parallel()
-	corpus(t, func(t *testing.T, x exchange) {
-		if _, ok := Match(x.Method, x.Path); !ok {
-			t.Errorf("%s: %s is not matched", x.ID, x.Path)
+	n, right, parts := map[string]int{}, map[string]int{}, 0
+	corpus.Each(t, func(x *recording.Exchange) {
+		if !ours(x) {
 			return
 		}
-		if _, err := (Codec{}).ReadRequest(x.Path, []byte(x.RequestBody)); err != nil && x.Status < 400 {
-			t.Errorf("%s: the provider took a request that Keel refuses: %v", x.ID, err)
+		if codec, ok := Match("", x.Method, x.Path); !ok || strings.HasPrefix(x.API, "anthropic.") && string(codec.API()) != x.API {
+			t.Errorf("%s: %s is not matched without a provider", x.ID, x.Path)
 		}
-		whole := feed(t, x.ResponseBody, 0, true)
-		for seed := range uint64(3) {
-			if diff := cmp.Diff(whole, feed(t, x.ResponseBody, seed+1, true)); diff != "" {
-				t.Errorf("%s: chunked otherwise it reads otherwise: %s", x.ID, diff)
-			}
-		}
-		if x.Status >= 400 {
-			if whole.Usage != nil || whole.Failure == "" {
-				t.Errorf("%s: status %d reads as %+v", x.ID, x.Status, whole)
-			}
+		r, got, ok := wiretest.Exchange(t, Match, x)
+		if !ok || x.Status >= 400 {
 			return
 		}
-		var want struct {
-			Input      int64 `json:"input_tokens"`
-			CacheRead  int64 `json:"cache_read_input_tokens"`
-			CacheWrite int64 `json:"cache_creation_input_tokens"`
-			Output     int64 `json:"output_tokens"`
+		kind := x.Provider + " " + string(r.API)
+		n[kind]++
+		u := got.Usage
+		if len(x.UsageExpected) == 0 || string(x.UsageExpected) == "null" {
+			if u != nil {
+				t.Errorf("%s: usage %+v out of nothing", x.ID, u)
+				return
+			}
+			if r.API == wire.AnthropicBatches && !strings.HasPrefix(got.ID, "msgbatch_") {
+				t.Errorf("%s: id %q", x.ID, got.ID)
+				return
+			}
+			right[kind]++
+			return
 		}
+		var want recorded
 		if err := json.Unmarshal(x.UsageExpected, &want); err != nil {
-			t.Fatalf("%s: %v", x.ID, err)
+			t.Fatal(err)
 		}
-		u := whole.Usage
-		if u == nil {
-			t.Errorf("%s: no usage was read, want %s", x.ID, x.UsageExpected)
-			return
-		}
-		if u.InputTokens() != want.Input+want.CacheRead+want.CacheWrite || u.CachedInputTokens() != want.CacheRead ||
-			u.CacheWriteTokens() != want.CacheWrite || u.OutputTokens() != want.Output {
+		switch {
+		case u == nil || got.Partial:
+			t.Errorf("%s: no final usage was read, want %s", x.ID, x.UsageExpected)
+		case *u != want.usage(r.API):
 			t.Errorf("%s: usage %v, want %s", x.ID, *u, x.UsageExpected)
+		case got.ServiceTier != want.Tier || got.Region != want.Region:
+			t.Errorf("%s: tier %q and region %q, want %s", x.ID, got.ServiceTier, got.Region, x.UsageExpected)
+		case x.ModelReported != "" && got.Model != x.ModelReported:
+			t.Errorf("%s: model %q, want %q", x.ID, got.Model, x.ModelReported)
+		case r.API == wire.Anthropic && got.ID == "":
+			t.Errorf("%s: no id", x.ID)
+		case !rightParts(&want, got):
+			t.Errorf("%s: parts %v, want %s", x.ID, got.Parts, x.UsageExpected)
+		default:
+			right[kind]++
 		}
-		if !whole.Terminal || whole.Partial || whole.Failure != "" {
-			t.Errorf("%s: a whole response reads as %+v", x.ID, whole)
-		}
-		if whole.Model != x.ModelReported {
-			t.Errorf("%s: model %q, want %q", x.ID, whole.Model, x.ModelReported)
-		}
-		body := strings.TrimRight(x.ResponseBody, " \r\n")
-		random := rand.New(rand.NewPCG(uint64(len(body)), 2))
-		for range 4 {
-			cut := body[:random.IntN(len(body))]
-			if got := feed(t, cut, 1, false); got.Terminal {
-				t.Errorf("%s: cut at %d of %d it reads as whole", x.ID, len(cut), len(body))
-			}
-			if got := feed(t, cut, 1, true); got.Terminal {
-				t.Errorf("%s: ended at %d of %d it reads as whole", x.ID, len(cut), len(body))
-			}
+		if got.Parts != nil {
+			parts++
 		}
 	})
+	t.Logf("right: %v of %v, %d with parts", right, n, parts)
+	if n["anthropic anthropic.messages"] < 380 || n["vertex anthropic.messages"] < 6 || n["anthropic anthropic.batches"] < 4 || n["anthropic anthropic.count_tokens"] < 3 || parts < 4 {
+		t.Errorf("only %v exchanges were found, %d with parts", n, parts)
+	}
+}
+
+// rightParts holds the parts against the iterations, counted by model.
+func rightParts(want *recorded, got wire.Reading) bool {
+	billed := want.billed(got.Model)
+	if own := billed[got.Model]; len(want.Iterations) == 0 || len(billed) == 1 && own == [2]int64{got.Usage.InputTokens(), got.Usage.OutputTokens()} {
+		return got.Parts == nil
+	}
+	for _, part := range got.Parts {
+		model := part.Model
+		if model == "" {
+			model = got.Model
+		}
+		left := billed[model]
+		billed[model] = [2]int64{left[0] - part.Usage.InputTokens(), left[1] - part.Usage.OutputTokens()}
+	}
+	for _, left := range billed {
+		if left != [2]int64{} {
+			return false
+		}
+	}
+	return got.Parts != nil
 }

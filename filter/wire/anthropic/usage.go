@@ -3,6 +3,7 @@ package anthropic
 import (
 	"bytes"
 
+	"keel/filter/wire/framing"
 	"keel/filter/wire/walk"
 	"keel/pricing/meter"
 )
@@ -42,68 +43,77 @@ func (u *usageObject) raw() []byte {
 	for _, m := range u.members {
 		list = walk.Member(list, string(m.name), m.value)
 	}
-	return append(append([]byte{'{'}, list...), '}')
+	return walk.Object(list)
 }
 
-// maxCount is more than any call can use; what claims more is not a count.
-// Below it sums of counts cannot overflow.
-const maxCount = 1 << 50
-
-// figures are the members that are counts; -1 where absent.
+// figures are the members of a usage object; counts are -1 where absent.
 type figures struct {
 	input, cacheRead, cacheWrite, write5m, write1h, output, thinking, searches int64
-	tier                                                                       string
+
+	model               string // of an iteration
+	tier, region, speed string
+	iterations          []figures
 }
 
-func read(object []byte) figures {
-	f := figures{-1, -1, -1, -1, -1, -1, -1, -1, ""}
-	_ = walk.Response(object, func(c *walk.Cursor, key []byte) error {
-		switch string(key) {
-		case "input_tokens":
-			return count(c, &f.input)
-		case "cache_read_input_tokens":
-			return count(c, &f.cacheRead)
-		case "cache_creation_input_tokens":
-			return count(c, &f.cacheWrite)
-		case "output_tokens":
-			return count(c, &f.output)
-		case "cache_creation":
-			return c.Object(func(key []byte) error {
-				switch string(key) {
-				case "ephemeral_5m_input_tokens":
-					return count(c, &f.write5m)
-				case "ephemeral_1h_input_tokens":
-					return count(c, &f.write1h)
-				}
-				return nil
-			})
-		case "output_tokens_details":
-			return c.Object(func(key []byte) error {
-				if string(key) == "thinking_tokens" {
-					return count(c, &f.thinking)
-				}
-				return nil
-			})
-		case "server_tool_use":
-			return c.Object(func(key []byte) error {
-				if string(key) == "web_search_requests" {
-					return count(c, &f.searches)
-				}
-				return nil
-			})
-		case "service_tier":
-			tier, err := c.Text()
-			f.tier = string(tier)
-			return err
-		}
-		return nil
-	})
+func noFigures() figures { return figures{-1, -1, -1, -1, -1, -1, -1, -1, "", "", "", "", nil} }
+
+func readFigures(object []byte) figures {
+	f := noFigures()
+	_ = walk.Response(object, func(c *walk.Cursor, key []byte) error { return f.member(c, key) })
 	return f
 }
 
-func count(c *walk.Cursor, n *int64) error {
-	v, ok, err := c.Int()
-	if ok && v >= 0 && v <= maxCount {
+func (f *figures) member(c *walk.Cursor, key []byte) error {
+	switch string(key) {
+	case "input_tokens":
+		return number(c, &f.input)
+	case "cache_read_input_tokens":
+		return number(c, &f.cacheRead)
+	case "cache_creation_input_tokens":
+		return number(c, &f.cacheWrite)
+	case "output_tokens":
+		return number(c, &f.output)
+	case "cache_creation", "output_tokens_details", "server_tool_use":
+		return c.Object(func(key []byte) error { return f.detail(c, key) })
+	case "iterations":
+		f.iterations = nil
+		return c.Array(func() error {
+			one := noFigures()
+			err := c.Object(func(key []byte) error { return one.member(c, key) })
+			f.iterations = append(f.iterations, one)
+			return err
+		})
+	case "model":
+		return framing.Name(c, &f.model)
+	case "service_tier":
+		return framing.Name(c, &f.tier)
+	case "inference_geo":
+		return framing.Name(c, &f.region)
+	case "speed":
+		return framing.Name(c, &f.speed)
+	}
+	return nil
+}
+
+// detail reads a member of the objects within: their names do not collide.
+func (f *figures) detail(c *walk.Cursor, key []byte) error {
+	switch string(key) {
+	case "ephemeral_5m_input_tokens":
+		return number(c, &f.write5m)
+	case "ephemeral_1h_input_tokens":
+		return number(c, &f.write1h)
+	case "thinking_tokens":
+		return number(c, &f.thinking)
+	case "web_search_requests": // web_fetch_requests cost nothing but tokens (Anthropic, Pricing)
+		return number(c, &f.searches)
+	}
+	return nil
+}
+
+// number reads a count into n; what is none leaves n alone.
+func number(c *walk.Cursor, n *int64) error {
+	v, ok, err := c.Count()
+	if ok {
 		*n = v
 	}
 	return err
@@ -116,12 +126,7 @@ func count(c *walk.Cursor, n *int64) error {
 // cache_creation splits the writes by lifetime, but in a stream it can be
 // older than the sum beside it (message_delta updates only the sum), so the
 // sum rules and what the split does not explain went to the default lifetime.
-//
-// The top level does not cover everything that is billed: usage.iterations can
-// hold steps by another model (advisor_message) and compactions that are left
-// out of it. Pricing each iteration with its own model comes later; until then
-// RawUsage keeps them for whoever reconciles.
-func (f figures) usage() (u *meter.Usage, whole bool) {
+func (f *figures) usage() (u *meter.Usage, whole bool) {
 	if f.input < 0 && f.output < 0 {
 		return nil, false
 	}

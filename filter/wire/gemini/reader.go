@@ -3,88 +3,129 @@ package gemini
 import (
 	"bytes"
 	"net/http"
-	"strings"
 
 	"keel/filter/wire"
-	"keel/filter/wire/sse"
+	"keel/filter/wire/framing"
 	"keel/filter/wire/walk"
 	"keel/pricing/meter"
 )
 
-// NewReader implements wire.Codec. One object, a list of them and server-sent
-// events are told apart by the first byte: the request's alt decides which it
-// should be, but errors and gateways do as they like.
+// NewReader implements wire.Codec.
 //
-// When is a response whole? JSON tells by its last bracket. Server-sent events
-// have no end marker here, so a stream is whole when every candidate that it
+// When is a response whole? JSON tells by its last bracket. The server-sent events
+// of streamGenerateContent have no end marker, so such a stream is whole when every candidate that it
 // showed has told its finishReason (or the prompt was blocked), and then the
 // body has ended with no unfinished event behind it. A connection that breaks
 // is never fed as an end, so a stream that was cut is not Terminal even if it
 // was cut behind the last event.
-func (Codec) NewReader(r *wire.Request, _ int, _ http.Header) wire.ResponseReader {
-	return &reader{asked: r.Model, finished: make(map[int64]bool)}
+func (c *codec) NewReader(r *wire.Request, status int, header http.Header) wire.ResponseReader {
+	out := &reader{codec: c, asked: r.Model, status: status, finished: make(map[int64]bool)}
+	out.reading.ServiceTier = header.Get("X-Gemini-Service-Tier") // the body tells it too, at most models
+	return out
 }
 
 type reader struct {
+	codec    *codec
 	asked    string // model
-	framing  framing
-	json     elements
-	events   sse.Reader
-	bad      bool           // an element or event was no JSON, or too large
+	status   int
+	frames   framing.Reader
 	finished map[int64]bool // by candidate index; false: seen, not finished
-	blocked  bool
-	queries  int64 // searches in the chunk that told the most; the list grows
-	reading  wire.Reading
+	blocked  bool           // the prompt was, so no candidate comes
+	complete bool           // an interaction has told its end
+	doc      []byte         // the document under way
+	figures  figures        // the last ones
+	raw      []byte         // the object of the document that they are from
+	grounding
+	images  int64 // made by predict
+	reading wire.Reading
 }
-
-type framing int
-
-const (
-	unknown framing = iota
-	values          // JSON
-	stream          // server-sent events
-)
-
-// Reading implements wire.ResponseReader.
-func (r *reader) Reading() wire.Reading { return r.reading }
 
 // Feed implements wire.ResponseReader. Nothing is ever hidden in this API.
 func (r *reader) Feed(chunk []byte, end bool) []byte {
-	if r.framing == unknown {
-		if first := bytes.TrimLeft(chunk, " \t\r\n"); len(first) > 0 {
-			r.framing = stream
-			if first[0] == '{' || first[0] == '[' {
-				r.framing = values
-			}
-		}
-	}
-	switch r.framing {
-	case values:
-		r.json.feed(chunk, r.document)
-		r.reading.Terminal = r.json.state == complete && !r.bad
-		if r.reading.Terminal {
-			r.reading.Partial = r.json.anyLost && r.reading.Usage != nil
-		}
-	case stream:
-		r.events.Feed(chunk)
-		r.readEvents()
-		if end {
-			r.events.End()
-			r.readEvents()
-			_, unfinished := r.events.Undecided()
-			r.reading.Terminal = r.done() && !unfinished && !r.bad && r.events.Err() == nil
-			if r.reading.Terminal {
-				r.reading.Partial = false // nothing came that would have replaced it
-			}
-		}
-	}
+	r.frames.Feed(chunk, end, r.document)
 	return chunk
 }
 
-func (r *reader) readEvents() {
-	for r.events.Next() {
-		r.document(r.events.Event().Data)
+// document reads one object of the response.
+func (r *reader) document(doc []byte) error {
+	r.doc, r.raw = doc, nil
+	err := walk.Response(doc, func(c *walk.Cursor, key []byte) error {
+		if string(key) == "error" {
+			message, err := framing.Message(c)
+			if message != "" {
+				r.reading.Failure = message
+			}
+			return err
+		}
+		return r.codec.document(r, c, key)
+	})
+	if err != nil {
+		return err
 	}
+	r.settle()
+	return nil
+}
+
+// usage takes over an object of figures, if it is one. It is settled when all of its
+// document is read.
+func (r *reader) usage(c *walk.Cursor, read func(c *walk.Cursor) (figures, error)) error {
+	if c.Kind() != '{' {
+		return c.Skip()
+	}
+	f, err := read(c)
+	if err == nil {
+		r.figures, r.raw = f, c.Raw()
+	}
+	return err
+}
+
+// settle makes the figures of a document the usage of the response.
+//
+// The last ones count, neither the largest nor the sum: the figures are
+// cumulative, but with code execution they restart at each step and only
+// the last chunk has the total.
+//
+// Zeros are left out, so a usage without any count could be zero or could
+// be nothing; for a blocked prompt, which ran no model, it is zero.
+func (r *reader) settle() {
+	if r.raw == nil || r.figures.none && !r.blocked {
+		return
+	}
+	u := r.figures.usage()
+	r.reading.Usage, r.reading.RawUsage = &u, bytes.Clone(r.raw)
+	if r.figures.tier != "" {
+		r.reading.ServiceTier = r.figures.tier
+	}
+}
+
+// Reading implements wire.ResponseReader.
+func (r *reader) Reading() wire.Reading {
+	out := r.reading
+	switch {
+	case r.frames.One(), r.frames.Done():
+		out.Terminal = true
+	case r.frames.Events():
+		out.Terminal = r.frames.Ended() && r.done()
+	}
+	if out.Usage != nil {
+		u := *out.Usage
+		model := out.Model
+		if model == "" {
+			model = r.asked
+		}
+		u[meter.WebSearch], u[meter.HostedTools] = r.grounding.billed(model)
+		out.Usage = &u
+		out.Partial = !out.Terminal && !r.done()
+	}
+	switch images := (meter.Usage{meter.Images: r.images}); {
+	case r.images == 0:
+	case out.Usage == nil:
+		out.Parts = []meter.Part{{Usage: images}} // billed, though no usage is reported
+	default:
+		out.Usage[meter.Images] = r.images
+	}
+	r.frames.Finish(&out, r.status, r.codec.task)
+	return out
 }
 
 // done reports whether every candidate has finished.
@@ -94,141 +135,28 @@ func (r *reader) done() bool {
 			return false
 		}
 	}
-	return r.blocked || len(r.finished) > 0
+	return r.blocked || r.complete || len(r.finished) > 0
 }
 
-// document reads one GenerateContentResponse or error.
-func (r *reader) document(doc []byte) {
-	var usage []byte
-	var queries int64
-	err := walk.Response(doc, func(c *walk.Cursor, key []byte) (err error) {
-		switch string(key) {
-		case "usageMetadata":
-			var raw []byte
-			if raw, err = c.Value(); err == nil && raw[0] == '{' {
-				usage = raw
-			}
-		case "modelVersion":
-			var model []byte
-			if model, err = c.Text(); len(model) > 0 {
-				r.reading.Model = string(model)
-			}
-		case "candidates":
-			err = c.Array(func() error { return r.candidate(c, &queries) })
-		case "promptFeedback":
-			err = c.Object(func(key []byte) error {
-				if string(key) != "blockReason" {
-					return nil
-				}
-				kind := c.Kind()
-				r.blocked = r.blocked || kind != 'n'
-				return c.Skip()
-			})
-		case "error":
-			err = r.failure(c)
-		}
-		return err
-	})
-	if err != nil {
-		r.bad = true
-		return
-	}
-	r.queries = max(r.queries, queries)
-	// The last one counts, neither the largest nor the sum: the figures are
-	// cumulative, but with code execution they restart at each step and only
-	// the last chunk has the total.
-	//
-	// Zeros are left out, so a usage without any count could be zero or could
-	// be nothing; for a blocked prompt, which ran no model, it is zero.
-	if f := readUsage(usage); usage != nil && (!f.none || r.blocked) {
-		r.reading.Usage, r.reading.RawUsage = f.usage(), bytes.Clone(usage)
-		r.reading.Partial = !r.done()
-		if f.tier != "" {
-			r.reading.ServiceTier = f.tier
-		}
-	}
-	if r.reading.Usage != nil {
-		r.reading.Usage[meter.WebSearch] = r.billedSearches()
-	}
-}
-
-// billedSearches counts what Google bills for grounding, which usageMetadata
-// does not tell: each query since Gemini 3, one for a grounded call before.
-// https://ai.google.dev/gemini-api/docs/google-search#pricing
-func (r *reader) billedSearches() int64 {
-	model := r.reading.Model
-	if model == "" {
-		model = r.asked
-	}
-	if strings.HasPrefix(model, "gemini-1") || strings.HasPrefix(model, "gemini-2") {
-		return min(r.queries, 1)
-	}
-	return r.queries
-}
-
-func (r *reader) candidate(c *walk.Cursor, queries *int64) error {
-	var index int64
-	finished := false
-	err := c.Object(func(key []byte) (err error) {
-		switch string(key) {
-		case "index":
-			index, _, err = c.Int()
-		case "finishReason":
-			finished = c.Kind() != 'n'
-		case "groundingMetadata":
-			err = c.Object(func(key []byte) error {
-				if string(key) != "webSearchQueries" {
-					return nil
-				}
-				return c.Array(func() error {
-					*queries++
-					return c.Skip()
-				})
-			})
-		case "content":
-			err = c.Object(func(key []byte) error {
-				if string(key) != "parts" {
-					return nil
-				}
-				return each(c, func() error { return r.part(c) })
-			})
-		}
-		return err
-	})
-	r.finished[index] = r.finished[index] || finished
+// model reads the model of a response.
+func (r *reader) model(c *walk.Cursor) error {
+	err := framing.Name(c, &r.reading.Model)
+	r.reading.Model = modelName(r.reading.Model)
 	return err
 }
 
-// part adds the length of what the model wrote.
-func (r *reader) part(c *walk.Cursor) error {
-	return c.Object(func(key []byte) error {
-		switch string(key) {
-		case "text":
-			n, err := c.TextLen()
-			r.reading.OutputBytes += n
-			return err
-		case "functionCall", "executableCode":
-			raw, err := c.Value()
-			r.reading.OutputBytes += int64(len(raw))
-			return err
-		}
-		return nil
-	})
+// written adds the length of what the model wrote.
+func (r *reader) written(c *walk.Cursor) error {
+	n, err := c.TextLen()
+	r.reading.OutputBytes += n
+	return err
 }
 
-// failure reads an error, which behind gateways may be just a text.
-func (r *reader) failure(c *walk.Cursor) error {
-	if c.Kind() == '"' {
-		text, err := c.Text()
-		r.reading.Failure = string(text)
-		return err
+// writtenValue is written for a value that is made as it stands, such as a function call.
+func (r *reader) writtenValue(c *walk.Cursor) error {
+	raw, err := c.Value()
+	if err == nil && raw[0] != 'n' {
+		r.reading.OutputBytes += int64(len(raw))
 	}
-	return c.Object(func(key []byte) error {
-		if string(key) != "message" {
-			return nil
-		}
-		text, err := c.Text()
-		r.reading.Failure = string(text)
-		return err
-	})
+	return err
 }

@@ -11,7 +11,7 @@ import (
 
 // Refuse implements wire.Codec: a google.rpc.Status with an ErrorInfo that
 // carries Keel's own facts. https://cloud.google.com/apis/design/errors
-func (Codec) Refuse(r wire.Refusal) (contentType string, body []byte) {
+func (*codec) Refuse(r wire.Refusal) (contentType string, body []byte) {
 	type errorInfo struct {
 		Type     string            `json:"@type"`
 		Reason   string            `json:"reason"`

@@ -1,6 +1,7 @@
 package gemini
 
 import (
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -12,144 +13,187 @@ import (
 // ReadRequest implements wire.Codec. What is legal in Google's JSON mapping is
 // taken: snake case, numbers as strings, and single values where the schema
 // has lists (tools, contents, parts).
-func (c Codec) ReadRequest(path string, body []byte) (*wire.Request, error) {
-	t, ok := parsePath(path)
-	if !ok {
-		return nil, &wire.RequestError{Field: "model", Reason: "is required: the path must end in models/{model}:" + strings.TrimPrefix(string(c.API()), "gemini.")}
-	}
-	r := &wire.Request{API: c.API(), Model: t.model, Stream: c.Streamed, Choices: 1}
+func (c *codec) ReadRequest(path string, body []byte) (*wire.Request, error) {
+	r := &wire.Request{API: c.api, Stream: c.streamed, Background: c.background, Choices: 1, Prompt: tokens.Prompt{Task: c.task}}
 	in := request{Request: r, prompt: prompt{&r.Prompt}}
-	object, err := walk.Request(body, in.member)
+	if c.fetches {
+		_, query, _ := strings.Cut(path, "?")
+		values, _ := url.ParseQuery(query) // what is broken in it asks for nothing
+		r.Stream, r.Marks = values.Get("stream") == "true", &in.at
+		return r, nil
+	}
+	if !c.nameless {
+		t, ok := parsePath(path)
+		if !ok {
+			return nil, &wire.RequestError{Field: "model", Reason: "is required: the path must end in models/{model}:" + c.method}
+		}
+		r.Model, in.inPath = t.model, true
+	}
+	root, err := walk.Request(body, c.member(&in))
 	if err != nil {
 		return nil, err
 	}
-	in.at.object = object
-	r.Marks = in.at
+	in.at.root = root
+	if r.Model == "" {
+		return nil, &wire.RequestError{Field: "model", Reason: "is missing: name the model"}
+	}
+	in.finish()
+	r.Marks = &in.at
 	return r, nil
 }
 
 // marks is what Rewrite needs to find again.
 type marks struct {
-	object, model, config, maxTokens wire.Span
+	root   wire.Span
+	models []wire.Span // wherever the body names the model
+	asks   []ask       // what is asked for, more than once in a batch
+}
+
+// ask is a GenerateContentRequest, or what stands for one, within a body.
+type ask struct {
+	object    wire.Span // zero for the body itself
+	config    wire.Span // generationConfig, null too
+	maxTokens wire.Span
+	limit     int64
+	choices   int64
+	snake     bool // of the Interactions API: generation_config
 }
 
 // request is a request under way.
 type request struct {
 	*wire.Request
-	prompt prompt
-	at     marks
-	seen   []string // members that have two names
+	prompt     prompt
+	inPath     bool // the path names the model
+	at         marks
+	resolution string // of images that state none of their own
 }
 
-// camel maps the names that this package reads to the ones of the schema.
-var camel = map[string]string{
-	"system_instruction": "systemInstruction", "generation_config": "generationConfig", "cached_content": "cachedContent",
-	"service_tier": "serviceTier", "max_output_tokens": "maxOutputTokens", "candidate_count": "candidateCount",
-	"response_schema": "responseSchema", "response_json_schema": "responseJsonSchema", "_responseJsonSchema": "responseJsonSchema",
-	"inline_data": "inlineData", "file_data": "fileData", "function_call": "functionCall", "function_response": "functionResponse",
-	"function_declarations": "functionDeclarations", "mime_type": "mimeType", "thought_signature": "thoughtSignature",
-	"video_metadata": "videoMetadata",
-}
-
-func name(key []byte) string {
-	if n, ok := camel[string(key)]; ok {
-		return n
+// finish sums up what is asked for. A batch may use the largest of its limits
+// as often as all of it asks for a choice.
+func (r *request) finish() {
+	choices, limited := int64(0), true
+	for _, a := range r.at.asks {
+		choices = min(choices+a.choices, walk.MaxCount)
+		limited = limited && a.limit > 0
+		r.MaxOutputTokens = max(r.MaxOutputTokens, a.limit)
 	}
-	return string(key)
-}
-
-// once refuses the second of two names of one member.
-func (r *request) once(c *walk.Cursor, name string) error {
-	for _, s := range r.seen {
-		if s == name {
-			return c.Fail("is there twice, in two casings: keep one")
+	if !limited {
+		r.MaxOutputTokens = 0
+	}
+	r.Choices = max(choices, 1)
+	for i := range r.Prompt.Images {
+		if r.Prompt.Images[i].Detail == "" {
+			r.Prompt.Images[i].Detail = r.resolution
 		}
 	}
-	r.seen = append(r.seen, name)
+}
+
+// model reads the model where a body repeats or states it.
+func (r *request) model(c *walk.Cursor) error {
+	text, err := c.Text()
+	if err != nil || text == nil {
+		return err
+	}
+	r.at.models = append(r.at.models, c.Span())
+	model := modelName(string(text))
+	switch {
+	case model == "":
+		return c.Fail("must not be empty")
+	case r.Model == "":
+		r.Model = model
+	case model != r.Model && r.inPath:
+		return c.Fail("must be %s as in the path, or absent", r.Model)
+	case model != r.Model:
+		return c.Fail("must be %s as elsewhere in the body", r.Model)
+	}
 	return nil
 }
 
-func (r *request) member(c *walk.Cursor, key []byte) error {
-	member := name(key)
-	switch member {
-	case "systemInstruction", "generationConfig", "cachedContent", "serviceTier":
-		if err := r.once(c, member); err != nil {
+// generate begins one more GenerateContentRequest and returns what reads its members.
+func (r *request) generate() func(c *walk.Cursor, key []byte) error {
+	which := len(r.at.asks)
+	r.at.asks = append(r.at.asks, ask{choices: 1})
+	var names, config object
+	return func(c *walk.Cursor, key []byte) error {
+		member := name(key)
+		switch string(member) {
+		case "systemInstruction", "generationConfig", "cachedContent", "serviceTier":
+			if err := names.once(c, string(member)); err != nil {
+				return err
+			}
+		}
+		switch string(member) {
+		case "model":
+			return r.model(c)
+		case "contents":
+			return r.prompt.contents(c)
+		case "systemInstruction":
+			before := r.Prompt.Messages
+			err := r.prompt.content(c)
+			r.Prompt.System = r.Prompt.System || r.Prompt.Messages > before
+			return err
+		case "tools":
+			return each(c, func() error { return r.prompt.tool(c) })
+		case "toolConfig":
+			return r.prompt.toolConfig(c)
+		case "generationConfig":
+			err := c.Object(func(key []byte) error { return r.config(c, key, &r.at.asks[which], &config) })
+			r.at.asks[which].config = c.Span()
+			return err
+		case "cachedContent":
+			return r.prompt.reference(c, "cached content")
+		case "serviceTier":
+			tier, err := enum(c)
+			r.ServiceTier = tierName(tier)
 			return err
 		}
+		return nil
 	}
-	switch member {
-	case "model":
-		text, err := c.Text()
-		if err != nil || text == nil {
-			return err
-		}
-		r.at.model = c.Span()
-		if model := string(text); model != r.Model && model != "models/"+r.Model && !strings.HasSuffix(model, "/models/"+r.Model) {
-			return c.Fail("must be %s as in the path, or absent", r.Model)
-		}
-	case "contents":
-		return each(c, func() error {
-			r.Prompt.Messages++
-			return r.prompt.content(c)
-		})
-	case "systemInstruction":
-		return r.prompt.content(c)
-	case "tools":
-		return each(c, func() error { return r.prompt.tool(c) })
-	case "generationConfig":
-		err := c.Object(func(key []byte) error { return r.config(c, key) })
-		r.at.config = c.Span()
-		return err
-	case "cachedContent":
-		kind := c.Kind()
-		if err := c.Skip(); err != nil {
-			return err
-		}
-		if kind != 'n' {
-			r.prompt.unseen("cachedContent")
-		}
-	case "serviceTier":
-		tier, err := c.Text()
-		r.ServiceTier = string(tier)
-		return err
-	}
-	return nil
 }
 
 // config reads a member of generationConfig.
-func (r *request) config(c *walk.Cursor, key []byte) error {
+func (r *request) config(c *walk.Cursor, key []byte, a *ask, names *object) error {
 	member := name(key)
-	switch member {
+	switch string(member) {
+	case "maxOutputTokens", "candidateCount":
+		if err := names.once(c, string(member)); err != nil {
+			return err
+		}
+	}
+	switch string(member) {
 	case "maxOutputTokens":
-		if err := r.once(c, member); err != nil {
-			return err
-		}
-		n, ok, err := integer(c)
-		r.MaxOutputTokens, r.at.maxTokens = n, c.Span()
-		if err == nil && ok && n <= 0 {
-			return c.Fail("must be at least 1, not %d", n)
-		}
-		return err
+		return r.limit(c, a)
 	case "candidateCount":
-		if err := r.once(c, member); err != nil {
-			return err
-		}
 		n, ok, err := integer(c)
-		if err == nil && n < 0 {
-			return c.Fail("must be at least 1, not %d", n)
+		if err == nil && (n < 0 || n > maxChoices) {
+			return c.Fail("must be from 1 to %d, not %d", maxChoices, n)
 		}
 		if ok && n > 0 { // 0 is "not set" in protocol buffers
-			r.Choices = n
+			a.choices = n
 		}
 		return err
-	case "responseSchema", "responseJsonSchema":
-		raw, err := c.Value()
-		if err == nil && raw[0] != 'n' {
-			r.Prompt.SchemaBytes += int64(len(raw))
-		}
+	case "responseSchema", "responseJsonSchema", "ResponseJsonSchema": // the last is _responseJsonSchema
+		return c.Segment(r.prompt.Prompt, tokens.Schema)
+	case "thinkingConfig":
+		return r.prompt.thinking(c)
+	case "mediaResolution":
+		resolution, err := detail(c)
+		r.resolution = resolution
 		return err
 	}
 	return nil
+}
+
+// maxChoices is more candidates than any model makes.
+const maxChoices = 128
+
+func (r *request) limit(c *walk.Cursor, a *ask) error {
+	n, ok, err := integer(c)
+	a.limit, a.maxTokens = n, c.Span()
+	if err == nil && ok && n <= 0 {
+		return c.Fail("must be at least 1, not %d", n)
+	}
+	return err
 }
 
 // integer is Cursor.Int for a format where integers may be strings.
@@ -167,154 +211,11 @@ func integer(c *walk.Cursor) (n int64, ok bool, err error) {
 	return n, true, nil
 }
 
-// each calls element for a value or for each in a list of them.
-func each(c *walk.Cursor, element func() error) error {
-	switch c.Kind() {
-	case '[':
-		return c.Array(element)
-	case 'n':
-		return c.Skip()
+// tierName is a service tier as people write it: the enum is SERVICE_TIER_FLEX in one place and flex in another.
+func tierName(tier string) string {
+	tier = strings.TrimPrefix(strings.ToLower(tier), "service_tier_")
+	if tier == "unspecified" {
+		return ""
 	}
-	return element()
-}
-
-// prompt measures what the model reads.
-type prompt struct{ *tokens.Prompt }
-
-// unseen notes the first thing that the body does not show.
-func (p prompt) unseen(what string) {
-	if p.Opaque == "" {
-		p.Opaque = what
-	}
-}
-
-// content is a turn: an object with parts, or a bare text.
-func (p prompt) content(c *walk.Cursor) error {
-	if c.Kind() != '{' {
-		return p.text(c)
-	}
-	return c.Object(func(key []byte) error {
-		switch name(key) {
-		case "parts":
-			return p.parts(c)
-		case "role":
-			return c.Skip()
-		}
-		return p.part(c, key) // a part in the place of a turn
-	})
-}
-
-func (p prompt) parts(c *walk.Cursor) error {
-	return each(c, func() error {
-		if c.Kind() != '{' {
-			return p.text(c)
-		}
-		return c.Object(func(key []byte) error { return p.part(c, key) })
-	})
-}
-
-// part reads a member of a part.
-func (p prompt) part(c *walk.Cursor, key []byte) error {
-	switch name(key) {
-	case "inlineData":
-		return p.inlineData(c)
-	case "fileData":
-		kind := c.Kind()
-		if err := c.Skip(); err != nil {
-			return err
-		}
-		if kind != 'n' {
-			p.unseen("fileData")
-		}
-		return nil
-	case "functionCall":
-		raw, err := c.Value()
-		p.TextBytes += int64(len(raw))
-		return err
-	case "functionResponse":
-		return p.functionResponse(c)
-	case "thoughtSignature", "thought", "videoMetadata":
-		return c.Skip() // carries no text of its own
-	}
-	return p.text(c)
-}
-
-// functionResponse counts the JSON that the model reads; media may come along as parts.
-func (p prompt) functionResponse(c *walk.Cursor) error {
-	return c.Object(func(key []byte) error {
-		if string(key) == "parts" {
-			return p.parts(c)
-		}
-		raw, err := c.Value()
-		p.TextBytes += int64(len(raw))
-		return err
-	})
-}
-
-func (p prompt) inlineData(c *walk.Cursor) error {
-	if c.Kind() == 'n' {
-		return c.Skip()
-	}
-	var data int64
-	image := false
-	err := c.Object(func(key []byte) (err error) {
-		switch name(key) {
-		case "data":
-			data, err = c.TextLen()
-		case "mimeType":
-			var mime []byte
-			mime, err = c.Text()
-			image = strings.HasPrefix(strings.ToLower(string(mime)), "image/")
-		}
-		return err
-	})
-	if image {
-		p.Images++
-		p.ImageBytes += data
-	} else {
-		p.Media++
-		p.MediaBytes += data
-	}
-	return err
-}
-
-// text adds every string in a value of any shape.
-func (p prompt) text(c *walk.Cursor) error {
-	switch c.Kind() {
-	case '"':
-		n, err := c.TextLen()
-		p.TextBytes += n
-		return err
-	case '[':
-		return c.Array(func() error { return p.text(c) })
-	case '{':
-		return c.Object(func([]byte) error { return p.text(c) })
-	}
-	return c.Skip()
-}
-
-// tool is a set of function declarations, or a hosted tool (googleSearch,
-// codeExecution, urlContext, …) that puts its results into the prompt.
-func (p prompt) tool(c *walk.Cursor) error {
-	return c.Object(func(key []byte) error {
-		member := name(key)
-		if member == "functionDeclarations" {
-			err := each(c, func() error {
-				p.Tools++
-				return c.Skip()
-			})
-			if raw := c.Span().Len(); err == nil && raw > len("null") {
-				p.ToolBytes += int64(raw)
-			}
-			return err
-		}
-		kind := c.Kind()
-		if err := c.Skip(); err != nil {
-			return err
-		}
-		if kind != 'n' {
-			p.unseen("tool " + member)
-		}
-		return nil
-	})
+	return tier
 }

@@ -6,10 +6,18 @@ import (
 
 	"keel/filter/wire"
 	"keel/filter/wire/walk"
+	"keel/pricing/tokens"
 )
 
-// Chat is the codec of Chat Completions.
-type Chat struct{}
+// Chat is the codec of Chat Completions. The zero Chat is that of OpenAI.
+type Chat struct {
+	// unmarked: the host ends its streams with the usage chunk and sends no
+	// [DONE] (Writer).
+	unmarked bool
+	// unasked: the host tells usage in streams without being asked, so nothing is
+	// added to ask for it: a host that does not know the field could refuse it.
+	unasked bool
+}
 
 // API implements wire.Codec.
 func (Chat) API() wire.API { return wire.OpenAIChat }
@@ -17,11 +25,17 @@ func (Chat) API() wire.API { return wire.OpenAIChat }
 // ReadRequest implements wire.Codec. The model is the Azure deployment of the
 // path where there is one, since Azure goes by that whatever the body says.
 func (Chat) ReadRequest(path string, body []byte) (*wire.Request, error) {
-	r := &request{Request: wire.Request{API: wire.OpenAIChat}}
+	r := newRequest(wire.OpenAIChat, tokens.Generate)
+	if id := storedPrompt(path); id != "" {
+		r.marks.storedPrompt = id
+		hosted(&r.Prompt, "stored prompt")
+	}
 	return r.read(path, body, func(c *walk.Cursor, key []byte) error {
 		switch string(key) {
 		case "messages":
 			return items(c, &r.Prompt)
+		case "variables": // of a stored prompt
+			return content(c, &r.Prompt, tokens.Text)
 		case "max_tokens", "max_completion_tokens":
 			return r.readCap(c)
 		case "n":
@@ -30,10 +44,15 @@ func (Chat) ReadRequest(path string, body []byte) (*wire.Request, error) {
 			return r.readStreamOptions(c)
 		case "response_format":
 			return schema(c, &r.Prompt)
-		case "web_search_options", "search_parameters", "plugins": // OpenAI, xAI, OpenRouter
-			return present(c, &r.Prompt, string(key))
+		case "tools", "functions":
+			return tools(c, &r.Prompt, nil)
+		case "tool_choice", "function_call":
+			return toolChoice(c, &r.Prompt)
+		case "web_search_options", "search_parameters", "plugins": // OpenAI and Perplexity, xAI, OpenRouter
+			return r.readSearch(c, string(key))
 		}
-		return nil
+		_, err := r.readThinking(c, key)
+		return err
 	})
 }
 
@@ -42,40 +61,23 @@ func (Chat) ReadRequest(path string, body []byte) (*wire.Request, error) {
 // max_completion_tokens for models of OpenAI, whose newer ones refuse
 // max_tokens, and as max_tokens for all others, of which some do not know the
 // newer name.
-func (Chat) Rewrite(r *wire.Request, path string, body []byte, edit wire.Edit) (string, []byte) {
+func (h Chat) Rewrite(r *wire.Request, path string, body []byte, edit wire.Edit) (string, []byte) {
 	m, ok := r.Marks.(*marks)
 	if !ok {
 		return path, body
 	}
-	newPath, edits, added := m.rename(path, edit.Model)
-	if edit.MaxOutputTokens > 0 {
-		edits = append(edits, m.lower(edit.MaxOutputTokens)...)
-		if len(m.caps) == 0 {
-			model := r.Model
-			if edit.Model != "" {
-				model = edit.Model
-			}
-			added = walk.Member(added, capName(model, m.deployment.Len() > 0), walk.Number(edit.MaxOutputTokens))
-		}
+	edit.ForceUsage = edit.ForceUsage && !h.unasked
+	model := r.Model
+	if edit.Model != "" {
+		model = edit.Model
 	}
-	if edit.ForceUsage && r.Stream && !r.WantsUsage {
-		switch {
-		case m.includeUsage.Len() > 0:
-			edits = append(edits, walk.Replacement{At: m.includeUsage, With: []byte("true")})
-		case m.optionsNull:
-			edits = append(edits, walk.Replacement{At: m.streamOptions, With: []byte(`{"include_usage":true}`)})
-		case m.streamOptions.Len() > 0:
-			edits = append(edits, walk.Insert(body, m.streamOptions, walk.Member(nil, "include_usage", []byte("true"))))
-		default:
-			added = walk.Member(added, "stream_options", []byte(`{"include_usage":true}`))
-		}
-	}
-	return newPath, m.splice(body, edits, added)
+	name := capName(model, strings.Contains(path, azureDeployments))
+	return m.rewrite(r, path, body, edit, name, edit.MaxOutputTokens)
 }
 
 // NewReader implements wire.Codec.
-func (Chat) NewReader(r *wire.Request, status int, header http.Header) wire.ResponseReader {
-	return newReader(&chatReading{choices: r.Choices}, r, status, header)
+func (h Chat) NewReader(r *wire.Request, status int, header http.Header) wire.ResponseReader {
+	return newReader(&chatReading{choices: r.Choices, unmarked: h.unmarked}, r, status, header)
 }
 
 // Refuse implements wire.Codec.

@@ -1,54 +1,96 @@
 package openai
 
 import (
-	"net/url"
+	"slices"
 	"strings"
 
 	"keel/filter/wire"
 )
 
-// Match returns the codec for a request line. Hosts put their own prefix in
-// front of the path (/v1, /api/v1, /openai/v1, /openai/deployments/x, none at
-// all), so only its end counts. What has more behind it, such as
-// /responses/{id}/cancel, is another API.
-func Match(method, path string) (wire.Codec, bool) {
-	if method != "POST" {
-		return nil, false
-	}
+// Match returns the codec for a request line. provider is the known name of the host
+// ("openai", "azure", "writer", …) or "". Hosts put their own prefix in front of the path
+// (/v1, /api/v1, /openai/v1, /openai/deployments/x, none at all), so only its
+// end counts. What has more behind it, such as /responses/{id}/input_items,
+// is another API and costs nothing.
+func Match(provider, method, path string) (wire.Codec, bool) {
 	path, _, _ = strings.Cut(path, "?")
-	switch {
-	case strings.HasSuffix(path, "/chat/completions"):
-		return Chat{}, true
-	case strings.HasSuffix(path, "/responses"):
-		return Responses{}, true
+	end := strings.Split(strings.Trim(path, "/"), "/")
+	switch method {
+	case "POST":
+		if codec := matchPost(provider, end); codec != nil {
+			return codec, true
+		}
+	case "GET":
+		switch {
+		case ends(end, "responses", ""):
+			return retrieve, true
+		case ends(end, "threads", "", "runs", ""):
+			return pollRun, true
+		}
 	}
 	return nil, false
 }
 
-const deployments = "/openai/deployments/"
-
-// deployment returns where the name of an Azure deployment stands in path, still
-// escaped; the zero Span where there is none. Azure goes by that name and not
-// by a model in the body.
-func deployment(path string) wire.Span {
-	path, _, _ = strings.Cut(path, "?")
-	i := strings.Index(path, deployments)
-	if i < 0 {
-		return wire.Span{}
+func matchPost(provider string, path []string) wire.Codec {
+	switch {
+	case ends(path, "chat", "completions"),
+		ends(path, "prompts", "", "completions"),           // Portkey: a prompt that is kept there
+		ends(path, "cortex", "inference:complete"),         // Snowflake
+		ends(path, "serving-endpoints", "", "invocations"): // Databricks
+		return Chat{unmarked: provider == "writer", unasked: tellsUnasked[provider]}
+	case ends(path, "chat") && provider == "writer":
+		return Chat{unmarked: true}
+	case ends(path, "agents", "completions"): // Mistral: names no model and nobody recorded one
+		return nil
+	case ends(path, "completions"):
+		return Completions{shortByDefault: provider == "openai" || provider == "azure"}
+	case ends(path, "responses"):
+		return Responses{marked: provider == "openrouter"}
+	case ends(path, "responses", "compact"):
+		return Responses{operation: compact}
+	case ends(path, "responses", "input_tokens"):
+		return Responses{operation: countInput}
+	case ends(path, "responses", "", "cancel"):
+		return retrieve
+	case ends(path, "embeddings"), ends(path, "multimodalembeddings"), ends(path, "contextualizedembeddings"): // the latter two Voyage
+		return embeddings
+	case provider == "cohere" || provider == "" && slices.Contains(path, "v2"): // its own formats have some of the names below
+		return nil
+	case ends(path, "rerank") && !slices.Contains(path, "cohere"): // Azure serves Cohere's own format under that name
+		return rerank
+	case ends(path, "moderations"):
+		return moderations
+	case ends(path, "images"), ends(path, "images", "generations"), ends(path, "images", "edits"), ends(path, "images", "variations"): // the first OpenRouter
+		return images
+	case ends(path, "audio", "transcriptions"), ends(path, "audio", "translations"):
+		return transcriptions
+	case ends(path, "stt") && provider == "xai":
+		return transcriptions
+	case ends(path, "audio", "speech"):
+		return speech
+	case ends(path, "threads", "runs"), ends(path, "threads", "", "runs"),
+		ends(path, "threads", "", "runs", "", "submit_tool_outputs"):
+		return runs
+	case ends(path, "threads", "", "runs", "", "cancel"):
+		return pollRun
 	}
-	start := i + len(deployments)
-	n := strings.IndexByte(path[start:], '/')
-	if n <= 0 {
-		return wire.Span{}
-	}
-	return wire.Span{Start: start, End: start + n}
+	return nil
 }
 
-// deploymentName is the name that stands at span in path.
-func deploymentName(path string, span wire.Span) (string, error) {
-	name, err := url.PathUnescape(path[span.Start:span.End])
-	if err != nil {
-		return "", &wire.RequestError{Field: "model", Reason: "the deployment in the path is badly escaped"}
+// tellsUnasked are the hosts whose chat streams tell their usage without being
+// asked (measured on recorded traffic).
+var tellsUnasked = map[string]bool{"mistral": true, "deepseek": true, "perplexity": true}
+
+// ends reports whether path has these segments last. "" stands for any segment
+// that is not empty.
+func ends(path []string, last ...string) bool {
+	if len(path) < len(last) {
+		return false
 	}
-	return name, nil
+	for i, segment := range path[len(path)-len(last):] {
+		if segment == "" || last[i] != "" && segment != last[i] {
+			return false
+		}
+	}
+	return true
 }

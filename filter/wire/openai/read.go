@@ -1,14 +1,53 @@
 package openai
 
-import "keel/filter/wire/walk"
+import (
+	"strconv"
+
+	"keel/filter/wire/walk"
+)
+
+// describes reads what every API says of a response under the same names. read
+// is false for any other member.
+func (b *body) describes(c *walk.Cursor, key []byte) (read bool, err error) {
+	switch string(key) {
+	case "id":
+		return true, readName(c, &b.reading.ID)
+	case "model":
+		return true, readName(c, &b.reading.Model)
+	case "service_tier":
+		return true, readName(c, &b.reading.ServiceTier) // the last wins: the first of a stream is what was asked for
+	case "created", "created_at":
+		return true, b.readCreated(c)
+	}
+	return false, nil
+}
+
+// readCreated reads a time in Unix seconds, which Writer puts into quotes.
+// What is no time of this century is none: some hosts send seconds since their start, or 0.
+func (b *body) readCreated(c *walk.Cursor) error {
+	var n int64
+	var err error
+	if c.Kind() == '"' {
+		var text []byte
+		if text, err = c.Text(); err == nil {
+			n, _ = strconv.ParseInt(string(text), 10, 64)
+		}
+	} else {
+		n, _, err = c.Int()
+	}
+	if n >= 1e9 && n < 1e11 {
+		b.reading.Created = n
+	}
+	return err
+}
 
 // readUsage takes over a usage object, if it is one.
-func (b *body) readUsage(c *walk.Cursor) (bool, error) {
+func (b *body) readUsage(c *walk.Cursor) (told bool, err error) {
 	if c.Kind() != '{' {
-		return false, nil
+		return false, c.Skip()
 	}
-	u, ok, err := readUsage(c)
-	if err != nil || !ok {
+	u, err := readCounts(c)
+	if err != nil || !u.told() {
 		return false, err
 	}
 	b.counts, b.reported = u, true

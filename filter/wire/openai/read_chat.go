@@ -1,11 +1,20 @@
 package openai
 
-import "keel/filter/wire/walk"
+import (
+	"slices"
+	"strings"
 
-// chatReading reads bodies and chunks of Chat Completions.
+	"keel/filter/wire"
+	"keel/filter/wire/walk"
+	"keel/pricing/meter"
+)
+
+// chatReading reads bodies and chunks of Chat Completions and of the older
+// completions.
 type chatReading struct {
 	choices  int64 // asked for
 	finished int64 // choices that told their finish_reason
+	unmarked bool  // see Chat
 }
 
 // chunk is what one document or event says of itself.
@@ -16,6 +25,8 @@ type chunk struct {
 	failed     bool
 	completion bool // object is a whole completion, not a chunk of one
 }
+
+func (d *chatReading) writes() bool { return true }
 
 func (d *chatReading) document(c *walk.Cursor, key []byte, b *body) error {
 	var k chunk
@@ -32,37 +43,43 @@ func (d *chatReading) event(data []byte, b *body) eventKind {
 	if k.usage {
 		b.running = !done // Perplexity, DeepSeek and Databricks tell it in chunks before the last, too
 	}
+	alone := k.usage && k.listed && k.choices == 0 && !k.failed
 	switch {
+	case d.unmarked && alone:
+		return terminalEvent
 	case k.completion && k.usage && done:
 		// Perplexity streams whole completions and sends no [DONE].
 		return terminalEvent
-	case k.usage && k.listed && k.choices == 0 && !k.failed:
+	case alone:
 		return usageEvent
 	}
 	return plainEvent
 }
 
 func (d *chatReading) member(c *walk.Cursor, key []byte, b *body, k *chunk) error {
+	if read, err := b.describes(c, key); read {
+		return err
+	}
 	switch string(key) {
-	case "model":
-		return readName(c, &b.reading.Model)
-	case "service_tier":
-		return readName(c, &b.reading.ServiceTier)
 	case "object":
 		object, err := c.Text()
 		k.completion = string(object) == "chat.completion" || string(object) == "chat.completion.done"
 		return err
 	case "usage":
-		ok, err := b.readUsage(c)
-		k.usage = k.usage || ok
+		told, err := b.readUsage(c)
+		k.usage = k.usage || told
 		return err
+	case "usage_breakdown":
+		return b.readBreakdown(c)
 	case "x_groq":
 		return c.Object(func(key []byte) error {
 			switch string(key) {
 			case "usage":
-				ok, err := b.readUsage(c)
-				k.usage = k.usage || ok
+				told, err := b.readUsage(c)
+				k.usage = k.usage || told
 				return err
+			case "usage_breakdown":
+				return b.readBreakdown(c)
 			case "error":
 				return b.readFailure(c)
 			}
@@ -83,6 +100,8 @@ func (d *chatReading) member(c *walk.Cursor, key []byte, b *body, k *chunk) erro
 
 func (d *chatReading) choiceMember(c *walk.Cursor, key []byte, b *body) error {
 	switch string(key) {
+	case "text":
+		return b.addText(c)
 	case "delta", "message":
 		var reasoning [3]int64
 		err := c.Object(func(key []byte) error { return messageMember(c, key, b, &reasoning) })
@@ -100,50 +119,26 @@ func (d *chatReading) choiceMember(c *walk.Cursor, key []byte, b *body) error {
 	return nil
 }
 
-// messageMember adds up what the model wrote. Hosts repeat the same reasoning
-// under up to three names; it is collected a name and the longest counts.
-func messageMember(c *walk.Cursor, key []byte, b *body, reasoning *[3]int64) (err error) {
-	switch string(key) {
-	case "content", "refusal":
-		if c.Kind() == '[' {
-			return c.Array(func() error { return textsOf(c, b) })
-		}
-		return b.addText(c)
-	case "tool_calls":
-		return c.Array(func() error { return textsOf(c, b) })
-	case "function_call", "audio":
-		return textsOf(c, b)
-	case "reasoning":
-		reasoning[0], err = c.TextLen()
-	case "reasoning_content":
-		reasoning[1], err = c.TextLen()
-	case "reasoning_details":
-		return c.Array(func() error {
-			return c.Object(func(key []byte) error {
-				switch string(key) {
-				case "text", "summary":
-					n, err := c.TextLen()
-					reasoning[2] += n
-					return err
-				}
-				return nil
-			})
-		})
+// settle adds what the usage object leaves out. OpenAI's search models search
+// once a request and bill it as one call (its price list); usage does not show
+// it. Groq's compound systems show their tools in the message.
+func (d *chatReading) settle(b *body, out *wire.Reading) {
+	if out.Usage == nil {
+		return
 	}
-	return err
+	if b.counts.searches < 0 && searches(out.Model) {
+		out.Usage[meter.WebSearch] = 1
+	}
+	out.Parts = b.breakdown(out.Usage)
+	if tools := b.calls.executedUsage(); len(b.calls.executed) > 0 {
+		out.Usage[meter.WebSearch] += tools[meter.WebSearch]
+		out.Usage[meter.HostedTools] += tools[meter.HostedTools]
+		if out.Parts != nil {
+			out.Parts = append(slices.Clip(out.Parts), meter.Part{Usage: tools})
+		}
+	}
 }
 
-// textsOf adds up the written members of a part, a call or an item.
-func textsOf(c *walk.Cursor, b *body) error {
-	return c.Object(func(key []byte) error {
-		switch string(key) {
-		case "text", "refusal", "name", "arguments", "input", "transcript", "code":
-			return b.addText(c)
-		case "function", "custom":
-			return textsOf(c, b)
-		case "content", "summary":
-			return c.Array(func() error { return textsOf(c, b) })
-		}
-		return nil
-	})
+func searches(model string) bool {
+	return strings.HasPrefix(model, "gpt-") && (strings.Contains(model, "-search-preview") || strings.Contains(model, "-search-api"))
 }

@@ -2,8 +2,10 @@ package openai
 
 import (
 	"bytes"
+	"cmp"
 	"mime"
 	"net/http"
+	"strings"
 
 	"keel/filter/wire"
 	"keel/filter/wire/sse"
@@ -11,17 +13,22 @@ import (
 	"keel/pricing/meter"
 )
 
-// maxBody is how much of a unary body is kept to read it when it is whole. A
-// larger one has no usage for us.
-const maxBody = 32 << 20
+// maxBody is how much of a unary body is kept to read it when it is whole: ten
+// large images in base64. A larger one has no usage for us.
+const maxBody = 64 << 20
 
-// dialect is what differs between the responses of the two APIs.
+// dialect is what differs between the responses of the APIs.
 type dialect interface {
 	// document reads a whole unary body.
 	document(c *walk.Cursor, key []byte, b *body) error
 	// event reads the data of one event, which is an object, and reports what
 	// it is.
 	event(data []byte, b *body) eventKind
+	// settle adds to out what the usage object does not tell of a successful
+	// call; out.Usage is nil where there is none.
+	settle(b *body, out *wire.Reading)
+	// writes reports whether what a body shows is text that a model made.
+	writes() bool
 }
 
 type eventKind uint8
@@ -38,9 +45,18 @@ type body struct {
 	counts   counts
 	reported bool   // counts and raw are set
 	raw      []byte // the usage object
-	searches int64  // seen as output items
 	running  bool   // counts may be replaced by a later event
+
+	parts          []meter.Part // usage by model
+	calls          hostedCalls  // seen as output
+	searchRequests int64        // told beside usage
+	imageCounts    counts       // of images that a hosted tool made
+	imageTold      bool
+	imageModel     string
+	duration       int64 // seconds of sound, told beside usage; -1 for none
 }
+
+func newBody() body { return body{duration: -1} }
 
 type form uint8
 
@@ -48,9 +64,10 @@ const (
 	unknown form = iota
 	document
 	stream
+	sound // sound: nothing to read
 )
 
-// reader is the wire.ResponseReader of both APIs.
+// reader is the wire.ResponseReader of all APIs.
 type reader struct {
 	dialect dialect
 	body
@@ -70,19 +87,26 @@ type reader struct {
 	dropped []extent
 }
 
-func newReader(d dialect, r *wire.Request, status int, header http.Header) *reader {
+func newReader(d dialect, request *wire.Request, status int, header http.Header) *reader {
 	contentType, _, _ := mime.ParseMediaType(header.Get("content-type"))
-	return &reader{
-		dialect: d, status: status,
-		streams: r.Stream || contentType == "text/event-stream",
-		hide:    r.UsageForced && !r.WantsUsage,
+	r := &reader{
+		dialect: d, body: newBody(), status: status,
+		streams: request.Stream || contentType == "text/event-stream",
+		hide:    request.UsageForced && !request.WantsUsage,
 	}
+	if strings.HasPrefix(contentType, "audio/") {
+		r.form = sound
+	}
+	return r
 }
 
 // Feed implements wire.ResponseReader. What it returns is valid until the next
 // call.
 func (r *reader) Feed(chunk []byte, end bool) []byte {
 	rest := chunk
+	if r.form == sound {
+		return chunk
+	}
 	if r.form == unknown {
 		rest = bytes.TrimLeft(chunk, " \t\r\n") // what hosts send to keep the connection
 		if len(rest) == 0 {
@@ -169,11 +193,13 @@ func (r *reader) Reading() wire.Reading {
 	out := r.reading
 	if r.reported {
 		usage, partial := r.counts.normalise()
-		if r.counts.searches < 0 {
-			usage[meter.WebSearch] = r.searches
-		}
 		out.Usage, out.RawUsage = &usage, bytes.Clone(r.raw)
 		out.Partial = partial || r.running && !r.reading.Terminal
+		out.ReportedCost, out.SearchContext = r.counts.cost, r.counts.searchContext
+		out.ServiceTier = cmp.Or(out.ServiceTier, r.counts.tier)
+	}
+	if r.status < 400 {
+		r.dialect.settle(&r.body, &out)
 	}
 	return out
 }
@@ -186,7 +212,7 @@ func (r *reader) readDocument() {
 		return
 	}
 	r.parsed = true
-	r.body = body{}
+	r.body = newBody()
 	doc := bytes.TrimSpace(r.buffer)
 	if len(doc) > 1 && doc[0] == '[' && doc[len(doc)-1] == ']' { // Google puts an error in an array
 		doc = doc[1 : len(doc)-1]
@@ -204,9 +230,11 @@ func (r *reader) readDocument() {
 		r.reading.Terminal = true
 		return
 	}
-	r.body = body{reading: wire.Reading{OutputBytes: r.seen}}
-	if r.status >= 400 {
-		r.reading.OutputBytes = 0
+	r.body = newBody()
+	switch {
+	case r.status >= 400:
 		r.reading.Failure = string(clip(doc))
+	case r.dialect.writes():
+		r.reading.OutputBytes = r.seen
 	}
 }

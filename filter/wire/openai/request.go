@@ -9,7 +9,8 @@ import (
 // maxChoices is the largest n that OpenAI takes.
 const maxChoices = 128
 
-// marks are what Rewrite needs to know of a body and its path.
+// marks are what Rewrite needs to know of a body and its path, and what a
+// reader needs of the request that wire.Request has no place for.
 type marks struct {
 	root          wire.Span
 	model         wire.Span // of the value in the body
@@ -18,7 +19,9 @@ type marks struct {
 	streamOptions wire.Span // of the object or null
 	optionsNull   bool
 	includeUsage  wire.Span
-	storedPrompt  string // id of a prompt kept at OpenAI, which can name the model
+	storedPrompt  string // id of a prompt kept at the provider, which can name the model
+	boundary      string // of a multipart body, whose values have no quotes; "" for JSON
+	characters    int64  // of text to speak
 }
 
 // limit is one output limit of a body.
@@ -30,12 +33,16 @@ type limit struct {
 // request is a Request being read.
 type request struct {
 	wire.Request
-	marks marks
+	marks    marks
+	nameless bool // the format lets a request name no model
 }
 
-// read walks body; member reads what is particular to one API.
+func newRequest(api wire.API, task tokens.Task) *request {
+	return &request{Request: wire.Request{API: api, Choices: 1, Prompt: tokens.Prompt{Task: task}}}
+}
+
+// read walks body, which is JSON; member reads what is particular to one API.
 func (r *request) read(path string, body []byte, member func(c *walk.Cursor, key []byte) error) (*wire.Request, error) {
-	r.Choices = 1
 	root, err := walk.Request(body, func(c *walk.Cursor, key []byte) error {
 		switch string(key) {
 		case "model":
@@ -46,8 +53,6 @@ func (r *request) read(path string, body []byte, member func(c *walk.Cursor, key
 			tier, err := c.Text()
 			r.ServiceTier = string(tier)
 			return err
-		case "tools", "functions":
-			return tools(c, &r.Prompt)
 		}
 		return member(c, key)
 	})
@@ -55,17 +60,24 @@ func (r *request) read(path string, body []byte, member func(c *walk.Cursor, key
 		return nil, err
 	}
 	r.marks.root = root
+	return r.finish(path)
+}
+
+// finish settles which model is asked for.
+func (r *request) finish(path string) (*wire.Request, error) {
 	if r.marks.deployment = deployment(path); r.marks.deployment.Len() > 0 {
-		if r.Model, err = deploymentName(path, r.marks.deployment); err != nil {
+		name, err := deploymentName(path, r.marks.deployment)
+		if err != nil {
 			return nil, err
 		}
+		r.Model = name
 	}
 	if r.Model == "" && r.marks.storedPrompt != "" {
 		// The stored prompt names the model, the body does not. No price fits this
 		// name, which is the truth before the call; the response tells the model.
 		r.Model = "prompt/" + r.marks.storedPrompt
 	}
-	if r.Model == "" {
+	if r.Model == "" && !r.nameless {
 		return nil, &wire.RequestError{Field: "model", Reason: "is missing: name the model"}
 	}
 	r.Marks = &r.marks
@@ -113,7 +125,7 @@ func (r *request) readChoices(c *walk.Cursor) error {
 	case ok && (n < 1 || n > maxChoices):
 		return c.Fail("must be from 1 to %d, not %d", maxChoices, n)
 	case ok:
-		r.Choices = n
+		r.Choices = max(r.Choices, n)
 	}
 	return nil
 }
@@ -129,11 +141,4 @@ func (r *request) readStreamOptions(c *walk.Cursor) error {
 	})
 	r.marks.streamOptions = c.Span()
 	return err
-}
-
-// opaque notes what the provider adds to the prompt, the first such thing.
-func opaque(p *tokens.Prompt, what string) {
-	if p.Opaque == "" {
-		p.Opaque = what
-	}
 }

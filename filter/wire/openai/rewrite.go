@@ -2,10 +2,39 @@ package openai
 
 import (
 	"net/url"
+	"strings"
 
 	"keel/filter/wire"
 	"keel/filter/wire/walk"
 )
+
+// rewrite applies edit. Where the body states no limit on the output and name
+// is not empty, one of most tokens is added under that name.
+func (m *marks) rewrite(r *wire.Request, path string, body []byte, edit wire.Edit, name string, most int64) (string, []byte) {
+	newPath, edits, added := m.rename(path, edit.Model)
+	if edit.MaxOutputTokens > 0 {
+		edits = append(edits, m.lower(edit.MaxOutputTokens)...)
+		if len(m.caps) == 0 && name != "" {
+			added = walk.Member(added, name, walk.Number(most))
+		}
+	}
+	if edit.ForceUsage && r.Stream && !r.WantsUsage {
+		switch {
+		case m.includeUsage.Len() > 0:
+			edits = append(edits, walk.Replacement{At: m.includeUsage, With: []byte("true")})
+		case m.optionsNull:
+			edits = append(edits, walk.Replacement{At: m.streamOptions, With: []byte(`{"include_usage":true}`)})
+		case m.streamOptions.Len() > 0:
+			edits = append(edits, walk.Insert(body, m.streamOptions, walk.Member(nil, "include_usage", []byte("true"))))
+		default:
+			added = walk.Member(added, "stream_options", []byte(`{"include_usage":true}`))
+		}
+	}
+	if added != nil {
+		edits = append(edits, walk.Insert(body, m.root, added))
+	}
+	return newPath, walk.Splice(body, edits...)
+}
 
 // rename returns path with the deployment replaced, and how to replace the
 // model in the body, or the member to add where the body has none. With a
@@ -20,6 +49,8 @@ func (m *marks) rename(path, model string) (newPath string, edits []walk.Replace
 		path = path[:m.deployment.Start] + url.PathEscape(model) + path[m.deployment.End:]
 	}
 	switch {
+	case m.boundary != "":
+		edits = m.renameField(model, inPath)
 	case m.model.Len() > 0:
 		edits = append(edits, walk.Replacement{At: m.model, With: walk.Quote(model)})
 	case !inPath:
@@ -28,13 +59,19 @@ func (m *marks) rename(path, model string) (newPath string, edits []walk.Replace
 	return path, edits, added
 }
 
-// splice applies edits to body and puts the list of added members, if any, in
-// front of the others.
-func (m *marks) splice(body []byte, edits []walk.Replacement, added []byte) []byte {
-	if added != nil {
-		edits = append(edits, walk.Insert(body, m.root, added))
+// renameField is rename for a multipart body. A name with a line break in it
+// would end its part, and is left out.
+func (m *marks) renameField(model string, inPath bool) []walk.Replacement {
+	switch {
+	case strings.ContainsAny(model, "\r\n"):
+		return nil
+	case m.model.Len() > 0:
+		return []walk.Replacement{{At: m.model, With: []byte(model)}}
+	case inPath:
+		return nil
 	}
-	return walk.Splice(body, edits...)
+	part := "--" + m.boundary + "\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n" + model + "\r\n"
+	return []walk.Replacement{{With: []byte(part)}}
 }
 
 // lower brings every limit that stands down to most.
@@ -46,31 +83,4 @@ func (m *marks) lower(most int64) []walk.Replacement {
 		}
 	}
 	return edits
-}
-
-// refuse renders a refusal as OpenAI renders an error. The official clients
-// choose the exception by the status; type is what people match on: they know
-// insufficient_quota as "out of money", not as "too fast".
-func refuse(r wire.Refusal) (string, []byte) {
-	kind := "invalid_request_error"
-	switch {
-	case r.Status == 401:
-		kind = "authentication_error"
-	case r.Status == 403:
-		kind = "permission_error"
-	case r.Status == 429:
-		kind = "insufficient_quota"
-	case r.Status >= 500:
-		kind = "server_error"
-	}
-	keel := walk.Member(nil, "decision_id", walk.Quote(r.DecisionID))
-	if len(r.Details) > 0 {
-		keel = walk.Member(keel, "details", walk.Strings(r.Details))
-	}
-	e := walk.Member(nil, "message", walk.Quote(r.Message))
-	e = walk.Member(e, "type", walk.Quote(kind))
-	e = walk.Member(e, "param", []byte("null"))
-	e = walk.Member(e, "code", walk.Quote(r.Code))
-	e = walk.Member(e, "keel", walk.Object(keel))
-	return "application/json", append(walk.Object(walk.Member(nil, "error", walk.Object(e))), '\n')
 }

@@ -2,37 +2,73 @@ package openai
 
 import (
 	"keel/filter/wire/walk"
-	"keel/pricing/meter"
 )
 
 // counts are the numbers of a usage object, in the words of Chat Completions; -1 is
 // absent.
 type counts struct {
-	prompt, completion, total        int64
-	cached, cachedAudio, cacheWrite  int64
-	promptAudio, promptImage         int64
-	reasoning                        int64
-	completionAudio, completionImage int64
-	searches                         int64
+	prompt, completion, total         int64
+	cached, cachedAudio, cachedImage  int64
+	cacheWrite                        int64
+	promptAudio, promptImage          int64
+	promptVideo                       int64
+	reasoning                         int64
+	completionAudio, completionImage  int64
+	completionText                    int64
+	citations                         int64 // Perplexity's deep research: what it read, beside the prompt
+	searches, fileSearches, codeCalls int64
+	toolCalls                         int64 // of hosted tools, searches among them
+	seconds                           int64 // of sound that came in
 
-	// apart: the object is of a gateway that states reasoning beside completion
-	// and leaves it out of total (Vercel, known by market_cost; its own cost
-	// includes it).
+	// apart: the object is one that states reasoning beside completion and leaves
+	// it out of total: of Vercel's gateway, known by market_cost, whose own cost includes
+	// it, and of Perplexity's deep research, known by citation_tokens.
 	apart bool
+
+	cost          string // what the call cost, US dollars; "" where not told
+	searchContext string // Perplexity: search_context_size
+	tier          string // Mistral: service_tier
 }
 
 // maxCount is above any real quantity and far from overflowing a sum.
 const maxCount = 1 << 40
 
-// readUsage reads a usage object of either API. ok is false where it holds
-// none of the three main counts, which is as good as no usage.
-func readUsage(c *walk.Cursor) (u counts, ok bool, err error) {
-	u = counts{
-		prompt: -1, completion: -1, total: -1, cached: -1, cachedAudio: -1, cacheWrite: -1,
-		promptAudio: -1, promptImage: -1, reasoning: -1, completionAudio: -1, completionImage: -1, searches: -1,
+func noCounts() counts {
+	return counts{
+		prompt: -1, completion: -1, total: -1, cached: -1, cachedAudio: -1, cachedImage: -1, cacheWrite: -1,
+		promptAudio: -1, promptImage: -1, promptVideo: -1, reasoning: -1, completionAudio: -1, completionImage: -1,
+		completionText: -1, citations: -1, searches: -1, fileSearches: -1, codeCalls: -1, toolCalls: -1, seconds: -1,
 	}
-	var cachedElse, writeElse, reasoningElse int64 = -1, -1, -1
-	err = c.Object(func(key []byte) error {
+}
+
+// told reports whether the object holds a quantity or a cost. One without is as
+// good as no usage.
+func (u *counts) told() bool {
+	return u.prompt >= 0 || u.completion >= 0 || u.total >= 0 || u.seconds >= 0 || u.cost != ""
+}
+
+// plus adds v, which tells of another part of the same work.
+func (u *counts) plus(v *counts) {
+	for _, n := range []struct {
+		sum  *int64
+		more int64
+	}{
+		{&u.prompt, v.prompt}, {&u.completion, v.completion}, {&u.total, v.total}, {&u.cached, v.cached},
+		{&u.cacheWrite, v.cacheWrite}, {&u.promptImage, v.promptImage}, {&u.reasoning, v.reasoning},
+		{&u.completionImage, v.completionImage}, {&u.completionText, v.completionText},
+	} {
+		if n.more >= 0 {
+			*n.sum = min(max(*n.sum, 0)+n.more, maxCount)
+		}
+	}
+}
+
+// readCounts reads a usage object of any of the APIs.
+func readCounts(c *walk.Cursor) (counts, error) {
+	u := noCounts()
+	elsewhere := noCounts() // the same facts at the top, where details win if both stand
+	var money costs
+	err := c.Object(func(key []byte) (err error) {
 		switch string(key) {
 		case "prompt_tokens", "input_tokens":
 			return count(c, &u.prompt)
@@ -40,32 +76,43 @@ func readUsage(c *walk.Cursor) (u counts, ok bool, err error) {
 			return count(c, &u.completion)
 		case "total_tokens":
 			return count(c, &u.total)
-		case "prompt_tokens_details", "input_tokens_details":
+		// Assistants, Mistral, Writer and transcriptions drop the plural.
+		case "prompt_tokens_details", "input_tokens_details", "prompt_token_details", "input_token_details":
 			return u.promptDetails(c)
-		case "completion_tokens_details", "output_tokens_details":
+		case "completion_tokens_details", "output_tokens_details", "completion_token_details", "output_token_details":
 			return u.completionDetails(c)
-		// The same facts at the top: DeepSeek, Together and Moonshot, LiteLLM and
-		// Vercel. The details win where both stand.
-		case "prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens":
-			return count(c, &cachedElse)
+		// DeepSeek, Together and Moonshot, LiteLLM and Vercel, Mistral.
+		case "prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens", "num_cached_tokens":
+			return count(c, &elsewhere.cached)
 		case "cache_creation_input_tokens":
-			return count(c, &writeElse)
+			return count(c, &elsewhere.cacheWrite)
 		case "reasoning_tokens":
-			return count(c, &reasoningElse)
-		// Searches: xAI, OpenRouter, Perplexity.
+			return count(c, &elsewhere.reasoning)
+		case "citation_tokens":
+			err = count(c, &u.citations)
+			u.apart = u.apart || u.citations >= 0
+			return err
+		case "seconds", "prompt_audio_seconds": // transcriptions; Mistral
+			return seconds(c, &u.seconds)
+		// Hosted tools: xAI, OpenRouter, Perplexity.
 		case "server_side_tool_usage_details", "server_tool_use_details", "server_tool_use":
-			return u.searchDetails(c)
+			return u.toolDetails(c)
 		case "num_search_queries":
 			return count(c, &u.searches)
+		case "search_context_size":
+			return readName(c, &u.searchContext)
+		case "service_tier":
+			return readName(c, &u.tier)
 		case "market_cost":
 			u.apart = true
 		}
-		return nil
+		return money.member(c, key)
 	})
-	orElse(&u.cached, cachedElse)
-	orElse(&u.cacheWrite, writeElse)
-	orElse(&u.reasoning, reasoningElse)
-	return u, u.prompt >= 0 || u.completion >= 0 || u.total >= 0, err
+	orElse(&u.cached, elsewhere.cached)
+	orElse(&u.cacheWrite, elsewhere.cacheWrite)
+	orElse(&u.reasoning, elsewhere.reasoning)
+	u.cost = money.String()
+	return u, err
 }
 
 func (u *counts) promptDetails(c *walk.Cursor) error {
@@ -79,10 +126,15 @@ func (u *counts) promptDetails(c *walk.Cursor) error {
 			return count(c, &u.promptAudio)
 		case "image_tokens":
 			return count(c, &u.promptImage)
+		case "video_tokens":
+			return count(c, &u.promptVideo)
 		case "cached_tokens_details":
 			return c.Object(func(key []byte) error {
-				if string(key) == "audio_tokens" {
+				switch string(key) {
+				case "audio_tokens":
 					return count(c, &u.cachedAudio)
+				case "image_tokens":
+					return count(c, &u.cachedImage)
 				}
 				return nil
 			})
@@ -100,21 +152,27 @@ func (u *counts) completionDetails(c *walk.Cursor) error {
 			return count(c, &u.completionAudio)
 		case "image_tokens":
 			return count(c, &u.completionImage)
+		case "text_tokens":
+			return count(c, &u.completionText)
 		}
 		return nil
 	})
 }
 
-func (u *counts) searchDetails(c *walk.Cursor) error {
+// toolDetails reads how often hosted tools ran. What xAI bills a call: searches
+// of the web and of X alike, of collections and attached files, and runs of code.
+// At OpenRouter a tool may be another model (openrouter:advisor), whose cost is in no count.
+func (u *counts) toolDetails(c *walk.Cursor) error {
 	return c.Object(func(key []byte) error {
 		switch string(key) {
 		case "web_search_calls", "x_search_calls", "web_search_requests":
-			var n int64 = -1
-			err := count(c, &n)
-			if n >= 0 {
-				u.searches = max(u.searches, 0) + n
-			}
-			return err
+			return add(c, &u.searches)
+		case "file_search_calls", "document_search_calls":
+			return add(c, &u.fileSearches)
+		case "code_interpreter_calls":
+			return add(c, &u.codeCalls)
+		case "tool_calls_executed": // OpenRouter
+			return add(c, &u.toolCalls)
 		}
 		return nil
 	})
@@ -129,61 +187,32 @@ func count(c *walk.Cursor, n *int64) error {
 	return err
 }
 
+// add reads a quantity and adds it to n.
+func add(c *walk.Cursor, n *int64) error {
+	var v int64 = -1
+	err := count(c, &v)
+	if v >= 0 {
+		*n = min(max(*n, 0)+v, maxCount)
+	}
+	return err
+}
+
+// seconds reads a duration, of which started seconds count.
+func seconds(c *walk.Cursor, n *int64) error {
+	raw, err := c.Value()
+	if err != nil {
+		return err
+	}
+	if d, ok := readDecimal(raw); ok {
+		if v, ok := d.ceil(maxCount); ok {
+			*n = v
+		}
+	}
+	return nil
+}
+
 func orElse(n *int64, other int64) {
 	if *n < 0 {
 		*n = other
 	}
-}
-
-// normalise turns counts into disjoint quantities. partial: one side was not
-// stated and does not follow from the total.
-//
-// Cached, audio and image tokens are inside prompt, and clamped to it (Azure
-// reports cached above prompt for some models). Reasoning is inside completion
-// unless total is more than prompt and completion together: then all that is
-// beyond the prompt is output, which covers xAI chat (total = prompt +
-// completion + reasoning) and Google's compatible endpoint (total counts
-// thoughts that nothing else shows). Where a part of it is reported as
-// reasoning beyond completion without such proof, it is clamped.
-func (u *counts) normalise() (usage meter.Usage, partial bool) {
-	prompt, completion := u.prompt, u.completion
-	switch {
-	case prompt < 0 && completion < 0: // total alone: all that is known went one way or the other
-		prompt, completion, partial = u.total, 0, true
-	case completion < 0:
-		completion, partial = max(u.total-prompt, 0), u.total < prompt
-	case prompt < 0:
-		prompt, partial = max(u.total-completion, 0), u.total < completion
-	}
-	reasoning := max(u.reasoning, 0)
-	output := completion
-	switch {
-	case u.total > prompt+completion:
-		output = u.total - prompt
-	case u.apart:
-		output = completion + reasoning
-	}
-
-	left := prompt
-	take := func(kind meter.Kind, from *int64, n int64) {
-		n = min(max(n, 0), *from)
-		usage[kind] += n
-		*from -= n
-	}
-	cached := min(max(u.cached, 0), prompt)
-	take(meter.CachedInputAudio, &cached, u.cachedAudio)
-	take(meter.CachedInput, &cached, cached)
-	left -= usage[meter.CachedInputAudio] + usage[meter.CachedInput]
-	take(meter.CacheWrite5m, &left, u.cacheWrite)
-	take(meter.InputAudio, &left, u.promptAudio-usage[meter.CachedInputAudio])
-	take(meter.InputImage, &left, u.promptImage)
-	usage[meter.Input] = left
-
-	take(meter.Reasoning, &output, reasoning)
-	take(meter.OutputAudio, &output, u.completionAudio)
-	take(meter.OutputImage, &output, u.completionImage)
-	usage[meter.Output] = output
-
-	usage[meter.WebSearch] = max(u.searches, 0)
-	return usage, partial
 }

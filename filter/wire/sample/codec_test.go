@@ -8,10 +8,8 @@ import (
 	"testing"
 
 	"keel/filter/wire"
-	"keel/filter/wire/anthropic"
+	"keel/filter/wire/apis"
 	"keel/filter/wire/encoding"
-	"keel/filter/wire/gemini"
-	"keel/filter/wire/openai"
 	"keel/filter/wire/sample"
 )
 
@@ -29,10 +27,8 @@ var calls = []struct{ name, path, body string }{
 
 func match(t *testing.T, path string) wire.Codec {
 	t.Helper()
-	for _, m := range []func(method, path string) (wire.Codec, bool){openai.Match, anthropic.Match, gemini.Match} {
-		if codec, ok := m(http.MethodPost, path); ok {
-			return codec
-		}
+	if codec, ok := apis.Match("", http.MethodPost, path); ok {
+		return codec
 	}
 	t.Fatalf("no codec for %s", path)
 	return nil

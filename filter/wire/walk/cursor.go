@@ -63,6 +63,11 @@ func (c *Cursor) Value() ([]byte, error) {
 	}
 	end := int(c.dec.InputOffset())
 	c.span = wire.Span{Start: end - len(raw), End: end}
+	if raw[0] == '{' || raw[0] == '[' {
+		if at := deepAt(raw, MaxDepth-c.dec.StackDepth()); at >= 0 {
+			return nil, tooDeep(c.span.Start + at)
+		}
+	}
 	return c.body[c.span.Start:c.span.End:c.span.End], nil
 }
 
@@ -180,8 +185,15 @@ func (c *Cursor) Array(element func() error) error {
 func (c *Cursor) enter(open jsontext.Kind, what string) (int, error) {
 	switch kind := c.dec.PeekKind(); {
 	case kind == open:
-		_, err := c.dec.ReadToken()
-		return int(c.dec.InputOffset()) - 1, err
+		before := c.dec.InputOffset()
+		if _, err := c.dec.ReadToken(); err != nil {
+			return -1, syntaxError(err, before)
+		}
+		start := int(c.dec.InputOffset()) - 1
+		if c.dec.StackDepth() > MaxDepth {
+			return -1, tooDeep(start)
+		}
+		return start, nil
 	case kind == 0 || kind == 'n' || c.tolerant:
 		return -1, c.Skip()
 	}

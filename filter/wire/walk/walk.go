@@ -52,9 +52,6 @@ var (
 )
 
 func walk(body []byte, tolerant bool, member func(c *Cursor, key []byte) error) (wire.Span, error) {
-	if offset := tooDeep(body); offset >= 0 {
-		return wire.Span{}, &wire.SyntaxError{Offset: int64(offset), Reason: "nesting deeper than 1000"}
-	}
 	c := cursors.Get().(*Cursor)
 	c.body, c.tolerant, c.span = body, tolerant, wire.Span{}
 	c.source = *bytes.NewBuffer(body) // the decoder reads a Buffer in place, without a copy
@@ -117,10 +114,15 @@ func syntaxError(err error, offset int64) error {
 	return &wire.SyntaxError{Offset: syntactic.ByteOffset, Reason: reason}
 }
 
-// tooDeep returns the offset where body nests deeper than MaxDepth, or -1. It is exact
-// for valid JSON; what else it lets pass, the decoder refuses.
-func tooDeep(body []byte) int {
-	if bytes.Count(body, []byte{'['})+bytes.Count(body, []byte{'{'}) <= MaxDepth {
+// tooDeep is the error for a value that nests deeper than MaxDepth.
+func tooDeep(offset int) error {
+	return &wire.SyntaxError{Offset: int64(offset), Reason: "nesting deeper than 1000"}
+}
+
+// deepAt returns the offset where a value that the decoder took nests deeper than most
+// objects and arrays, or -1.
+func deepAt(body []byte, most int) int {
+	if bytes.Count(body, []byte{'['})+bytes.Count(body, []byte{'{'}) <= most {
 		return -1
 	}
 	depth := 0
@@ -133,7 +135,7 @@ func tooDeep(body []byte) int {
 				}
 			}
 		case '[', '{':
-			if depth++; depth > MaxDepth {
+			if depth++; depth > most {
 				return i
 			}
 		case ']', '}':

@@ -350,7 +350,7 @@ func FuzzRequest(f *testing.F) {
 		switch valid := jsontext.Value(body).IsValid(); {
 		case err == nil && !valid:
 			t.Error("broken JSON is taken")
-		case errors.As(err, &syntax) && valid && bytes.TrimSpace(body)[0] == '{' && tooDeep(body) < 0:
+		case errors.As(err, &syntax) && valid && bytes.TrimSpace(body)[0] == '{' && deepAt(body, MaxDepth) < 0:
 			t.Errorf("good JSON is refused: %v", err)
 		case err != nil && !errors.As(err, &syntax) && !errors.As(err, &field):
 			t.Errorf("%T", err)

@@ -1,0 +1,76 @@
+package openai
+
+import "keel/filter/wire/walk"
+
+// readThinking reads the members by which hosts are asked for reasoning: an
+// effort (OpenAI, xAI, Groq, Mistral), an object with an effort, a budget or a
+// switch (Responses, OpenRouter), a typed object (DeepSeek, Z.ai) or a plain
+// switch (Qwen). read is false for any other member.
+func (r *request) readThinking(c *walk.Cursor, key []byte) (read bool, err error) {
+	switch string(key) {
+	case "reasoning_effort":
+		return true, r.readEffort(c)
+	case "enable_thinking", "include_reasoning":
+		if kind := c.Kind(); kind == 't' || kind == 'f' {
+			on, err := c.Bool()
+			r.Prompt.Thinking = r.Prompt.Thinking || on
+			return true, err
+		}
+		return true, nil
+	case "reasoning", "thinking":
+		if c.Kind() != '{' {
+			return true, nil
+		}
+		return true, c.Object(func(key []byte) error {
+			switch string(key) {
+			case "effort":
+				return r.readEffort(c)
+			case "max_tokens", "budget_tokens":
+				r.Prompt.Thinking = r.Prompt.Thinking || c.Kind() == '0'
+			case "enabled":
+				r.Prompt.Thinking = r.Prompt.Thinking || c.Kind() == 't'
+			case "type":
+				kind, err := c.Value()
+				r.Prompt.Thinking = r.Prompt.Thinking || string(kind) == `"enabled"`
+				return err
+			case "mode":
+				mode, err := c.Value()
+				if string(mode) == `"pro"` { // works in several passes, each billed for the input again
+					hosted(&r.Prompt, "reasoning mode pro")
+				}
+				return err
+			}
+			return nil
+		})
+	}
+	return false, nil
+}
+
+// readEffort reads an effort, which is a word; "none" asks for no reasoning.
+func (r *request) readEffort(c *walk.Cursor) error {
+	effort, err := c.Value()
+	if err == nil && effort[0] == '"' && string(effort) != `"none"` {
+		r.Prompt.Thinking = true
+	}
+	return err
+}
+
+// readSearch reads web_search_options and its like: the provider searches and
+// puts what it finds into the prompt.
+func (r *request) readSearch(c *walk.Cursor, what string) error {
+	if c.Kind() == 'n' {
+		return nil
+	}
+	hosted(&r.Prompt, what)
+	if c.Kind() != '{' {
+		return nil
+	}
+	return c.Object(func(key []byte) error {
+		if string(key) != "search_context_size" || c.Kind() != '"' {
+			return nil
+		}
+		size, err := c.Text()
+		r.SearchContext = string(size)
+		return err
+	})
+}
