@@ -1,48 +1,72 @@
 package budget
 
 import (
+	"cmp"
+
 	"keel/pricing"
 	"keel/pricing/meter"
 )
 
+// Reported is what a provider said of a call that it answered. Strings are ""
+// where it said nothing.
+type Reported struct {
+	Usage *meter.Usage // nil: nothing was reported, which is not zero
+	Parts []meter.Part // what is billed, by model, where that is not Usage at Model
+	Raw   []byte       // the provider's own usage object
+
+	Model, ServiceTier, Speed, Region, SearchContext string
+
+	Cost       string // the provider's own figure: dollars as a plain decimal
+	ResponseID string // its name for the response
+}
+
+// Metered is the usage that was reported: the total, else the sum of the parts,
+// which is all that some answers tell (images, seconds); nil where there is neither.
+func (r *Reported) Metered() *meter.Usage {
+	if r.Usage != nil || r.Parts == nil {
+		return r.Usage
+	}
+	var sum meter.Usage
+	for _, part := range r.Parts {
+		for kind, n := range part.Usage {
+			sum[kind] += n
+		}
+	}
+	return &sum
+}
+
 // Price is what the usage of a decision's call cost: at the rates in force when
 // it was decided, for the model that the provider reported if that has a price,
-// else for the one that the call was sent to. serviceTier is as
-// reported; "" for the one that was asked for. ok is false where a metered quantity has
+// else for the one that the call was sent to, on the terms that it reported, else
+// those that were asked for. ok is false where a metered quantity has
 // no rate: the cost is then not known, and not zero.
-func (c *Config) Price(d *Decision, u *meter.Usage, model, serviceTier string) (cost pricing.Cost, ok bool) {
-	if u == nil {
+func (c *Config) Price(d *Decision, r *Reported) (cost pricing.Cost, ok bool) {
+	usage := r.Metered()
+	if usage == nil {
 		return pricing.Cost{}, false
 	}
-	if serviceTier == "" {
-		serviceTier = d.ServiceTier
-	}
-	book, terms := c.Book(d.Org), terms(&d.Call, serviceTier)
-	var rates *pricing.Rates
-	if model != "" {
-		rates, ok = book.Rates(d.RoutedProvider, model, terms)
-	}
-	if !ok {
-		rates, ok = book.Rates(d.RoutedProvider, d.RoutedModel, terms)
-	}
-	if !ok {
-		return pricing.Cost{}, false
-	}
-	cost, err := rates.Cost(u)
+	cost, err := c.Book(d.Org).Charge(d.RoutedProvider, pricing.Metered{
+		Usage: *usage, Parts: r.Parts, Models: []string{r.Model, d.RoutedModel},
+	}, pricing.Terms{
+		At: d.At, ServiceTier: cmp.Or(r.ServiceTier, d.ServiceTier), Speed: cmp.Or(r.Speed, d.Speed),
+		Region: cmp.Or(r.Region, d.Region), SearchContext: cmp.Or(r.SearchContext, d.SearchContext),
+	})
 	return cost, err == nil && cost.Priced()
 }
 
-// ChargeUsage fills c with what the provider metered. c.Model is what it reported.
-func (d *Decision) ChargeUsage(c *Closeout, cfg *Config, u *meter.Usage, serviceTier string) {
-	c.Metered, c.Usage = ByProvider, u
-	c.Cost, c.CostKnown = cfg.Price(d, u, c.Model, serviceTier)
+// ChargeUsage fills c with what the provider metered.
+func (d *Decision) ChargeUsage(c *Closeout, cfg *Config, r *Reported) {
+	c.Metered, c.Usage = ByProvider, r.Metered()
+	c.Cost, c.CostKnown = cfg.Price(d, r)
 }
 
 // ChargeSeen fills c with an estimate of what was used by a call that was cut
 // before it told its usage: see EstimateAborted.
-func (d *Decision) ChargeSeen(c *Closeout, cfg *Config, seen *meter.Usage, outputBytes int64, serviceTier string) {
-	c.Metered, c.Usage = ByEstimate, d.EstimateAborted(seen, outputBytes)
-	c.Cost, c.CostKnown = cfg.Price(d, c.Usage, c.Model, serviceTier)
+func (d *Decision) ChargeSeen(c *Closeout, cfg *Config, r *Reported, outputBytes int64) {
+	seen := *r
+	seen.Usage, seen.Parts = d.EstimateAborted(r.Usage, outputBytes), nil
+	c.Metered, c.Usage = ByEstimate, seen.Usage
+	c.Cost, c.CostKnown = cfg.Price(d, &seen)
 }
 
 // ChargeHeld fills c for a call that may have been done and left no trace: it

@@ -2,9 +2,11 @@ package budget
 
 import (
 	"testing"
+	"time"
 
 	"keel/pricing"
 	"keel/pricing/meter"
+	"keel/pricing/tokens"
 )
 
 func TestChargeUsage(t *testing.T) {
@@ -46,8 +48,8 @@ per_million: {input: 200, output: 800}
 			t.Parallel()
 			d := decided()
 			d.RoutedModel = tt.routed
-			c := &Closeout{Model: tt.model}
-			d.ChargeUsage(c, cfg, tt.usage, tt.tier)
+			c := &Closeout{}
+			d.ChargeUsage(c, cfg, &Reported{Usage: tt.usage, Model: tt.model, ServiceTier: tt.tier})
 			got := ""
 			if c.CostKnown {
 				got = c.Cost.Total.String()
@@ -56,6 +58,76 @@ per_million: {input: 200, output: 800}
 				t.Errorf("cost %q, metered %s; want %q", got, c.Metered, tt.want)
 			}
 		})
+	}
+}
+
+// TestChargeParts: where a provider bills several models, each costs its own
+// price, and the totals stay those of the provider.
+func TestChargeParts(t *testing.T) {
+	t.Parallel()
+	cfg := compiled(t, testPrices)
+	d := &Decision{Call: *testCall(), RoutedProvider: "openai", RoutedModel: "gpt-4.1"}
+	total := &meter.Usage{meter.Input: 1000, meter.Output: 100}
+	var c Closeout
+	d.ChargeUsage(&c, cfg, &Reported{Usage: total, Parts: []meter.Part{
+		{Usage: *total},
+		{Model: "gpt-4.1-nano", Usage: meter.Usage{meter.Input: 1000, meter.Output: 1000}},
+	}})
+	if want := "0.0033"; !c.CostKnown || c.Cost.Total.String() != want || c.Usage != total {
+		t.Errorf("cost %v (known: %v), want %s", c.Cost.Total, c.CostKnown, want)
+	}
+	var unknown Closeout
+	d.ChargeUsage(&unknown, cfg, &Reported{Usage: total, Parts: []meter.Part{{Usage: *total}, {Model: "unheard-of", Usage: *total}}})
+	if unknown.CostKnown {
+		t.Error("a part of a model without a price leaves the cost known")
+	}
+}
+
+// TestPricedInEuros: a price in EUR is held, charged and limited in USD, at the rate in
+// force when the call was decided.
+func TestPricedInEuros(t *testing.T) {
+	t.Parallel()
+	cfg := compiled(t, `
+{kind: ExchangeRate, name: old, from: EUR, to: USD, rate: 2, effective_from: 2025-01-01}
+---
+{kind: ExchangeRate, name: now, from: EUR, to: USD, rate: 1.25, effective_from: 2026-01-01}
+---
+{kind: ExchangeRate, name: then, from: EUR, to: USD, rate: 3, effective_from: 2027-01-01}
+---
+{kind: Price, name: p, provider: openai, model: gpt-4.1, per_million: {input: 2 EUR, output: 8 EUR}, per_unit: {web_search: 0.01 EUR}}
+---
+{kind: Budget, name: b, limit: 1 USD, window: day}
+`)
+	ledger := newMemoryLedger()
+	decider := &Decider{Ledger: ledger, Estimator: tokens.New()}
+	call := testCall()
+	d := decider.Decide(t.Context(), cfg, call)
+	if d.Action != Allow || d.PriceVersion != cfg.Book("").Version() || d.PriceVersion == pricing.Catalog().Version() {
+		t.Fatalf("%s: %s, by prices %s", d.Action, d.Reason, d.PriceVersion)
+	}
+	// 8 EUR a million are 10 USD, so a token out is 10,000 nano-dollars, and one in 2,500.
+	most := pricing.NanoUSD(d.Estimate.InputTokensBound*2_500 + d.Estimate.OutputTokensBound*10_000)
+	if d.Estimate.Unpriced != "" || d.Estimate.Bound != most || len(d.Holds) != 1 || d.Holds[0].Amount != most {
+		t.Fatalf("estimate %+v, holds %+v; want a bound of %s", d.Estimate, d.Holds, most)
+	}
+	var c Closeout
+	d.ChargeUsage(&c, cfg, &Reported{Usage: &meter.Usage{meter.Input: 1000, meter.Output: 100, meter.WebSearch: 1}})
+	if want := "0.016"; !c.CostKnown || c.Cost.Total.String() != want {
+		t.Errorf("cost %s (known: %v); want %s", c.Cost.Total, c.CostKnown, want)
+	}
+	if x := c.Cost.Exchange; x == nil || x.String() != "EUR/USD=1.25@2026-01-01T00:00:00Z" {
+		t.Errorf("exchanged by %v", x)
+	}
+	for _, line := range c.Cost.Lines {
+		if line.Price != "own:openai/gpt-4.1;in=EUR;EUR/USD=1.25@2026-01-01T00:00:00Z" {
+			t.Errorf("%s is priced by %s", line.Meter, line.Price)
+		}
+	}
+	// Before the first rate there is no price, and an enforcing budget says so.
+	early := testCall()
+	early.At = time.Date(2024, 12, 31, 0, 0, 0, 0, time.UTC)
+	if d := decider.Decide(t.Context(), cfg, early); d.Action != Deny || d.Denial.Code != "unpriced_model" {
+		t.Errorf("before the first exchange rate: %s, %+v", d.Action, d.Denial)
 	}
 }
 
@@ -94,7 +166,7 @@ func TestChargeWithoutUsage(t *testing.T) {
 	cfg := compiled(t, testPrices)
 	d := &Decision{Call: *testCall(), RoutedProvider: "openai", RoutedModel: "gpt-4.1", Estimate: Estimate{InputTokens: 1000, OutputTokensBound: 1000, Bound: 70_000_000}}
 	var seen, held, unpriced, free Closeout
-	d.ChargeSeen(&seen, cfg, nil, 300, "")
+	d.ChargeSeen(&seen, cfg, &Reported{}, 300)
 	d.ChargeHeld(&held)
 	d.Free(&free)
 	without := *d

@@ -31,13 +31,21 @@ type Config struct {
 // organisation is the configuration of one org.
 type organisation struct {
 	name     string
-	book     *pricing.Book // with the org's own prices
+	exchange *pricing.Book   // with the org's exchange rates
+	book     *pricing.Book   // with its own prices, too
+	prices   map[*Price]bool // that are in book; nil before the first
 	budgets  []*activeBudget
 	index    budgetIndex
 	policies []*activePolicy // by name
 	routes   []*activeRoute  // by name
 	subjects []SubjectRule   // by name
 	settings Settings
+}
+
+func newOrganisation(name string, book *pricing.Book) *organisation {
+	o := &organisation{name: name, exchange: book, book: book, settings: Settings{Meta: Meta{Org: name, Name: "default"}}}
+	o.settings.setDefaults()
+	return o
 }
 
 type activeBudget struct {
@@ -82,11 +90,11 @@ func CompileKeeping(docs Documents, book *pricing.Book, previous *Config) (*Conf
 		Config:   &Config{book: book, orgs: make(map[string]*organisation), good: make(map[documentKey]document)},
 		previous: previous,
 		seen:     make(map[documentKey]bool),
+		all:      sorted(withDefaults(docs).all()),
 	}
-	all := sorted(withDefaults(docs).all())
-	// Routes come before the policies that name them; prices change no other document.
-	slices.SortStableFunc(all, func(a, b document) int { return rank(a) - rank(b) })
-	for _, doc := range all {
+	// Exchange rates come before the prices that need them, routes before the policies that name them.
+	slices.SortStableFunc(c.all, func(a, b document) int { return rank(a) - rank(b) })
+	for _, doc := range c.all {
 		key := keyOf(doc)
 		if c.seen[key] {
 			c.errs = append(c.errs, fmt.Errorf("%s: it is there twice", key))
@@ -123,6 +131,7 @@ func rank(doc document) int {
 type compilation struct {
 	*Config
 	previous *Config
+	all      []document // in the order in which they are used
 	seen     map[documentKey]bool
 	errs     []error
 }
@@ -130,8 +139,7 @@ type compilation struct {
 func (c *compilation) org(name string) *organisation {
 	org, ok := c.orgs[name]
 	if !ok {
-		org = &organisation{name: name, book: c.book, settings: Settings{Meta: Meta{Org: name, Name: "default"}}}
-		org.settings.setDefaults()
+		org = newOrganisation(name, c.book)
 		c.orgs[name] = org
 	}
 	return org
@@ -151,6 +159,8 @@ func (c *compilation) use(doc document) error {
 		err = org.addRoute(doc)
 	case *Policy:
 		err = org.addPolicy(doc)
+	case *ExchangeRate:
+		err = c.addExchangeRate(org, doc)
 	case *Price:
 		err = c.addPrice(org, doc)
 	case *SubjectRule:
@@ -249,22 +259,6 @@ func (o *organisation) route(name string) *activeRoute {
 	return nil
 }
 
-// addPrice rebuilds the org's book, so that the error falls to the price that
-// does not go together with those before it.
-func (c *compilation) addPrice(org *organisation, p *Price) error {
-	rows := []pricing.Price{p.Price}
-	for key, doc := range c.good {
-		if key.kind == KindPrice && key.org == org.name {
-			rows = append(rows, doc.(*Price).Price)
-		}
-	}
-	book, err := c.book.With(rows)
-	if err == nil {
-		org.book = book
-	}
-	return err
-}
-
 func (c *compilation) digest() string {
 	h := sha256.New()
 	fmt.Fprintln(h, c.book.Version())
@@ -288,9 +282,7 @@ func (c *Config) org(name string) *organisation {
 	if org, ok := c.orgs[name]; ok {
 		return org
 	}
-	org := &organisation{name: name, book: c.book, settings: Settings{Meta: Meta{Org: name, Name: "default"}}}
-	org.settings.setDefaults()
-	return org
+	return newOrganisation(name, c.book)
 }
 
 // Settings returns the settings of an org. Where it has no document of them
@@ -301,6 +293,3 @@ func (c *Config) Settings(org string) Settings { return c.org(org).settings }
 // Where several give one label, the first that has a value counts. The slice is
 // shared: it must not be changed.
 func (c *Config) Subjects(org string) []SubjectRule { return c.org(org).subjects }
-
-// Book returns the price book of an org: its own prices over the catalogue.
-func (c *Config) Book(org string) *pricing.Book { return c.org(org).book }

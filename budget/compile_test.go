@@ -12,6 +12,7 @@ import (
 
 	"keel/pricing"
 	"keel/pricing/meter"
+	"keel/pricing/tokens"
 )
 
 func testBudget(name string, change ...func(*Budget)) Budget {
@@ -25,6 +26,18 @@ func testBudget(name string, change ...func(*Budget)) Budget {
 func testPrice(name, model string) Price {
 	return Price{Meta: Meta{Name: name}, Price: pricing.Price{
 		Provider: "openai", Model: model, Tiers: []pricing.Step{{Rates: map[meter.Kind]pricing.PicoUSD{meter.Input: 1, meter.Output: 2}}},
+	}}
+}
+
+func euro(name, model string) Price {
+	p := testPrice(name, model)
+	p.Currency = "EUR"
+	return p
+}
+
+func exchangeRate(name, org string) ExchangeRate {
+	return ExchangeRate{Meta: Meta{Org: org, Name: name, Version: 1}, Exchange: pricing.Exchange{
+		From: "EUR", To: pricing.USD, Rate: pricing.Decimal{Digits: 12, Places: 1}, EffectiveFrom: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 	}}
 }
 
@@ -42,6 +55,9 @@ func TestCompileRefuses(t *testing.T) {
 		{"two settings", Documents{Settings: []Settings{{Meta: Meta{Name: "a"}}, {Meta: Meta{Name: "b"}}}}, "Settings b: the org has settings already (a)"},
 		{"policy to no route", Documents{Policies: []Policy{{Meta: Meta{Name: "p"}, When: "true", Do: PolicyAction{Route: "r"}}}}, `Policy p: do.route: there is no route "r"`},
 		{"price twice", Documents{Prices: []Price{testPrice("a", "m"), testPrice("b", "m")}}, "Price b: price of openai/m is there twice"},
+		{"price without an exchange rate", Documents{Prices: []Price{euro("eur", "m")}}, "Price eur: price of openai/m is in EUR, which has no exchange rate"},
+		{"exchange rate of another org", Documents{Prices: []Price{euro("eur", "m")}, ExchangeRates: []ExchangeRate{exchangeRate("x", "acme")}}, "Price eur: price of openai/m is in EUR"},
+		{"exchange rate twice", Documents{ExchangeRates: []ExchangeRate{exchangeRate("x", ""), exchangeRate("y", "")}}, "ExchangeRate y: exchange rate between USD and EUR from 2026-01-01T00:00:00Z is there twice"},
 		{"CEL", Documents{Policies: []Policy{{Meta: Meta{Name: "p"}, When: "tru", Do: PolicyAction{Deny: "x"}}}}, "Policy p: when: 1:1: undeclared reference to 'tru'"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -93,6 +109,73 @@ func TestCompileKeeping(t *testing.T) {
 	third, err := CompileKeeping(next, pricing.Catalog(), second)
 	if err == nil || len(third.org(DefaultOrg).budgets) != 2 || third.Version != second.Version {
 		t.Errorf("third: %v, %d budgets", err, len(third.org(DefaultOrg).budgets))
+	}
+}
+
+// The prices of a list are compiled at once, and what is wrong with one, or what is kept
+// of another, stays its own.
+func TestCompileManyPrices(t *testing.T) {
+	t.Parallel()
+	var docs Documents
+	for i := range 1000 {
+		docs.Prices = append(docs.Prices, testPrice(fmt.Sprintf("p%03d", i), fmt.Sprintf("m%03d", i)))
+	}
+	first, err := Compile(docs, pricing.Catalog())
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs.Prices = docs.Prices[:10]
+	docs.Prices[3].Tiers = nil
+	docs.Prices = append(docs.Prices, testPrice("p004", "again"), testPrice("z", "m005"))
+	second, err := CompileKeeping(docs, pricing.Catalog(), first)
+	for _, want := range []string{"Price p003: ", "Price p004: it is there twice", "Price z: price of openai/m005 is there twice"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("err = %v; want %s", err, want)
+		}
+	}
+	docs.Prices = docs.Prices[:11] // these go together
+	third, err := CompileKeeping(docs, pricing.Catalog(), first)
+	if err == nil || strings.Contains(err.Error(), "m005") {
+		t.Errorf("err = %v", err)
+	}
+	if second.Book("").Version() != third.Book("").Version() {
+		t.Error("prices that are added at once make another book than one by one")
+	}
+	for model, want := range map[string]bool{"m000": true, "m003": true, "m009": true, "m010": false, "again": false} {
+		if _, ok := third.Book("").Rates("openai", model, pricing.Terms{At: testTime}); ok != want {
+			t.Errorf("%s has a price: %v", model, ok)
+		}
+	}
+}
+
+// A bad new version of an exchange rate leaves the prices of its currency as they were.
+func TestCompileKeepsExchangeRates(t *testing.T) {
+	t.Parallel()
+	docs := func() Documents {
+		return Documents{Prices: []Price{euro("eur", "m")}, ExchangeRates: []ExchangeRate{exchangeRate("x", "")}}
+	}
+	first, err := Compile(docs(), pricing.Catalog())
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := docs()
+	next.ExchangeRates[0].Rate = pricing.Decimal{}
+	second, err := CompileKeeping(next, pricing.Catalog(), first)
+	if err == nil || !strings.Contains(err.Error(), "ExchangeRate x: rate: an exchange rate is more than 0") {
+		t.Errorf("err = %v", err)
+	}
+	if second.Version != first.Version || second.Book("").Version() != first.Book("").Version() {
+		t.Error("the configuration is another one")
+	}
+	next = docs()
+	next.ExchangeRates[0].Rate.Digits = 13
+	third, err := Compile(next, pricing.Catalog())
+	if err != nil || third.Book("").Version() == first.Book("").Version() {
+		t.Errorf("a new exchange rate leaves the book as it was: %v", err)
+	}
+	next.ExchangeRates = nil
+	if _, err = CompileKeeping(next, pricing.Catalog(), third); err == nil || !strings.Contains(err.Error(), "Price eur: price of openai/m is in EUR") {
+		t.Errorf("without the exchange rate: %v", err)
 	}
 }
 
@@ -237,7 +320,7 @@ func TestAccountKeysAreDistinct(t *testing.T) {
 func TestConfigIsSafeForConcurrentUse(t *testing.T) {
 	t.Parallel()
 	cfg := compiled(t, testPrices+fmt.Sprintf(testRoute, "prefer-cheap")+"kind: Budget\nname: b\nlimit: 1 USD\nwindow: hour\nper: [user]\n---\nkind: Policy\nname: p\nwhen: subject.team == ''\ndo: {deny: x}\n")
-	decider := &Decider{Ledger: freeLedger{}}
+	decider := &Decider{Ledger: freeLedger{}, Estimator: tokens.New()}
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {

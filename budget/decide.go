@@ -6,12 +6,14 @@ import (
 	"strings"
 
 	"keel/pricing"
+	"keel/pricing/tokens"
 )
 
 // A Decider decides about calls. It is safe for concurrent use and keeps no
 // state: what is spent and held is the ledger's.
 type Decider struct {
-	Ledger Ledger
+	Ledger    Ledger
+	Estimator *tokens.Estimator
 }
 
 // Decide decides about a call and takes its holds. The decision is never nil,
@@ -19,7 +21,7 @@ type Decider struct {
 // is a denial or a debt. ctx bounds how long the ledger may take.
 func (d *Decider) Decide(ctx context.Context, cfg *Config, call *Call) *Decision {
 	permit := func(decision *Decision) error { return d.Ledger.Permit(ctx, decision) }
-	decision := deliberate(cfg, call, d.Ledger.Standing, permit, false)
+	decision := d.deliberate(cfg, call, permit, false)
 	if decision.Action == Deny || decision.Debt {
 		d.Ledger.Record(decision)
 	}
@@ -39,15 +41,16 @@ func (d *Decider) Preview(cfg *Config, call *Call) *Decision {
 		}
 		return nil
 	}
-	return deliberate(cfg, call, d.Ledger.Standing, fits, true)
+	return d.deliberate(cfg, call, fits, true)
 }
 
 // deliberation is the making of one decision.
 type deliberation struct {
-	org      *organisation
-	call     *Call
-	standing func(Account) Standing
-	dry      bool
+	org       *organisation
+	call      *Call
+	estimator *tokens.Estimator
+	standing  func(Account) Standing
+	dry       bool
 
 	draft      Decision     // what holds for every target: the policies, the route
 	outputCap  int64        // smallest of the policies', 0 for none
@@ -58,9 +61,10 @@ type deliberation struct {
 
 // deliberate is the path of a decision: policy → candidates → estimate → hold.
 // permit takes the holds of a decision, all or none, as Ledger.Permit does.
-func deliberate(cfg *Config, call *Call, standing func(Account) Standing, permit func(*Decision) error, dry bool) *Decision {
-	l := &deliberation{org: cfg.org(call.Org), call: call, standing: standing, dry: dry}
-	l.draft = Decision{Call: *call, Action: Allow, RoutedProvider: call.Provider, RoutedModel: call.Model}
+func (d *Decider) deliberate(cfg *Config, call *Call, permit func(*Decision) error, dry bool) *Decision {
+	l := &deliberation{org: cfg.org(call.Org), call: call, estimator: d.Estimator, standing: d.Ledger.Standing, dry: dry}
+	l.draft = Decision{Call: *call, Action: Allow, RoutedProvider: call.Provider, RoutedModel: call.Model, Shape: call.Prompt.Shape()}
+	l.draft.Prompt = nil // a decision outlives the request body
 	l.draft.Org = l.org.name
 	l.draft.PriceVersion = l.org.book.Version()
 

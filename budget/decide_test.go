@@ -77,7 +77,7 @@ func testCall() *Call {
 		ID: uuid.MustParse("019aaf00-0000-7000-8000-000000000002"), Org: DefaultOrg, At: testTime,
 		Subject: Subject{"team": "research", "user": "ada"},
 		API:     "openai.chat", Provider: "openai", Model: "gpt-4.1", Path: "/v1/chat/completions",
-		MaxOutputTokens: 1000, Choices: 1, Prompt: tokens.Prompt{TokenIDs: 1000},
+		MaxOutputTokens: 1000, Choices: 1, Prompt: &tokens.Prompt{TokenIDs: 1000},
 		Routable: func(provider string) bool { return provider == "openai" },
 	}
 }
@@ -119,7 +119,7 @@ func TestDecide(t *testing.T) {
 		{"all or none", enforced + "kind: Budget\nname: all\nlimit: 0.001 USD\nwindow: day\n---\n", nil},
 		{"unpriced enforced", enforced, change(func(c *Call) { c.Model = "gpt-unheard-of" })},
 		{"unpriced observed", strings.Replace(enforced, "---", "mode: observe\n---", 1), change(func(c *Call) { c.Model = "gpt-unheard-of" })},
-		{"no bound", enforced, change(func(c *Call) { c.Prompt.Opaque = "file id"; c.Subject["team"] = "sales" })},
+		{"no bound", enforced, change(func(c *Call) { c.Prompt.Hosted = "file id"; c.Subject["team"] = "sales" })},
 		{"policy denies", "kind: Policy\nname: b\nwhen: 'true'\ndo: {deny: second}\n---\nkind: Policy\nname: a\nwhen: subject.team == \"research\"\ndo: {deny: not today}\n---\n" + enforced, nil},
 		{"policy can't be evaluated", "kind: Policy\nname: odd\nwhen: subject.level == \"\" || int(subject.level) > 3\ndo: {constrain: {max_output_tokens: 5}}\n", change(func(c *Call) { c.Subject["level"] = "high" })},
 		{"policies constrain", "kind: Policy\nname: a\nwhen: 'true'\ndo: {constrain: {max_output_tokens: 500}}\n---\nkind: Policy\nname: b\nwhen: 'true'\ndo: {constrain: {max_output_tokens: 200}}\n---\nkind: Policy\nname: c\nwhen: 'true'\ndo: {constrain: {max_output_tokens: 4000}}\n---\n" + enforced, nil},
@@ -149,7 +149,7 @@ func TestDecide(t *testing.T) {
 			if tt.given != nil {
 				tt.given(t, cfg, ledger, call)
 			}
-			decider := &Decider{Ledger: ledger}
+			decider := &Decider{Ledger: ledger, Estimator: tokens.New()}
 			preview := decider.Preview(cfg, call)
 			if ledger.permits != 0 || len(ledger.recorded) != 0 || len(ledger.open) != 0 {
 				t.Error("a preview left something in the ledger")
@@ -223,7 +223,7 @@ func golden(t *testing.T, path string, got []byte) {
 
 func BenchmarkDecide(b *testing.B) {
 	cfg := benchmarkConfig(b)
-	decider := &Decider{Ledger: freeLedger{}}
+	decider := &Decider{Ledger: freeLedger{}, Estimator: tokens.New()}
 	call := testCall()
 	call.Subject["team"], call.Subject["user"] = "team-7", "user-7"
 	d := decider.Decide(context.Background(), cfg, call)
@@ -261,5 +261,6 @@ type freeLedger struct{}
 func (freeLedger) Permit(context.Context, *Decision) error { return nil }
 func (freeLedger) Record(*Decision)                        {}
 func (freeLedger) CloseOut(*Closeout)                      {}
+func (freeLedger) CloseOutResponse(*Closeout)              {}
 func (freeLedger) Annotate(Annotation)                     {}
 func (freeLedger) Standing(Account) Standing               { return Standing{} }

@@ -27,7 +27,11 @@ type Call struct {
 	MaxOutputTokens int64 // stated per choice, 0 if not
 	Choices         int64 // at least 1
 	ServiceTier     string
-	Prompt          tokens.Prompt
+	Speed           string // "fast" where a faster mode was asked for
+	Region          string // where the work is to be done, as the request says it
+	SearchContext   string // of hosted search, as the request says it
+	// Prompt is read while the call is decided and not kept: it holds the request body in memory.
+	Prompt *tokens.Prompt
 	// Routable are the providers that speak the call's API here: targets elsewhere are skipped.
 	Routable func(provider string) bool
 }
@@ -53,6 +57,11 @@ type Estimate struct {
 	Bound             pricing.NanoUSD
 	BoundKind         tokens.BoundKind
 	Method            string // of the estimator, with its version
+
+	// What the numbers above come from, and what a closeout is compared with to learn.
+	Input  tokens.Input
+	Output tokens.Output
+
 	// Unpriced says why there is no cost: no such model in the price book, no rate for a meter. "" when priced.
 	Unpriced string
 }
@@ -89,8 +98,9 @@ type Rule struct {
 type Decision struct {
 	Call
 	Action          Action
-	Reason          string // one line for people
-	Route           string // name of the route taken, "" without
+	Reason          string       // one line for people
+	Shape           tokens.Shape // the prompt in sizes
+	Route           string       // name of the route taken, "" without
 	RoutedProvider  string
 	RoutedModel     string
 	MaxOutputTokens int64 // cap to apply, 0 for none; shadows nothing: see Call.MaxOutputTokens for the stated one
@@ -169,4 +179,13 @@ type Closeout struct {
 	HTTPStatus int
 	Model      string // as the provider reported it
 	Detail     string // why it ended, for people
+
+	// ProviderCost is what the provider itself says that the call cost: dollars
+	// as a plain decimal, "" if it does not say. It is kept beside Cost and never settled.
+	ProviderCost string
+	// ResponseID is the provider's name for the response. Where Awaited is set, the
+	// usage was not told yet: a later call fetches it by that name, and
+	// Ledger.CloseOutResponse then replaces this closeout.
+	ResponseID string
+	Awaited    bool
 }

@@ -14,12 +14,13 @@ type Kind string
 
 // The kinds of config document.
 const (
-	KindBudget   Kind = "Budget"
-	KindRoute    Kind = "Route"
-	KindPolicy   Kind = "Policy"
-	KindPrice    Kind = "Price"
-	KindSubject  Kind = "Subject"
-	KindSettings Kind = "Settings"
+	KindBudget       Kind = "Budget"
+	KindRoute        Kind = "Route"
+	KindPolicy       Kind = "Policy"
+	KindExchangeRate Kind = "ExchangeRate"
+	KindPrice        Kind = "Price"
+	KindSubject      Kind = "Subject"
+	KindSettings     Kind = "Settings"
 )
 
 // Meta is what every config document carries.
@@ -32,12 +33,13 @@ type Meta struct {
 // Documents is a whole configuration as it is stored, in no particular order.
 // Compile turns it into a Config.
 type Documents struct {
-	Budgets  []Budget
-	Routes   []Route
-	Policies []Policy
-	Prices   []Price
-	Subjects []SubjectRule
-	Settings []Settings
+	Budgets       []Budget
+	Routes        []Route
+	Policies      []Policy
+	ExchangeRates []ExchangeRate
+	Prices        []Price
+	Subjects      []SubjectRule
+	Settings      []Settings
 }
 
 // Mode is how strong a budget or route is.
@@ -122,6 +124,12 @@ type PolicyAction struct {
 type Price struct {
 	Meta
 	pricing.Price
+}
+
+// ExchangeRate is what a currency of the org's prices is worth in USD, from a day on.
+type ExchangeRate struct {
+	Meta
+	pricing.Exchange
 }
 
 // SubjectRule says where a label of the subject comes from.

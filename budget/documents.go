@@ -22,6 +22,9 @@ func (d *Documents) all() []document {
 	for i := range d.Policies {
 		all = append(all, &d.Policies[i])
 	}
+	for i := range d.ExchangeRates {
+		all = append(all, &d.ExchangeRates[i])
+	}
 	for i := range d.Prices {
 		all = append(all, &d.Prices[i])
 	}
@@ -40,6 +43,8 @@ func (d *Documents) add(doc document) {
 		d.Routes = append(d.Routes, *doc)
 	case *Policy:
 		d.Policies = append(d.Policies, *doc)
+	case *ExchangeRate:
+		d.ExchangeRates = append(d.ExchangeRates, *doc)
 	case *Price:
 		d.Prices = append(d.Prices, *doc)
 	case *SubjectRule:
@@ -54,7 +59,7 @@ func (d *Documents) add(doc document) {
 func (d *Documents) clone() Documents {
 	c := Documents{
 		slices.Clone(d.Budgets), slices.Clone(d.Routes), slices.Clone(d.Policies),
-		slices.Clone(d.Prices), slices.Clone(d.Subjects), slices.Clone(d.Settings),
+		slices.Clone(d.ExchangeRates), slices.Clone(d.Prices), slices.Clone(d.Subjects), slices.Clone(d.Settings),
 	}
 	for i := range c.Routes {
 		c.Routes[i].Targets = slices.Clone(c.Routes[i].Targets)
@@ -144,7 +149,11 @@ func (k documentKey) String() string {
 	return fmt.Sprintf("%s %s of org %s", k.kind, k.name, k.org)
 }
 
-var kinds = []Kind{KindSubject, KindBudget, KindRoute, KindPolicy, KindPrice, KindSettings}
+// kinds are in the order in which documents are listed and compiled: prices need exchange rates.
+var kinds = []Kind{KindSubject, KindBudget, KindRoute, KindPolicy, KindExchangeRate, KindPrice, KindSettings}
+
+// Kinds returns the kinds of config document, in the order in which they are listed.
+func Kinds() []Kind { return slices.Clone(kinds) }
 
 func (k documentKey) compare(o documentKey) int {
 	return cmp.Or(slices.Index(kinds, k.kind)-slices.Index(kinds, o.kind), cmp.Compare(k.org, o.org), cmp.Compare(k.name, o.name))

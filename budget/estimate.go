@@ -16,14 +16,14 @@ func (l *deliberation) estimated(provider, model string) *candidate {
 	if l.outputCap > 0 && (stated == 0 || stated > l.outputCap) {
 		stated = l.outputCap
 	}
-	in := tokens.EstimateInput(provider, model, l.call.Prompt)
-	out := tokens.EstimateOutput(provider, model, stated, l.call.Choices)
+	in := l.estimator.Input(provider, model, l.call.Prompt)
+	out := l.estimator.Output(provider, model, l.call.Prompt, stated, l.call.Choices)
 	c := &candidate{provider: provider, model: model, estimate: Estimate{
 		InputTokens: in.Expected, InputTokensBound: in.Bound,
 		OutputTokens: out.Expected, OutputTokensBound: out.Bound,
-		BoundKind: weaker(in.Kind, out.Kind), Method: in.Method,
+		BoundKind: weaker(in.Kind, out.Kind), Method: in.Method, Input: in, Output: out,
 	}}
-	rates, ok := l.org.book.Rates(provider, model, terms(l.call, l.call.ServiceTier))
+	rates, ok := l.org.book.Rates(provider, model, terms(l.call))
 	if !ok {
 		c.estimate.Unpriced = fmt.Sprintf("the price book has no price for %s/%s", provider, model)
 		if l.call.ServiceTier != "" {
@@ -31,8 +31,12 @@ func (l *deliberation) estimated(provider, model string) *candidate {
 		}
 		return c
 	}
-	expected, err := rates.CostUp(&meter.Usage{meter.Input: in.Expected, meter.Output: out.Expected})
-	bound, boundErr := rates.HoldCost(&meter.Usage{meter.Input: in.Bound, meter.Output: out.Bound})
+	likely, most := meter.Usage{meter.Input: in.Expected, meter.Output: out.Expected}, meter.Usage{meter.Input: in.Bound, meter.Output: out.Bound}
+	if l.call.Prompt.Task == tokens.Count { // free at every provider
+		likely, most = meter.Usage{meter.UnbilledInput: in.Expected}, meter.Usage{meter.UnbilledInput: in.Bound}
+	}
+	expected, err := rates.CostUp(&likely)
+	bound, boundErr := rates.HoldCost(&most)
 	switch missing := slices.Concat(expected.Unpriced, bound.Unpriced); {
 	case err != nil || boundErr != nil:
 		c.estimate.Unpriced = fmt.Sprintf("the cost of a call to %s/%s with up to %d output tokens can't be counted", provider, model, out.Bound)
@@ -45,9 +49,12 @@ func (l *deliberation) estimated(provider, model string) *candidate {
 	return c
 }
 
-// terms are those of the moment of the decision, at estimate and closeout alike.
-func terms(call *Call, serviceTier string) pricing.Terms {
-	return pricing.Terms{At: call.At, ServiceTier: serviceTier}
+// terms are those that the call asks for, at the moment of the decision. A
+// closeout takes the same moment.
+func terms(call *Call) pricing.Terms {
+	return pricing.Terms{
+		At: call.At, ServiceTier: call.ServiceTier, Speed: call.Speed, Region: call.Region, SearchContext: call.SearchContext,
+	}
 }
 
 // weaker returns the one that is worth less.

@@ -27,8 +27,16 @@ type Ledger interface {
 
 	// CloseOut ends a decision: it settles the cost, or the full hold where CostKnown is
 	// false, and releases the holds. Closing twice changes nothing, except that a
-	// closeout replaces an earlier one of outcome Orphaned. It does not block.
+	// real closeout replaces one that was presumed because nobody had closed: by the
+	// sweeper, or by Annotate. It does not block.
+	//
+	// What Record and CloseOut are given is read later, too: it must not be changed any more.
 	CloseOut(c *Closeout)
+
+	// CloseOutResponse ends the decision of c.Org whose closeout is Awaited under
+	// c.ResponseID; c.ID is not looked at. Where there is none, or it was ended
+	// before, nothing changes. It does not block.
+	CloseOutResponse(c *Closeout)
 
 	// Annotate adds what the access log tells of a call after it was closed, and
 	// closes it, as aborted at the full hold, if nobody did within a grace time. It does not block.

@@ -69,7 +69,7 @@ func (s *spending) decide(t *rapid.T) {
 		Subject:         Subject{"team": rapid.SampledFrom([]string{"research", "sales"}).Draw(t, "team"), "user": rapid.SampledFrom([]string{"ada", "bob", ""}).Draw(t, "user")},
 		Model:           rapid.SampledFrom([]string{"chat", "gpt-4.1", "gpt-4.1-nano", "gpt-unheard-of"}).Draw(t, "model"),
 		MaxOutputTokens: rapid.SampledFrom([]int64{0, 1, 500, 3000}).Draw(t, "max"), Choices: rapid.Int64Range(1, 2).Draw(t, "choices"),
-		Prompt: tokens.Prompt{TokenIDs: rapid.Int64Range(1, 4000).Draw(t, "prompt")},
+		Prompt: &tokens.Prompt{TokenIDs: rapid.Int64Range(1, 4000).Draw(t, "prompt")},
 	}
 	before := fmt.Sprint(s.ledger.accounts)
 	preview := s.decider.Preview(s.cfg, call)
@@ -98,18 +98,20 @@ func (s *spending) close(t *rapid.T) {
 	i := rapid.IntRange(0, len(s.open)-1).Draw(t, "which")
 	d := s.open[i]
 	s.open = append(s.open[:i], s.open[i+1:]...)
-	c := &Closeout{ID: d.ID, Org: d.Org, At: testTime, Outcome: Complete, Attempts: 1, Model: rapid.SampledFrom([]string{"", d.RoutedModel, "unheard-of"}).Draw(t, "reported")}
+	c := &Closeout{ID: d.ID, Org: d.Org, At: testTime, Outcome: Complete, Attempts: 1}
+	said := &Reported{Model: rapid.SampledFrom([]string{"", d.RoutedModel, "unheard-of"}).Draw(t, "reported")}
 	switch rapid.IntRange(0, 3).Draw(t, "end") {
 	case 0:
 		d.ChargeHeld(c)
 	case 1:
-		d.ChargeSeen(c, s.cfg, nil, rapid.Int64Range(0, 20_000).Draw(t, "bytes"), "")
+		d.ChargeSeen(c, s.cfg, said, rapid.Int64Range(0, 20_000).Draw(t, "bytes"))
 	default:
 		in := rapid.Int64Range(0, d.Estimate.InputTokensBound).Draw(t, "input")
 		cached := rapid.Int64Range(0, in).Draw(t, "cached")
 		out := rapid.Int64Range(0, d.Estimate.OutputTokensBound).Draw(t, "output")
 		reasoning := rapid.Int64Range(0, out).Draw(t, "reasoning")
-		d.ChargeUsage(c, s.cfg, &meter.Usage{meter.Input: in - cached, meter.CachedInput: cached, meter.Output: out - reasoning, meter.Reasoning: reasoning}, "")
+		said.Usage = &meter.Usage{meter.Input: in - cached, meter.CachedInput: cached, meter.Output: out - reasoning, meter.Reasoning: reasoning}
+		d.ChargeUsage(c, s.cfg, said)
 	}
 	if c.CostKnown && c.Cost.Total > d.Estimate.Bound {
 		t.Fatalf("cost %s is above the bound %s", c.Cost.Total, d.Estimate.Bound)
@@ -153,7 +155,7 @@ func TestSpendingStaysWithinLimits(t *testing.T) {
 	denied := 0
 	rapid.Check(t, func(t *rapid.T) {
 		s := &spending{cfg: cfg, ledger: newMemoryLedger()}
-		s.decider = &Decider{Ledger: s.ledger}
+		s.decider = &Decider{Ledger: s.ledger, Estimator: tokens.New()}
 		t.Repeat(map[string]func(*rapid.T){"": s.check, "decide": s.decide, "decide again": s.decide, "close": s.close})
 		denied += s.denied
 	})

@@ -81,6 +81,8 @@ func (l *memoryLedger) CloseOut(c *Closeout) {
 	}
 }
 
+func (l *memoryLedger) CloseOutResponse(*Closeout) {}
+
 func (l *memoryLedger) Annotate(Annotation) {}
 
 func (l *memoryLedger) Standing(a Account) Standing {

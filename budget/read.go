@@ -13,7 +13,6 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"keel/pricing"
-	"keel/pricing/meter"
 )
 
 const maxSourceBytes = 16 << 20
@@ -73,6 +72,7 @@ type documentReader struct {
 	*sourceFile
 	before int              // lines of the file before its YAML document
 	values map[string]value // by path
+	finish func()           // says what is wrong between fields, once all are read; may be nil
 }
 
 func (r *documentReader) at(node ast.Node) place {
@@ -116,10 +116,10 @@ func (r *documentReader) document(node ast.Node) document {
 	}, known...)
 	errorsBefore := len(r.errs)
 	r.fields(node, "", known)
-	doc.setDefaults()
-	if _, stated := r.values["limit"]; doc.kind() == KindBudget && !stated {
-		r.fail(start, "a budget needs a limit, such as 2500 USD")
+	if r.finish != nil {
+		r.finish()
 	}
+	doc.setDefaults()
 	if len(r.errs) > errorsBefore {
 		return nil // half of a document would give errors that are not there
 	}
@@ -161,6 +161,11 @@ func (r *documentReader) fieldsOf(kind Kind) (document, []field) {
 	switch kind {
 	case KindBudget:
 		b := &Budget{}
+		r.finish = func() {
+			if _, stated := r.values["limit"]; !stated {
+				r.fail(r.values[""].place, "a budget needs a limit, such as 2500 USD")
+			}
+		}
 		return b, []field{
 			{"selector", r.labels(&b.Selector)}, {"limit", parsed(r, &b.Limit, pricing.ParseMoney)}, {"window", r.str(&b.Window)}, {"timezone", r.str(&b.Timezone)},
 			{"mode", enum(r, &b.Mode)}, {"hold", enum(r, &b.Hold)}, {"per", r.strs(&b.Per)},
@@ -183,6 +188,12 @@ func (r *documentReader) fieldsOf(kind Kind) (document, []field) {
 			field{"constrain", r.object(field{"max_output_tokens", parsed(r, &p.Do.MaxOutputTokens, parsePositive)})},
 			field{"route", r.str(&p.Do.Route)},
 		)}}
+	case KindExchangeRate:
+		x := &ExchangeRate{}
+		return x, []field{
+			{"from", r.str(&x.From)}, {"to", r.str(&x.To)}, {"rate", parsed(r, &x.Rate, pricing.ParseDecimal)},
+			{"effective_from", parsed(r, &x.EffectiveFrom, parseDate)},
+		}
 	case KindPrice:
 		p := &Price{}
 		return p, r.priceFields(p)
@@ -197,67 +208,6 @@ func (r *documentReader) fieldsOf(kind Kind) (document, []field) {
 		return s, []field{{"unknown", enum(r, &s.Unknown)}, {"malformed", enum(r, &s.Malformed)}, {"offline", enum(r, &s.Offline)}, {"durability", r.str(&s.Durability)}}
 	}
 	return nil, nil
-}
-
-func (r *documentReader) priceFields(p *Price) []field {
-	rates := func(step func() *pricing.Step) []field {
-		return []field{
-			{"per_million", r.rates(step, pricing.ParsePerMillion)},
-			{"per_unit", r.rates(step, parsePerUnit)},
-		}
-	}
-	p.Tiers = []pricing.Step{{Rates: map[meter.Kind]pricing.PicoUSD{}}}
-	base := func() *pricing.Step { return &p.Tiers[0] }
-	return append(rates(base),
-		field{"provider", r.str(&p.Provider)}, field{"model", r.str(&p.Model)},
-		field{"effective_from", parsed(r, &p.EffectiveFrom, parseDate)},
-		field{"contract", r.str(&p.Contract)}, field{"service_tier", r.str(&p.ServiceTier)},
-		// A tier states all its rates: what it leaves out has no price there.
-		field{"tiers", func(node ast.Node, path string) {
-			for i, item := range r.items(node, path) {
-				p.Tiers = append(p.Tiers, pricing.Step{Rates: map[meter.Kind]pricing.PicoUSD{}})
-				step := &p.Tiers[len(p.Tiers)-1]
-				r.fields(item, fmt.Sprintf("%s[%d]", path, i), append(
-					rates(func() *pricing.Step { return step }), field{"above", parsed(r, &step.Above, parsePositive)}))
-			}
-		}},
-	)
-}
-
-// rates fills the rates of a step from {meter: rate}.
-func (r *documentReader) rates(step func() *pricing.Step, parse func(string) (pricing.PicoUSD, error)) func(ast.Node, string) {
-	return func(node ast.Node, path string) {
-		for _, pair := range r.pairs(node, path) {
-			kind, err := meter.ParseKind(keyText(pair.Key))
-			if err != nil {
-				r.fail(r.at(pair.Key), "unknown meter %q", keyText(pair.Key))
-				continue
-			}
-			if _, twice := step().Rates[kind]; twice {
-				r.fail(r.at(pair.Key), "%s has a rate already", kind)
-			}
-			var rate pricing.PicoUSD
-			parsed(r, &rate, parse)(pair.Value, path+"."+kind.String())
-			step().Rates[kind] = rate
-		}
-	}
-}
-
-// parsePerUnit reads dollars per unit: "0.01" or "0.01 USD", at most nine decimals.
-func parsePerUnit(text string) (pricing.PicoUSD, error) {
-	if !strings.Contains(text, " ") {
-		text += " USD"
-	}
-	amount, err := pricing.ParseMoney(text)
-	switch {
-	case err != nil:
-		return 0, err
-	case amount < 0:
-		return 0, fmt.Errorf("price per unit %q: a price can't be negative", text)
-	case amount > 1<<62/picoPerNano:
-		return 0, pricing.ErrOverflow
-	}
-	return pricing.PicoUSD(amount) * picoPerNano, nil
 }
 
 func parsePercent(text string) (int, error) {

@@ -3,6 +3,7 @@ package budget
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +54,19 @@ contract: acme-2026
 tiers:
   - {above: 200000, per_million: {input: 2.5, output: 15}}
 ---
+kind: Price
+name: deepseek-night
+provider: deepseek
+model: deepseek-chat
+daily: 16:30-00:30
+region: cn
+search_context: low
+currency: EUR
+per_million: {input: 0.2, output: 0.8}
+per_unit: {pages: 0.001}
+---
+{kind: ExchangeRate, name: eur-2026, from: EUR, to: USD, rate: 1.0842, effective_from: 2026-01-01}
+---
 - kind: Subject
   name: team
   from: {header: X-Team}
@@ -69,6 +83,10 @@ durability: os
 func TestReadDocuments(t *testing.T) {
 	t.Parallel()
 	got, err := ReadDocuments(strings.NewReader(designDocuments), "keel.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	night, err := pricing.ParseHours("16:30-00:30")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,6 +111,12 @@ func TestReadDocuments(t *testing.T) {
 				{Rates: map[meter.Kind]pricing.PicoUSD{meter.Input: 1_250_000, meter.CachedInput: 125_000, meter.Output: 10_000_000, meter.WebSearch: 10_000_000_000}},
 				{Above: 200_000, Rates: map[meter.Kind]pricing.PicoUSD{meter.Input: 2_500_000, meter.Output: 15_000_000}},
 			},
+		}}, {Meta: here("deepseek-night"), Price: pricing.Price{
+			Provider: "deepseek", Model: "deepseek-chat", Region: "cn", SearchContext: "low", Daily: night, Currency: "EUR",
+			Tiers: []pricing.Step{{Rates: map[meter.Kind]pricing.PicoUSD{meter.Input: 200_000, meter.Output: 800_000, meter.Pages: 1_000_000_000}}},
+		}}},
+		ExchangeRates: []ExchangeRate{{Meta: here("eur-2026"), Exchange: pricing.Exchange{
+			From: "EUR", To: "USD", Rate: pricing.Decimal{Digits: 10842, Places: 4}, EffectiveFrom: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 		}}},
 		Subjects: []SubjectRule{
 			{Meta: here("team"), Label: "team", From: Source{Header: "x-team"}},
@@ -105,8 +129,46 @@ func TestReadDocuments(t *testing.T) {
 	}
 }
 
+// TestReadPrices: the ways to write a price that mean the same.
+func TestReadPrices(t *testing.T) {
+	t.Parallel()
+	const head = "kind: Price\nname: p\nprovider: deepseek\nmodel: deepseek-chat\n"
+	rates := func(in, out pricing.PicoUSD) []pricing.Step {
+		return []pricing.Step{{Rates: map[meter.Kind]pricing.PicoUSD{meter.Input: in, meter.Output: out}}}
+	}
+	hours, err := pricing.ParseHours("16:30-00:30")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, text string
+		want       pricing.Price
+	}{
+		{"a suffix", "per_million: {input: 9.5 EUR, output: 38 EUR}", pricing.Price{Currency: "EUR", Tiers: rates(9_500_000, 38_000_000)}},
+		{"a field", "currency: EUR\nper_million: {input: 9.5, output: 38 EUR}", pricing.Price{Currency: "EUR", Tiers: rates(9_500_000, 38_000_000)}},
+		{"a field behind", "per_million: {input: 9.5, output: 38}\ncurrency: EUR", pricing.Price{Currency: "EUR", Tiers: rates(9_500_000, 38_000_000)}},
+		{"dollars are what is not said", "per_million: {input: 9.5, output: 38 USD}\ncurrency: USD", pricing.Price{Tiers: rates(9_500_000, 38_000_000)}},
+		{"terms", "region: us\nsearch_context: low\ndaily: 16:30-00:30\nper_million: {input: 1, output: 2}", pricing.Price{Region: "us", SearchContext: "low", Daily: hours, Tiers: rates(1_000_000, 2_000_000)}},
+		{"units", "per_unit: {pages: 0.000000000001, images: 0.04}", pricing.Price{Tiers: []pricing.Step{{Rates: map[meter.Kind]pricing.PicoUSD{meter.Pages: 1, meter.Images: 40_000_000_000}}}}},
+		{"searches and calls by the million, as of old", "per_million: {web_search: 10000, calls: 1}", pricing.Price{Tiers: []pricing.Step{{Rates: map[meter.Kind]pricing.PicoUSD{meter.WebSearch: 10_000_000_000, meter.Calls: 1_000_000}}}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			docs, err := ReadDocuments(strings.NewReader(head+tt.text+"\n"), "f.yaml")
+			if err != nil {
+				t.Fatal(err)
+			}
+			tt.want.Provider, tt.want.Model = "deepseek", "deepseek-chat"
+			if diff := cmp.Diff(tt.want, docs.Prices[0].Price); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestReadDocumentsRefuses(t *testing.T) {
 	t.Parallel()
+	price := func(lines string) string { return "kind: Price\nname: p\nprovider: o\nmodel: m\n" + lines + "\n" }
 	budget := func(line string) string { return "kind: Budget\nname: b\nlimit: 1 USD\nwindow: day\n" + line + "\n" }
 	for _, tt := range []struct{ name, text, want string }{
 		{"unknown field", budget("limti: 2500 USD"), `f.yaml:5:1: unknown field "limti"; there are hold, kind, limit, mode, name, org, per, selector, tiers, timezone, window
@@ -115,7 +177,7 @@ func TestReadDocumentsRefuses(t *testing.T) {
 		{"unknown nested field", budget("tiers: [{at: 75%, do: warn, to: me}]"), `f.yaml:5:29: unknown field "to"; there are at, do
     5 | tiers: [{at: 75%, do: warn, to: me}]
       |                             ^`},
-		{"unknown kind", "kind: Budgets\nname: b\n", `f.yaml:1:7: unknown kind "Budgets"; it is one of Subject, Budget, Route, Policy, Price, Settings
+		{"unknown kind", "kind: Budgets\nname: b\n", `f.yaml:1:7: unknown kind "Budgets"; it is one of Subject, Budget, Route, Policy, ExchangeRate, Price, Settings
     1 | kind: Budgets
       |       ^`},
 		{"no kind", "name: b\n", "f.yaml:1:1: a document needs a kind"},
@@ -164,6 +226,27 @@ func TestReadDocumentsRefuses(t *testing.T) {
 		{"no rates", "kind: Price\nname: p\nprovider: o\nmodel: m\n", "no rates"},
 		{"rate too fine", "kind: Price\nname: p\nprovider: o\nmodel: m\nper_million: {input: 0.0000001}\n", "more than 6 decimals"},
 		{"negative rate", "kind: Price\nname: p\nprovider: o\nmodel: m\nper_unit: {calls: -1}\n", "a price can't be negative"},
+		{"token by the unit", price("per_unit: {input: 1.25}"), `f.yaml:5:12: the rate of input is for a million: write it under per_million
+    5 | per_unit: {input: 1.25}
+      |            ^`},
+		{"page by the million", price("per_million: {input: 1}\ntiers: [{above: 5, per_million: {pages: 1}}]"), "f.yaml:6:34: the rate of pages is for one: write it under per_unit"},
+		{"meter in both", price("per_million: {calls: 5000}\nper_unit: {calls: 0.005}"), "f.yaml:6:12: calls has a rate already"},
+		{"rate per unit too fine", price("per_unit: {pages: 0.0000000000001}"), `f.yaml:5:19: per_unit.pages: "0.0000000000001": more than 12 decimals`},
+		{"rate too large", price("per_unit: {pages: 10000000}"), "f.yaml:5:19: per_unit.pages: \"10000000\": amount is too large"},
+		{"bad currency of a rate", price("per_million: {input: 1 euro}"), `f.yaml:5:22: per_million.input: "1 euro": "euro" is not an ISO 4217 code`},
+		{"bad currency", price("currency: euro\nper_million: {input: 1}"), `f.yaml:5:11: currency "euro": write an ISO 4217 code like EUR`},
+		{"two currencies", price("per_million: {input: 1 EUR, output: 2 USD}"), "f.yaml:5:37: per_million.output is in USD, and the price in EUR: all rates of a price are in one currency"},
+		{"two currencies in steps", price("per_million: {input: 1 EUR}\ntiers: [{above: 5, per_million: {input: 1 GBP}}]"), "f.yaml:6:41: tiers[0].per_million.input is in GBP, and the price in EUR"},
+		{"rate in another currency than the price", price("currency: EUR\nper_million: {input: 1, output: 2 USD}"), "f.yaml:6:33: per_million.output is in USD, and the price in EUR"},
+		{"one rate without its currency", price("per_million: {input: 1, output: 2 EUR}"), "f.yaml:5:22: per_million.input has no currency, which is USD, and other rates are in EUR: write currency: EUR once"},
+		{"bad hours", price("daily: 9-17\nper_million: {input: 1}"), `f.yaml:5:8: daily: time of day "9-17": write it as 16:30-00:30, UTC`},
+		{"bad search context", price("search_context: big\nper_million: {input: 1}"), `f.yaml:5:17: search_context "big": it is one of low, medium, high`},
+		{"bad currency of an exchange rate", "kind: ExchangeRate\nname: x\nfrom: euro\nto: USD\nrate: 1.1\n", `f.yaml:3:7: from "euro": write an ISO 4217 code like EUR`},
+		{"exchange rate without from", "kind: ExchangeRate\nname: x\nto: USD\nrate: 1.1\n", `f.yaml:1:1: from "": write an ISO 4217 code`},
+		{"exchange rate of nothing", "kind: ExchangeRate\nname: x\nfrom: EUR\nto: USD\nrate: 0\n", "f.yaml:5:7: an exchange rate is more than 0"},
+		{"exchange rate without a rate", "kind: ExchangeRate\nname: x\nfrom: EUR\nto: USD\n", "f.yaml:1:1: an exchange rate is more than 0"},
+		{"exchange rate that is no decimal", "kind: ExchangeRate\nname: x\nfrom: EUR\nto: USD\nrate: 1e3\n", `f.yaml:5:7: rate: "1e3": not a decimal number`},
+		{"exchange rate without USD", "kind: ExchangeRate\nname: x\nfrom: EUR\nto: GBP\nrate: 1.1\n", "f.yaml:4:5: exchange rate from EUR to GBP: one of them must be USD"},
 		{"bad date", "kind: Price\nname: p\nprovider: o\nmodel: m\neffective_from: 1.1.2026\nper_million: {input: 1}\n", `effective_from: "1.1.2026": write a date such as 2026-01-31`},
 		{"subject from nowhere", "kind: Subject\nname: s\nlabel: team\nfrom: {}\n", "f.yaml:4:7: a label comes from one place"},
 		{"subject from two places", "kind: Subject\nname: s\nlabel: team\nfrom: {header: x-a, claim: b}\n", "a label comes from one place"},
@@ -300,9 +383,26 @@ func drawDocuments(t *rapid.T) Documents {
 		rapid.Custom(func(t *rapid.T) pricing.PicoUSD { return pricing.PicoUSD(rapid.Int64Range(0, 1<<60).Draw(t, "rate")) }), 1, meter.NumKinds)
 	docs.Prices = []Price{{Meta: meta("p"), Price: pricing.Price{
 		Provider: label.Filter(func(s string) bool { return strings.TrimSpace(s) != "" }).Draw(t, "provider"), Model: "gpt-5-2*", Contract: label.Filter(func(s string) bool { return s != pricing.ListPrices }).Draw(t, "contract"),
-		ServiceTier: rapid.SampledFrom([]string{"", "flex"}).Draw(t, "tier"),
-		Tiers:       []pricing.Step{{Rates: rates.Draw(t, "rates")}, {Above: rapid.Int64Range(1, 1<<40).Draw(t, "above"), Rates: rates.Draw(t, "rates")}},
+		ServiceTier: rapid.SampledFrom([]string{"", "flex"}).Draw(t, "tier"), Region: rapid.OneOf(rapid.Just(""), label).Draw(t, "region"),
+		SearchContext: rapid.SampledFrom([]string{"", "low", "high"}).Draw(t, "search"), Currency: rapid.SampledFrom([]string{"", "EUR", "CNY"}).Draw(t, "currency"),
+		Tiers: []pricing.Step{{Rates: rates.Draw(t, "rates")}, {Above: rapid.Int64Range(1, 1<<40).Draw(t, "above"), Rates: rates.Draw(t, "rates")}},
 	}}}
+	if clock := rapid.IntRange(0, 24*60-1); rapid.Bool().Draw(t, "hours") {
+		from, to := clock.Draw(t, "from"), clock.Draw(t, "to")
+		hours, err := pricing.ParseHours(fmt.Sprintf("%02d:%02d-%02d:%02d", from/60, from%60, to/60, to%60))
+		if err == nil { // else from a time to itself
+			docs.Prices[0].Daily = hours
+		}
+	}
+	rate, err := pricing.ParseDecimal(pricing.Decimal{Digits: rapid.Int64Range(1, 1<<62).Draw(t, "digits"), Places: rapid.Uint8Range(0, 18).Draw(t, "places")}.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs.ExchangeRates = []ExchangeRate{{Meta: meta("x"), Exchange: pricing.Exchange{From: "EUR", To: pricing.USD, Rate: rate}}}
+	if rapid.Bool().Draw(t, "dated rate") {
+		docs.ExchangeRates[0].From, docs.ExchangeRates[0].To = pricing.USD, "NOK" // what some readers take for false
+		docs.ExchangeRates[0].EffectiveFrom = time.Unix(rapid.Int64Range(0, 4e9).Draw(t, "rate from"), 0).UTC()
+	}
 	if rapid.Bool().Draw(t, "dated") {
 		docs.Prices[0].EffectiveFrom = time.Unix(rapid.Int64Range(0, 4e9).Draw(t, "from"), rapid.Int64Range(0, 999_999_999).Draw(t, "nanos")).UTC()
 	}

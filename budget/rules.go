@@ -5,7 +5,6 @@ import (
 	"net/http"
 
 	"keel/budget/policy"
-	"keel/pricing/tokens"
 )
 
 // applyPolicies evaluates the policies in the order of their names. The first
@@ -19,7 +18,7 @@ func (l *deliberation) applyPolicies() *Denial {
 	in := policy.NewInput(l.call.Subject, policy.Request{
 		Model: l.call.Model, Provider: l.call.Provider, API: l.call.API, Path: l.call.Path, Stream: l.call.Stream,
 		MaxOutputTokens: l.call.MaxOutputTokens,
-		InputTokens:     tokens.EstimateInput(l.call.Provider, l.call.Model, l.call.Prompt).Expected,
+		InputTokens:     l.estimator.Input(l.call.Provider, l.call.Model, l.call.Prompt).Expected,
 	})
 	routed := ""
 	for _, p := range l.org.policies {

@@ -27,12 +27,13 @@ type document interface {
 
 func (m *Meta) metadata() *Meta { return m }
 
-func (*Budget) kind() Kind      { return KindBudget }
-func (*Route) kind() Kind       { return KindRoute }
-func (*Policy) kind() Kind      { return KindPolicy }
-func (*Price) kind() Kind       { return KindPrice }
-func (*SubjectRule) kind() Kind { return KindSubject }
-func (*Settings) kind() Kind    { return KindSettings }
+func (*Budget) kind() Kind       { return KindBudget }
+func (*Route) kind() Kind        { return KindRoute }
+func (*Policy) kind() Kind       { return KindPolicy }
+func (*ExchangeRate) kind() Kind { return KindExchangeRate }
+func (*Price) kind() Kind        { return KindPrice }
+func (*SubjectRule) kind() Kind  { return KindSubject }
+func (*Settings) kind() Kind     { return KindSettings }
 
 // A fault is one thing that is wrong with one field.
 type fault struct {
@@ -239,14 +240,6 @@ func (p *Policy) check() faults {
 	case p.Do.MaxOutputTokens < 0:
 		f.addf("do.constrain.max_output_tokens", "max_output_tokens must be at least 1")
 	}
-	return f
-}
-
-func (p *Price) check() faults {
-	f := p.Meta.check()
-	f.add("", p.Price.Check())
-	_, err := parseGlob(p.Model)
-	f.add("model", err)
 	return f
 }
 

@@ -11,9 +11,6 @@ import (
 	"strings"
 	"time"
 	"unicode"
-
-	"keel/pricing"
-	"keel/pricing/meter"
 )
 
 // An object is what a document is written from, in the order in which people
@@ -103,50 +100,6 @@ func (p *Policy) fields() (o object) {
 	return o
 }
 
-func (p *Price) fields() (o object) {
-	o.set("provider", p.Provider)
-	o.set("model", p.Model)
-	if from := p.EffectiveFrom.UTC(); !p.EffectiveFrom.IsZero() {
-		format := time.RFC3339Nano
-		if from.Equal(from.Truncate(24 * time.Hour)) {
-			format = time.DateOnly
-		}
-		o.set("effective_from", literal(from.Format(format)))
-	}
-	o.set("contract", p.Contract)
-	o.set("service_tier", p.ServiceTier)
-	var tiers []any
-	for i, step := range p.Tiers {
-		million, unit := rateFields(step.Rates)
-		if i == 0 && step.Above == 0 {
-			o.set("per_million", million)
-			o.set("per_unit", unit)
-			continue
-		}
-		tier := object{{"above", step.Above}}
-		tier.set("per_million", million)
-		tier.set("per_unit", unit)
-		tiers = append(tiers, tier)
-	}
-	o.set("tiers", tiers)
-	return o
-}
-
-// picoPerNano: a rate per unit is written in dollars where nano-dollars hold it.
-const picoPerNano = 1000
-
-func rateFields(rates map[meter.Kind]pricing.PicoUSD) (million, unit object) {
-	for _, kind := range slices.Sorted(maps.Keys(rates)) {
-		rate := rates[kind]
-		if (kind == meter.WebSearch || kind == meter.Calls) && rate%picoPerNano == 0 {
-			unit.set(kind.String(), literal(pricing.NanoUSD(rate/picoPerNano).String()+" USD"))
-			continue
-		}
-		million.set(kind.String(), literal(rate.PerMillion()+" USD"))
-	}
-	return million, unit
-}
-
 func (s *SubjectRule) fields() (o object) {
 	var from object
 	from.set("header", s.From.Header)
@@ -166,6 +119,19 @@ func (s *Settings) fields() (o object) {
 	o.set("offline", string(s.Offline))
 	o.set("durability", s.Durability)
 	return o
+}
+
+// date is a time as parseDate reads it, "" for the zero time.
+func date(t time.Time) literal {
+	if t.IsZero() {
+		return ""
+	}
+	t = t.UTC()
+	format := time.RFC3339Nano
+	if t.Equal(t.Truncate(24 * time.Hour)) {
+		format = time.DateOnly
+	}
+	return literal(t.Format(format))
 }
 
 // written is the whole document.

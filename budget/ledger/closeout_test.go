@@ -13,8 +13,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"keel/budget"
 	"keel/budget/ledger/pgserver"
+	"keel/pricing"
 )
 
 func TestCloseOutSettlesAndReleases(t *testing.T) {
@@ -44,6 +47,40 @@ func TestCloseOutSettlesAndReleases(t *testing.T) {
 	l.CloseOut(c)
 	flush(t, l)
 	wantAccount(t, dsn, "a", 13*cent, 0)
+}
+
+// The record says by which rows and at which exchange rate a cost was counted.
+func TestExchangedCost(t *testing.T) {
+	t.Parallel()
+	dsn := database(t)
+	l := open(t, dsn, testOptions())
+	euros, dollars := permitted(t, l, hold("a", cent, 100*cent)), permitted(t, l, hold("a", cent, 100*cent))
+	c := closeout(euros, cent)
+	c.Cost.Lines[0].Price = "own:openai/gpt-5;in=EUR;EUR/USD=1.25"
+	c.Cost.Exchange = &pricing.Exchange{From: "EUR", To: "USD", Rate: pricing.Decimal{Digits: 125, Places: 2}}
+	l.CloseOut(c)
+	l.CloseOut(closeout(dollars, cent))
+	flush(t, l)
+	s := store(t, dsn)
+	for _, want := range []struct {
+		id              uuid.UUID
+		exchange, lines string
+	}{
+		{euros.ID, "EUR/USD=1.25", `[{"meter": "input", "price": "own:openai/gpt-5;in=EUR;EUR/USD=1.25", "quantity": 3, "amount_usd": "0.01", "per_million": "1.25"}]`},
+		{dollars.ID, "", `[{"meter": "input", "quantity": 3, "amount_usd": "0.01", "per_million_usd": "1.25"}]`},
+	} {
+		e, err := s.Explain(t.Context(), want.id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		exchange := ""
+		if e.Closeout.ExchangeRate != nil {
+			exchange = *e.Closeout.ExchangeRate
+		}
+		if exchange != want.exchange || string(e.Closeout.Lines) != want.lines {
+			t.Errorf("exchanged by %q, lines %s; want %q, %s", exchange, e.Closeout.Lines, want.exchange, want.lines)
+		}
+	}
 }
 
 func TestCloseOutIsVisibleSoon(t *testing.T) {
@@ -403,5 +440,46 @@ func TestStandingFollowsOtherReplicas(t *testing.T) {
 	}
 	if c := open(t, dsn, testOptions()); query[bool](t, dsn, "select now() < '2026-12-01'") && c.Standing(month("x")).Held != 5*cent {
 		t.Error("a new replica does not know running windows")
+	}
+}
+
+// TestAwaited: a background job is charged in full until a later call tells what
+// it used. Whoever asks again, and whoever asks for another org, changes nothing.
+func TestAwaited(t *testing.T) {
+	t.Parallel()
+	dsn := database(t)
+	l := open(t, dsn, testOptions())
+	d := permitted(t, l, hold("b", 5*cent, 100*cent))
+	first := closeout(d, 5*cent)
+	first.Usage, first.RawUsage, first.Metered, first.ResponseID, first.Awaited = nil, nil, budget.ByEstimate, "resp_1", true
+	l.CloseOut(first)
+
+	fetched := func(org, id string, cost pricing.NanoUSD) *budget.Closeout {
+		c := closeout(d, cost)
+		c.ID, c.Org, c.ResponseID, c.ProviderCost = uuid.Nil, org, id, "0.0200000001"
+		return c
+	}
+	for _, step := range []struct {
+		closeout *budget.Closeout
+		want     pricing.NanoUSD
+	}{
+		{fetched("acme", "resp_2", cent), 5 * cent},
+		{fetched("other", "resp_1", cent), 5 * cent},
+		{fetched("acme", "resp_1", 2*cent), 2 * cent},
+		{fetched("acme", "resp_1", 3*cent), 2 * cent},
+	} {
+		l.CloseOutResponse(step.closeout)
+		flush(t, l)
+		wantAccount(t, dsn, "b", step.want, 0)
+	}
+	if stats := l.Outbox(); stats.Lost != 0 {
+		t.Errorf("%d records lost", stats.Lost)
+	}
+	e, err := l.Explain(t.Context(), d.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.Closeout.Presumed || *e.Closeout.ProviderCost != "0.0200000001" || !strings.Contains(string(e.Record), `"cost_difference_usd": -0.0000000001`) {
+		t.Errorf("%+v\n%s", e.Closeout, e.Record)
 	}
 }

@@ -30,10 +30,23 @@ func sample() budget.Documents {
 		Policies: []budget.Policy{{Meta: m("cap-output"), When: `subject.team == "interns"`, Do: budget.PolicyAction{MaxOutputTokens: 1024}},
 			{Meta: m("deny-all"), When: "true", Do: budget.PolicyAction{Deny: "closed"}}},
 		Prices: []budget.Price{{Meta: m("openai-gpt-5-2026"), Price: pricing.Price{Provider: "openai", Model: "gpt-5", EffectiveFrom: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
-			Contract: "acme-2026", Tiers: []pricing.Step{{Rates: map[meter.Kind]pricing.PicoUSD{meter.Input: 1_250_000, meter.CachedInput: 125_001}}, {Above: 200000, Rates: map[meter.Kind]pricing.PicoUSD{meter.Output: 10_000_000}}}}}},
+			Contract: "acme-2026", Tiers: []pricing.Step{{Rates: map[meter.Kind]pricing.PicoUSD{meter.Input: 1_250_000, meter.CachedInput: 125_001}}, {Above: 200000, Rates: map[meter.Kind]pricing.PicoUSD{meter.Output: 10_000_000}}}}},
+			{Meta: m("deepseek-night"), Price: pricing.Price{Provider: "deepseek", Model: "deepseek-chat", ServiceTier: "batch", Region: "cn", SearchContext: "low", Daily: hours("16:30-00:30"),
+				Currency: "EUR", Tiers: []pricing.Step{{Rates: map[meter.Kind]pricing.PicoUSD{meter.Input: 1, meter.WebSearch: 1, meter.Pages: 10_000_000_001}}}}}},
+		ExchangeRates: []budget.ExchangeRate{
+			{Meta: m("eur-2026"), Exchange: pricing.Exchange{From: "EUR", To: "USD", Rate: pricing.Decimal{Digits: 10842, Places: 4}, EffectiveFrom: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}},
+			{Meta: m("usd-krw"), Exchange: pricing.Exchange{From: "USD", To: "KRW", Rate: pricing.Decimal{Digits: 1<<63 - 1, Places: 15}}}},
 		Subjects: []budget.SubjectRule{{Meta: m("team"), Label: "team", From: budget.Source{Header: "x-team"}}, {Meta: m("peer"), Label: "app", From: budget.Source{PeerSAN: true}}},
-		Settings: []budget.Settings{{Meta: m("default"), Unknown: budget.UnknownDeny, Offline: budget.OfflineAllowDebt, Durability: "os"}},
+		Settings: []budget.Settings{{Meta: m("default"), Unknown: budget.UnknownDeny, Malformed: budget.UnknownPass, Offline: budget.OfflineAllowDebt, Durability: "os"}},
 	}
+}
+
+func hours(text string) pricing.Hours {
+	h, err := pricing.ParseHours(text)
+	if err != nil {
+		panic(err)
+	}
+	return h
 }
 
 var byName = cmpopts.SortSlices(func(a, b budget.Meta) bool { return a.Name < b.Name })
@@ -41,7 +54,8 @@ var byName = cmpopts.SortSlices(func(a, b budget.Meta) bool { return a.Name < b.
 func sameDocuments(t *testing.T, got, want budget.Documents) {
 	t.Helper()
 	ignoreVersion := cmpopts.IgnoreFields(budget.Meta{}, "Version")
-	sort := cmp.Options{cmpopts.SortSlices(func(a, b budget.SubjectRule) bool { return a.Name < b.Name }), byName}
+	sort := cmp.Options{cmpopts.SortSlices(func(a, b budget.SubjectRule) bool { return a.Name < b.Name }),
+		cmpopts.SortSlices(func(a, b budget.Price) bool { return a.Name < b.Name }), byName}
 	if diff := cmp.Diff(want, got, ignoreVersion, sort); diff != "" {
 		t.Error(diff)
 	}
@@ -62,14 +76,14 @@ func TestApplyLoadChangeDelete(t *testing.T) {
 	ctx := t.Context()
 	s := store(t, database(t))
 	planned, err := s.Plan(ctx, sample(), "ann")
-	if err != nil || len(planned) != 8 {
+	if err != nil || len(planned) != 11 {
 		t.Fatalf("Plan: %d changes, %v", len(planned), err)
 	}
 	if docs, err := s.Load(ctx); err != nil || len(docs.Budgets) != 0 {
 		t.Fatalf("Plan kept %+v, %v", docs, err)
 	}
 	changes, err := s.Apply(ctx, sample(), "ann")
-	if err != nil || len(changes) != 8 {
+	if err != nil || len(changes) != 11 {
 		t.Fatalf("Apply: %d changes, %v", len(changes), err)
 	}
 	if c := changes[0]; c.Op != "create" || c.By != "ann" || c.Version != 1 || c.Before != nil || !strings.Contains(string(c.After), "2500.000000001") {
@@ -143,9 +157,36 @@ func TestEditsBySQL(t *testing.T) {
 		{`update keel.prices set rates = '[{"above": 0, "per_million": {"input": -1}}]'`, "rates:"},
 		{`update keel.prices set rates = '[{"above": 0, "per_million": {"input": 0.0000001}}]'`, "rates:"},
 		{`update keel.prices set rates = '[{"above": 5, "per_million": {"input": 1}}]'`, "rates:"},
+		{`update keel.prices set rates = '[{"above": 0}]'`, "rates:"},
+		{`update keel.prices set rates = '[{"above": 0, "per_unit": null}]'`, "rates:"},
+		{`update keel.prices set rates = '[{"above": 0, "per_unit": ["calls"]}]'`, "rates:"},
+		{`update keel.prices set rates = '[{"above": 0, "per_unit": {"input": 0.000001}}]'`, "rates:"},
+		{`update keel.prices set rates = '[{"above": 0, "per_million": {"pages": 1}}]'`, "rates:"},
+		{`update keel.prices set rates = '[{"above": 0, "per_million": {"calls": 5000}, "per_unit": {"calls": 0.005}}]'`, "rates:"},
+		{`update keel.prices set rates = '[{"above": 0, "per_unit": {"calls": 0.0000000000001}}]'`, "rates:"},
+		{`update keel.prices set rates = '[{"above": 0, "per_unit": {"calls": 9000001}}]'`, "rates:"},
+		{`update keel.prices set rates = '[{"above": 0, "per_unit": {"calls": "1"}}]'`, "rates:"},
+		{"update keel.prices set search_context = 'big'", "search_context must be low, medium, high or empty"},
+		{"update keel.prices set daily = '9-17'", "daily must be like 16:30-00:30"},
+		{"update keel.prices set daily = '24:00-01:00'", "daily must be like 16:30-00:30"},
+		{"update keel.prices set daily = '09:00-09:00'", "daily must be like 16:30-00:30"},
+		{"update keel.prices set currency = ''", "currency must be an ISO 4217 code"},
+		{"update keel.prices set currency = 'euro'", "currency must be an ISO 4217 code"},
+		{`update keel.exchange_rates set "from" = 'euro'`, "from and to must be ISO 4217 codes"},
+		{`update keel.exchange_rates set "to" = 'GBP' where name = 'eur-2026'`, "either from or to must be USD"},
+		{`update keel.exchange_rates set "from" = 'USD' where name = 'eur-2026'`, "either from or to must be USD"},
+		{"update keel.exchange_rates set rate = 0", "rate must be a number above 0"},
+		{"update keel.exchange_rates set rate = 'NaN'", "rate must be a number above 0"},
+		{"update keel.exchange_rates set rate = 'Infinity'", "rate must be a number above 0"},
+		{"update keel.exchange_rates set rate = 0.0000000000000000001", "rate must have at most 18 decimals"},
+		{"update keel.exchange_rates set rate = 9223.372036854775808", "rate has too many digits"},
+		{"update keel.exchange_rates set effective_from = 'infinity'", "effective_from must be a finite time"},
+		{"update keel.exchange_rates set name = 'other'", "cannot be changed"},
+		{"truncate keel.exchange_rates", "cannot be truncated"},
 		{`update keel.subjects set "from" = '{"header": "X-Team"}'`, "from: one of"},
 		{`update keel.subjects set "from" = '{"header": "x", "claim": "y"}'`, "from: one of"},
 		{"update keel.settings set offline = 'allow'", "offline must be deny or allow_debt"},
+		{"update keel.settings set malformed = 'drop'", "malformed must be pass or deny"},
 		{"insert into keel.settings (org, name) values ('default', 'second')", "an org has one settings row"},
 	} {
 		if err := execute(t, dsn, bad.sql); err == nil || !strings.Contains(err.Error(), bad.message) {
@@ -176,12 +217,48 @@ func TestEditsBySQL(t *testing.T) {
 	}
 }
 
+// Rates as documents had them before there was per_unit are read, and what people write by hand, too.
+func TestPricesWrittenBySQL(t *testing.T) {
+	t.Parallel()
+	dsn := database(t)
+	s := store(t, dsn)
+	for _, sql := range []string{
+		`insert into keel.prices (name, provider, model, rates) values ('old', 'openai', 'gpt-5', '[{"above": 0, "per_million": {"input": 1.25, "web_search": 10000}}]')`,
+		`insert into keel.prices (name, provider, model, currency, daily, rates) values ('new', 'mistral', 'ocr', 'EUR', '22:00-06:00', '[{"above": 0, "per_unit": {"pages": 0.00100}}]')`,
+		`insert into keel.exchange_rates (name, "from", rate) values ('eur', 'EUR', 1.0800)`,
+	} {
+		if err := execute(t, dsn, sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := func(name string) budget.Meta { return budget.Meta{Org: "default", Name: name} }
+	want := budget.Documents{
+		Prices: []budget.Price{
+			{Meta: m("new"), Price: pricing.Price{Provider: "mistral", Model: "ocr", Currency: "EUR", Daily: hours("22:00-06:00"), Tiers: []pricing.Step{{Rates: map[meter.Kind]pricing.PicoUSD{meter.Pages: 1_000_000_000}}}}},
+			{Meta: m("old"), Price: pricing.Price{Provider: "openai", Model: "gpt-5", Tiers: []pricing.Step{{Rates: map[meter.Kind]pricing.PicoUSD{meter.Input: 1_250_000, meter.WebSearch: 10_000_000_000}}}}},
+		},
+		ExchangeRates: []budget.ExchangeRate{{Meta: m("eur"), Exchange: pricing.Exchange{From: "EUR", To: "USD", Rate: pricing.Decimal{Digits: 108, Places: 2}}}},
+	}
+	docs, err := s.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameDocuments(t, docs, want)
+	gone, err := s.Delete(t.Context(), "default", budget.KindExchangeRate, "eur", "ann")
+	if err != nil || gone.Kind != budget.KindExchangeRate || gone.Version != 2 {
+		t.Errorf("Delete: %+v, %v", gone, err)
+	}
+}
+
 func TestMetersOfTheSchemaAreTheMeters(t *testing.T) {
 	t.Parallel()
 	dsn := database(t)
 	for k := range meter.NumKinds {
 		if name := meter.Kind(k).String(); !query[bool](t, dsn, "select keel.is_meter($1)", name) {
 			t.Errorf("keel.is_meter does not know %s: add a migration", name)
+		}
+		if name := meter.Kind(k).String(); query[bool](t, dsn, "select keel.is_by_million($1)", name) != pricing.ByMillion(meter.Kind(k)) {
+			t.Errorf("keel.is_by_million is wrong about %s: add a migration", name)
 		}
 	}
 }

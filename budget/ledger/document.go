@@ -5,14 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"keel/budget"
 	"keel/pricing"
-	"keel/pricing/meter"
 )
 
 // A document is one row of a config table: its key, its version, and its
@@ -37,9 +34,10 @@ var tables = []table{
 	{budget.KindBudget, "budgets", []string{"selector", "limit_usd", `"window"`, "timezone", "mode", "hold", "tiers", "per"}},
 	{budget.KindRoute, "routes", []string{"models", "mode", "targets", "min_quality"}},
 	{budget.KindPolicy, "policies", []string{`"when"`, `"do"`}},
-	{budget.KindPrice, "prices", []string{"provider", "model", "effective_from", "contract", "service_tier", "rates"}},
+	{budget.KindExchangeRate, "exchange_rates", []string{`"from"`, `"to"`, "rate", "effective_from"}},
+	{budget.KindPrice, "prices", []string{"provider", "model", "effective_from", "contract", "service_tier", "region", "search_context", "daily", "currency", "rates"}},
 	{budget.KindSubject, "subjects", []string{"label", `"from"`}},
-	{budget.KindSettings, "settings", []string{"unknown", "offline", "durability"}},
+	{budget.KindSettings, "settings", []string{"unknown", "malformed", "offline", "durability"}},
 }
 
 func tableOf(kind budget.Kind) (table, error) {
@@ -61,82 +59,6 @@ func (t table) upsert() string {
 	return fmt.Sprintf(`insert into keel.%[1]s (org, name, %[2]s)
 select $1, $2, %[2]s from jsonb_populate_record(null::keel.%[1]s, $3)
 on conflict (org, name) do update set %[3]s`, t.name, columns, strings.Join(set, ", "))
-}
-
-type budgetColumns struct {
-	Selector map[string]string `json:"selector"`
-	Limit    json.Number       `json:"limit_usd"`
-	Window   string            `json:"window"`
-	Timezone string            `json:"timezone"`
-	Mode     budget.Mode       `json:"mode"`
-	Hold     budget.HoldKind   `json:"hold"`
-	Tiers    []tierColumns     `json:"tiers"`
-	Per      []string          `json:"per"`
-}
-
-type tierColumns struct {
-	At string        `json:"at"` // "75%"
-	Do budget.Effect `json:"do"`
-}
-
-type routeColumns struct {
-	Models     []string        `json:"models"`
-	Mode       budget.Mode     `json:"mode"`
-	Targets    []targetColumns `json:"targets"`
-	MinQuality *json.Number    `json:"min_quality"`
-}
-
-type targetColumns struct {
-	Provider string       `json:"provider"`
-	Model    string       `json:"model"`
-	Quality  *json.Number `json:"quality,omitempty"`
-}
-
-type policyColumns struct {
-	When string   `json:"when"`
-	Do   doAction `json:"do"`
-}
-
-type doAction struct {
-	Deny      string     `json:"deny,omitempty"`
-	Constrain *constrain `json:"constrain,omitempty"`
-	Route     string     `json:"route,omitempty"`
-}
-
-type constrain struct {
-	MaxOutputTokens int64 `json:"max_output_tokens"`
-}
-
-type priceColumns struct {
-	Provider      string        `json:"provider"`
-	Model         string        `json:"model"`
-	EffectiveFrom *time.Time    `json:"effective_from"`
-	Contract      string        `json:"contract"`
-	ServiceTier   string        `json:"service_tier"`
-	Rates         []rateColumns `json:"rates"`
-}
-
-type rateColumns struct {
-	Above      int64                  `json:"above"`
-	PerMillion map[string]json.Number `json:"per_million"` // dollars, by meter
-}
-
-type subjectColumns struct {
-	Label string     `json:"label"`
-	From  fromSource `json:"from"`
-}
-
-type fromSource struct {
-	Header   string `json:"header,omitempty"`
-	Claim    string `json:"claim,omitempty"`
-	Metadata string `json:"metadata,omitempty"`
-	PeerSAN  bool   `json:"peer_san,omitempty"`
-}
-
-type settingsColumns struct {
-	Unknown    budget.Unknown `json:"unknown"`
-	Offline    budget.Offline `json:"offline"`
-	Durability string         `json:"durability"`
 }
 
 // encodeDocuments turns documents into rows, in the order of tables, then org and name.
@@ -183,6 +105,9 @@ func encodeDocuments(docs budget.Documents) ([]document, error) {
 		}
 		add(budget.KindPolicy, p.Meta, policyColumns{p.When, do})
 	}
+	for _, x := range docs.ExchangeRates {
+		add(budget.KindExchangeRate, x.Meta, exchangeColumns{x.From, x.To, json.Number(x.Rate.String()), finite(x.EffectiveFrom)})
+	}
 	for _, p := range docs.Prices {
 		add(budget.KindPrice, p.Meta, encodePrice(p.Price))
 	}
@@ -190,25 +115,10 @@ func encodeDocuments(docs budget.Documents) ([]document, error) {
 		add(budget.KindSubject, s.Meta, subjectColumns{s.Label, fromSource(s.From)})
 	}
 	for _, s := range docs.Settings {
-		add(budget.KindSettings, s.Meta, settingsColumns{orElse(s.Unknown, budget.UnknownPass), orElse(s.Offline, budget.OfflineDeny), orElse(s.Durability, "os")})
+		add(budget.KindSettings, s.Meta, settingsColumns{orElse(s.Unknown, budget.UnknownPass), orElse(s.Malformed, budget.UnknownDeny),
+			orElse(s.Offline, budget.OfflineDeny), orElse(s.Durability, "os")})
 	}
 	return rows, errors.Join(errs...)
-}
-
-func encodePrice(p pricing.Price) priceColumns {
-	c := priceColumns{Provider: p.Provider, Model: p.Model, Contract: p.Contract, ServiceTier: p.ServiceTier, Rates: []rateColumns{}}
-	if !p.EffectiveFrom.IsZero() {
-		from := p.EffectiveFrom.UTC()
-		c.EffectiveFrom = &from
-	}
-	for _, step := range p.Tiers {
-		rates := make(map[string]json.Number, len(step.Rates))
-		for kind, rate := range step.Rates {
-			rates[kind.String()] = json.Number(rate.PerMillion())
-		}
-		c.Rates = append(c.Rates, rateColumns{step.Above, rates})
-	}
-	return c
 }
 
 func orElse[T ~string](v, otherwise T) T {
@@ -290,12 +200,22 @@ func (r document) decode(docs *budget.Documents) error {
 			p.Do.MaxOutputTokens = c.Do.Constrain.MaxOutputTokens
 		}
 		docs.Policies = append(docs.Policies, p)
+	case budget.KindExchangeRate:
+		var c exchangeColumns
+		if err := r.columns(&c); err != nil {
+			return err
+		}
+		x, err := c.exchange()
+		if err != nil {
+			return err
+		}
+		docs.ExchangeRates = append(docs.ExchangeRates, budget.ExchangeRate{Meta: meta, Exchange: x})
 	case budget.KindPrice:
 		var c priceColumns
 		if err := r.columns(&c); err != nil {
 			return err
 		}
-		p, err := decodePrice(c)
+		p, err := c.price()
 		if err != nil {
 			return err
 		}
@@ -311,7 +231,7 @@ func (r document) decode(docs *budget.Documents) error {
 		if err := r.columns(&c); err != nil {
 			return err
 		}
-		docs.Settings = append(docs.Settings, budget.Settings{Meta: meta, Unknown: c.Unknown, Offline: c.Offline, Durability: c.Durability})
+		docs.Settings = append(docs.Settings, budget.Settings{Meta: meta, Unknown: c.Unknown, Malformed: c.Malformed, Offline: c.Offline, Durability: c.Durability})
 	default:
 		return errors.New("unknown kind of document")
 	}
@@ -322,27 +242,4 @@ func (r document) columns(into any) error {
 	d := json.NewDecoder(strings.NewReader(string(r.Columns)))
 	d.DisallowUnknownFields()
 	return d.Decode(into)
-}
-
-func decodePrice(c priceColumns) (pricing.Price, error) {
-	p := pricing.Price{Provider: c.Provider, Model: c.Model, Contract: c.Contract, ServiceTier: c.ServiceTier}
-	if c.EffectiveFrom != nil {
-		p.EffectiveFrom = c.EffectiveFrom.UTC()
-	}
-	for _, r := range c.Rates {
-		step := pricing.Step{Above: r.Above, Rates: make(map[meter.Kind]pricing.PicoUSD, len(r.PerMillion))}
-		for _, name := range slices.Sorted(maps.Keys(r.PerMillion)) {
-			kind, err := meter.ParseKind(name)
-			if err != nil {
-				return p, fmt.Errorf("rates: %w", err)
-			}
-			rate, err := pricing.ParsePerMillion(r.PerMillion[name].String())
-			if err != nil {
-				return p, fmt.Errorf("rates: %s: %w", name, err)
-			}
-			step.Rates[kind] = rate
-		}
-		p.Tiers = append(p.Tiers, step)
-	}
-	return p, nil
 }

@@ -68,7 +68,7 @@ type CloseoutDetail struct {
 	ClosedAt  time.Time       `json:"closed_at"`
 	StoredAt  time.Time       `json:"stored_at"`
 	Outcome   budget.Outcome  `json:"outcome"`
-	Presumed  bool            `json:"presumed"` // by the ledger, because nobody closed
+	Presumed  bool            `json:"presumed"` // by the ledger, because nobody closed, or awaited: the usage comes with a later call
 	Usage     json.RawMessage `json:"usage"`
 	RawUsage  json.RawMessage `json:"raw_usage"`
 	CostKnown bool            `json:"cost_known"`
@@ -76,6 +76,10 @@ type CloseoutDetail struct {
 	Unpriced  []string        `json:"unpriced"`
 	Model     string          `json:"model"`
 	Detail    string          `json:"detail"`
+
+	ProviderCost *string `json:"provider_cost_usd"` // as the provider states it; nil where it does not
+	ResponseID   string  `json:"response_id"`       // the provider's name for the response
+	ExchangeRate *string `json:"exchange_rate"`     // that turned the price's currency into USD; nil where it is in USD
 }
 
 // LogDetail is what Envoy's access log said.
@@ -138,7 +142,7 @@ from keel.holds where org = $1 and decision_id = $2 order by n`, d.Org, id)
 		return err
 	}
 	if e.Closeout, err = one[CloseoutDetail](tx.Query(ctx, `
-select closed_at, stored_at, outcome, presumed, usage, raw_usage, cost_known, lines, unpriced, model, detail
+select closed_at, stored_at, outcome, presumed, usage, raw_usage, cost_known, lines, unpriced, model, detail, provider_cost_usd::text, response_id, exchange_rate
 from keel.closeouts where org = $1 and decision_id = $2`, d.Org, id)); err != nil {
 		return err
 	}

@@ -19,10 +19,11 @@ const (
 	recorded
 	closed
 	annotated
+	fulfilled // a closeout that knows its decision by the response alone
 )
 
 func (k itemKind) String() string {
-	return [...]string{"take back", "decision", "closeout", "annotation"}[k]
+	return [...]string{"take back", "decision", "closeout", "annotation", "closeout of a response"}[k]
 }
 
 // item is one record that waits to be written.
@@ -85,13 +86,14 @@ func (o *outbox) signal() {
 	}
 }
 
-// take returns the records at the head, of one org and at most n. done must follow.
+// take returns the records at the head, of one org and at most n. done must
+// follow. What needs to find an earlier closeout comes alone, after that was written.
 func (o *outbox) take(n int) []item {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var batch []item
 	for _, i := range o.queue {
-		if len(batch) == n || len(batch) > 0 && i.org != batch[0].org {
+		if len(batch) == n || len(batch) > 0 && (i.org != batch[0].org || i.kind == fulfilled || batch[0].kind == fulfilled) {
 			break
 		}
 		batch = append(batch, i)
@@ -189,8 +191,18 @@ func (l *Ledger) Record(d *budget.Decision) {
 
 // CloseOut implements budget.Ledger. c must not be changed afterwards.
 func (l *Ledger) CloseOut(c *budget.Closeout) {
-	size := int64(itemSize + len(c.RawUsage) + len(c.Detail) + len(c.Model) + 64*len(c.Cost.Lines))
-	l.enqueue(item{kind: closed, org: text(c.Org), id: c.ID, size: size, closeout: c})
+	l.enqueue(item{kind: closed, org: text(c.Org), id: c.ID, size: closeoutSize(c), closeout: c})
+}
+
+// CloseOutResponse implements budget.Ledger. c must not be changed afterwards.
+// A response that is fetched before the closeout that awaits it was written
+// is not found; it counts when it is fetched again.
+func (l *Ledger) CloseOutResponse(c *budget.Closeout) {
+	l.enqueue(item{kind: fulfilled, org: text(c.Org), size: closeoutSize(c), closeout: c})
+}
+
+func closeoutSize(c *budget.Closeout) int64 {
+	return int64(itemSize + len(c.RawUsage) + len(c.Detail) + len(c.Model) + len(c.ResponseID) + len(c.ProviderCost) + 64*len(c.Cost.Lines))
 }
 
 // Annotate implements budget.Ledger. Any replica's sweeper closes what stays open.

@@ -31,7 +31,8 @@ func hold(name string, amount, limit pricing.NanoUSD) budget.Hold {
 func decision(holds ...budget.Hold) *budget.Decision {
 	return &budget.Decision{
 		Call: budget.Call{ID: uuid.Must(uuid.NewV7()), Org: "acme", At: time.Now(), Subject: budget.Subject{"team": "research"},
-			API: "openai-chat", Provider: "openai", Model: "gpt-5", Path: "/v1/chat/completions", Choices: 1, Prompt: tokens.Prompt{TextBytes: 12}},
+			API: "openai-chat", Provider: "openai", Model: "gpt-5", Path: "/v1/chat/completions", Choices: 1},
+		Shape:  tokens.Shape{Task: "generate", Messages: 1, Bytes: map[string]int64{"text": 12}},
 		Action: budget.Allow, Reason: "fits", Holds: holds, PriceVersion: "2026-11",
 		Estimate: budget.Estimate{InputTokens: 3, InputTokensBound: 12, OutputTokens: 100, OutputTokensBound: 1000,
 			Expected: cent / 2, Bound: cent, BoundKind: tokens.Provable, Method: "bytes/1"},

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -10,17 +11,15 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"keel/budget"
-	"keel/pricing"
-	"keel/pricing/meter"
 )
 
 const insertDecision = `
 insert into keel.decisions (org, decision_id, decided_at, replica, subject, api, provider, model, path, stream,
   max_output_tokens, choices, service_tier, prompt, action, reason, route, routed_provider, routed_model, output_cap,
   input_tokens, input_tokens_bound, output_tokens, output_tokens_bound, expected_n, bound_n, bound_kind, method, unpriced,
-  held_n, rules, price_version, denial, unmetered, debt)
+  held_n, rules, price_version, denial, unmetered, debt, estimate)
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26,
-  $27, $28, $29, $30, $31, $32, $33, $34, $35)`
+  $27, $28, $29, $30, $31, $32, $33, $34, $35, $36)`
 
 func decisionArgs(d *budget.Decision, epoch uuid.UUID) []any {
 	e := d.Estimate
@@ -28,11 +27,12 @@ func decisionArgs(d *budget.Decision, epoch uuid.UUID) []any {
 	rules = append(rules, d.Rules...)
 	return []any{
 		text(d.Org), d.ID, d.At, epoch, jsonText(storableSubject(d.Subject)), text(d.API), text(d.Provider), text(d.Model), text(d.Path), d.Stream,
-		d.Call.MaxOutputTokens, d.Choices, text(d.ServiceTier), jsonText(d.Prompt), string(d.Action), text(d.Reason), text(d.Route),
+		d.Call.MaxOutputTokens, d.Choices, text(d.ServiceTier), jsonText(d.Shape), string(d.Action), text(d.Reason), text(d.Route),
 		text(d.RoutedProvider), text(d.RoutedModel), d.MaxOutputTokens,
 		e.InputTokens, e.InputTokensBound, e.OutputTokens, e.OutputTokensBound, int64(e.Expected), int64(e.Bound),
 		string(e.BoundKind), text(e.Method), text(e.Unpriced),
 		largestHold(d), jsonText(rules), text(d.PriceVersion), denialJSON(d.Denial), d.Unmetered, d.Debt,
+		jsonText(estimate{e.Input, e.Output}),
 	}
 }
 
@@ -60,63 +60,6 @@ func denialJSON(d *budget.Denial) pgtype.Text {
 	return pgtype.Text{Valid: true, String: jsonText(denial{d.Status, text(d.Code), text(d.Message),
 		int64((d.RetryAfter + time.Second - 1) / time.Second), storableSubject(d.Details)})}
 }
-
-// A closeout that the ledger presumed gives way to a real one, and to nothing else.
-const insertCloseout = `
-insert into keel.closeouts as c (org, decision_id, closed_at, outcome, metered, presumed, usage,
-  input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
-  raw_usage, cost_n, cost_known, lines, unpriced, attempts, http_status, model, detail)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
-on conflict (org, decision_id) do update set closed_at = excluded.closed_at, outcome = excluded.outcome, metered = excluded.metered,
-  presumed = excluded.presumed, usage = excluded.usage, input_tokens = excluded.input_tokens,
-  cached_input_tokens = excluded.cached_input_tokens, cache_write_tokens = excluded.cache_write_tokens,
-  output_tokens = excluded.output_tokens, reasoning_tokens = excluded.reasoning_tokens, raw_usage = excluded.raw_usage,
-  cost_n = excluded.cost_n, cost_known = excluded.cost_known, lines = excluded.lines, unpriced = excluded.unpriced,
-  attempts = excluded.attempts, http_status = excluded.http_status, model = excluded.model, detail = excluded.detail
-where c.presumed and not excluded.presumed`
-
-// line is a pricing.Line as the record keeps it.
-type line struct {
-	Meter    string          `json:"meter"`
-	Quantity int64           `json:"quantity"`
-	Rate     string          `json:"per_million_usd"`
-	Amount   pricing.NanoUSD `json:"amount_usd"` // as a decimal string
-}
-
-func closeoutArgs(c *budget.Closeout, presumed bool) []any {
-	lines := make([]line, 0, len(c.Cost.Lines))
-	for _, l := range c.Cost.Lines {
-		lines = append(lines, line{l.Meter.String(), l.Quantity, l.Rate.PerMillion(), l.Amount})
-	}
-	unpriced := make([]string, 0, len(c.Cost.Unpriced))
-	for _, k := range c.Cost.Unpriced {
-		unpriced = append(unpriced, k.String())
-	}
-	var usage pgtype.Text
-	var in, cached, written, out, reasoning pgtype.Int8
-	if u := c.Usage; u != nil {
-		quantities := make(map[string]int64)
-		for k, n := range u {
-			if n != 0 {
-				quantities[meter.Kind(k).String()] = n
-			}
-		}
-		usage = pgtype.Text{String: jsonText(quantities), Valid: true}
-		in, cached, written = count(u.InputTokens()), count(u.CachedInputTokens()), count(u.CacheWriteTokens())
-		out, reasoning = count(u.OutputTokens()), count(u.ReasoningTokens())
-	}
-	var raw pgtype.Text
-	if b := storableJSON(c.RawUsage); b != nil {
-		raw = pgtype.Text{String: string(b), Valid: true}
-	}
-	return []any{
-		text(c.Org), c.ID, c.At, string(c.Outcome), string(c.Metered), presumed || c.Outcome == budget.Orphaned, usage,
-		in, cached, written, out, reasoning, raw, int64(c.Cost.Total), c.CostKnown, jsonText(lines), unpriced,
-		int64(c.Attempts), int32(c.HTTPStatus), text(c.Model), text(c.Detail),
-	}
-}
-
-func count(n int64) pgtype.Int8 { return pgtype.Int8{Int64: n, Valid: true} }
 
 const insertAnnotation = `
 insert into keel.annotations (org, decision_id, logged_at, http_status, attempts, flags, details, response_bytes)
@@ -175,6 +118,13 @@ where o.org = $1 and o.decision_id = any($2::uuid[])
 // round trip. Each statement changes nothing when it is repeated.
 func (l *Ledger) write(ctx context.Context, items []item) error {
 	org := items[0].org
+	if items[0].kind == fulfilled {
+		i, err := l.awaiting(ctx, items[0])
+		if err != nil || i == nil {
+			return err
+		}
+		items = []item{*i}
+	}
 	var taken, ids []uuid.UUID
 	var holds []accountKey
 	for _, i := range items {
@@ -244,6 +194,23 @@ func (l *Ledger) write(ctx context.Context, items []item) error {
 		l.standings.put(s.accountKey, s.Standing, asked)
 	}
 	return nil
+}
+
+// awaiting turns the closeout of a response into that of the decision which
+// awaits it; nil where none does.
+func (l *Ledger) awaiting(ctx context.Context, i item) (*item, error) {
+	c := *i.closeout
+	err := l.back.QueryRow(ctx, `
+select decision_id from keel.closeouts where org = $1 and response_id = $2 and presumed order by decision_id limit 1`,
+		i.org, text(c.ResponseID)).Scan(&c.ID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	i.kind, i.id, i.closeout = closed, c.ID, &c
+	return &i, nil
 }
 
 func recordedHolds(d *budget.Decision) []budget.Hold {

@@ -1,0 +1,72 @@
+package ledger
+
+import (
+	"encoding/json"
+
+	"keel/budget"
+)
+
+// The columns of each table, as to_jsonb shows them; those of prices are in price.go.
+
+type budgetColumns struct {
+	Selector map[string]string `json:"selector"`
+	Limit    json.Number       `json:"limit_usd"`
+	Window   string            `json:"window"`
+	Timezone string            `json:"timezone"`
+	Mode     budget.Mode       `json:"mode"`
+	Hold     budget.HoldKind   `json:"hold"`
+	Tiers    []tierColumns     `json:"tiers"`
+	Per      []string          `json:"per"`
+}
+
+type tierColumns struct {
+	At string        `json:"at"` // "75%"
+	Do budget.Effect `json:"do"`
+}
+
+type routeColumns struct {
+	Models     []string        `json:"models"`
+	Mode       budget.Mode     `json:"mode"`
+	Targets    []targetColumns `json:"targets"`
+	MinQuality *json.Number    `json:"min_quality"`
+}
+
+type targetColumns struct {
+	Provider string       `json:"provider"`
+	Model    string       `json:"model"`
+	Quality  *json.Number `json:"quality,omitempty"`
+}
+
+type policyColumns struct {
+	When string   `json:"when"`
+	Do   doAction `json:"do"`
+}
+
+type doAction struct {
+	Deny      string     `json:"deny,omitempty"`
+	Constrain *constrain `json:"constrain,omitempty"`
+	Route     string     `json:"route,omitempty"`
+}
+
+type constrain struct {
+	MaxOutputTokens int64 `json:"max_output_tokens"`
+}
+
+type subjectColumns struct {
+	Label string     `json:"label"`
+	From  fromSource `json:"from"`
+}
+
+type fromSource struct {
+	Header   string `json:"header,omitempty"`
+	Claim    string `json:"claim,omitempty"`
+	Metadata string `json:"metadata,omitempty"`
+	PeerSAN  bool   `json:"peer_san,omitempty"`
+}
+
+type settingsColumns struct {
+	Unknown    budget.Unknown `json:"unknown"`
+	Malformed  budget.Unknown `json:"malformed"`
+	Offline    budget.Offline `json:"offline"`
+	Durability string         `json:"durability"`
+}
