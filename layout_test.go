@@ -39,12 +39,14 @@ var importers = []struct {
 
 // pure packages import nothing of ours but what is listed.
 var pure = map[string][]string{
-	"keel/pricing/meter":  nil,
-	"keel/pricing/tokens": nil,
-	"keel/pricing":        {"keel/pricing/meter"},
-	"keel/budget/policy":  nil,
-	"keel/envoy":          {"keel/envoy/program"},
-	"keel/envoy/program":  nil,
+	"keel/pricing/meter":      nil,
+	"keel/pricing/tokens":     {"keel/pricing/tokens/bpe"},
+	"keel/pricing/tokens/bpe": nil,
+	"keel/pricing/source":     {"keel/pricing", "keel/pricing/meter"},
+	"keel/pricing":            {"keel/pricing/meter"},
+	"keel/budget/policy":      nil,
+	"keel/envoy":              {"keel/envoy/program"},
+	"keel/envoy/program":      nil,
 }
 
 var topFolders = []string{"cmd", "filter", "budget", "pricing", "envoy", "e2e", "docs"}

@@ -31,9 +31,11 @@ type Call struct {
 	remove   []string // x-keel-* request headers, Keel's own
 
 	// Decided from the request body.
-	request  *wire.Request
-	decision *budget.Decision
-	sent     bool // the answer that lets the call out was handed to Envoy
+	request   *wire.Request
+	decision  *budget.Decision
+	bodiless  bool // answered at its headers
+	retrieval bool // fetches what an earlier call made
+	sent      bool // the answer that lets the call out was handed to Envoy
 
 	// Observed in the response.
 	status   int

@@ -17,6 +17,7 @@ import (
 	"keel/filter/wire"
 	"keel/filter/wire/encoding"
 	"keel/filter/wire/openai"
+	"keel/pricing/tokens"
 )
 
 // maxRequestBytes bounds a request body after decoding.
@@ -29,7 +30,7 @@ func (s *Server) admit(call *Call, noBody bool) *extprocv3.ProcessingResponse {
 		return s.admitUnknown(call)
 	}
 	if noBody {
-		return s.decide(call, nil)
+		return s.admitBodiless(call)
 	}
 	answer := requestHeadersAnswer(&extprocv3.CommonResponse{
 		HeaderMutation: &extprocv3.HeaderMutation{
@@ -37,6 +38,37 @@ func (s *Server) admit(call *Call, noBody bool) *extprocv3.ProcessingResponse {
 			// changed; accept-encoding goes so that most come plain.
 			RemoveHeaders: append(call.remove, "accept-encoding"),
 		},
+	})
+	answer.DynamicMetadata = carry(call)
+	return answer
+}
+
+// admitBodiless answers a call that has no body. It either fetches what an
+// earlier call was decided for, and is read only for the usage that it may
+// tell, or it is no request of its API.
+func (s *Server) admitBodiless(call *Call) *extprocv3.ProcessingResponse {
+	call.bodiless = true
+	request, err := call.codec.ReadRequest(call.path, nil)
+	if err == nil && request.Prompt.Task != tokens.Retrieve {
+		err = &wire.SyntaxError{Reason: "it is empty"}
+	}
+	if err != nil {
+		return s.refuseUnreadable(call, err)
+	}
+	call.request, call.retrieval = request, true
+	call.decision = &budget.Decision{
+		Call: s.facts(call), Action: budget.Allow, Unmetered: true, RoutedProvider: call.provider,
+		Reason: "fetches what an earlier call made; its usage belongs to that call",
+	}
+	s.ledger.Record(call.decision)
+	s.metrics.decisions.WithLabelValues(call.decision.API, string(budget.Allow)).Inc()
+	s.closeUnmetered(call)
+	answer := requestHeadersAnswer(&extprocv3.CommonResponse{
+		HeaderMutation: &extprocv3.HeaderMutation{
+			SetHeaders:    []*corev3.HeaderValueOption{setHeader(headerTarget, call.provider+"/")},
+			RemoveHeaders: append(without(call.remove, headerTarget), "accept-encoding"),
+		},
+		ClearRouteCache: true,
 	})
 	answer.DynamicMetadata = carry(call)
 	return answer
@@ -108,6 +140,7 @@ func (s *Server) decide(call *Call, body []byte) *extprocv3.ProcessingResponse {
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 	defer cancel()
 	call.decision = s.decider.Decide(ctx, call.config, &facts)
+	call.request.Prompt.Release() // the body is Envoy's again; the call may last for hours
 	s.metrics.decisions.WithLabelValues(string(call.codec.API()), string(call.decision.Action)).Inc()
 	if call.decision.Action == budget.Deny {
 		return s.answerDenial(call)
@@ -159,7 +192,8 @@ func (s *Server) facts(call *Call) budget.Call {
 	}
 	if r := call.request; r != nil {
 		facts.Model, facts.Stream, facts.ServiceTier = r.Model, r.Stream, r.ServiceTier
-		facts.MaxOutputTokens, facts.Choices, facts.Prompt = r.MaxOutputTokens, r.Choices, r.Prompt
+		facts.Speed, facts.Region, facts.SearchContext = r.Speed, r.Region, r.SearchContext
+		facts.MaxOutputTokens, facts.Choices, facts.Prompt = r.MaxOutputTokens, r.Choices, &r.Prompt
 	}
 	return facts
 }
@@ -178,13 +212,17 @@ func (s *Server) refuseUnreadable(call *Call, err error) *extprocv3.ProcessingRe
 		s.ledger.Record(d)
 		s.metrics.decisions.WithLabelValues(string(call.codec.API()), string(d.Action)).Inc()
 		s.closeUnmetered(call)
-		return requestBodyAnswer(&extprocv3.CommonResponse{
+		common := &extprocv3.CommonResponse{
 			HeaderMutation: &extprocv3.HeaderMutation{
 				SetHeaders:    []*corev3.HeaderValueOption{setHeader(headerTarget, call.provider+"/")},
 				RemoveHeaders: without(call.remove, headerTarget),
 			},
 			ClearRouteCache: true,
-		})
+		}
+		if call.bodiless {
+			return requestHeadersAnswer(common)
+		}
+		return requestBodyAnswer(common)
 	}
 	code := "invalid_body"
 	var field *wire.RequestError

@@ -11,9 +11,7 @@ import (
 
 	"keel/budget"
 	"keel/filter/wire"
-	"keel/filter/wire/anthropic"
-	"keel/filter/wire/gemini"
-	"keel/filter/wire/openai"
+	"keel/filter/wire/apis"
 )
 
 // Header and metadata names are contracts of the design.
@@ -64,43 +62,26 @@ func (s *Server) identify(call *Call, headers *extprocv3.HttpHeaders, message *e
 	seen.peerSAN = attribute(message, "connection.uri_san_peer_certificate")
 
 	call.subject, call.org = subjectOf(call.config, &seen)
-	call.codec = match(call.method, call.path)
-	call.provider = s.providerOf(call)
+	s.findFormat(call)
 }
 
-// match finds the codec for a request line; nil for what Keel can't read.
-func match(method, path string) wire.Codec {
-	path, _, _ = strings.Cut(path, "?")
-	if codec, ok := openai.Match(method, path); ok {
-		return codec
-	}
-	if codec, ok := anthropic.Match(method, path); ok {
-		return codec
-	}
-	if codec, ok := gemini.Match(method, path); ok {
-		return codec
-	}
-	return nil
-}
-
-// providerOf names where the call goes unless a route says otherwise: by its
+// findFormat finds the codec for the request line, nil for what Keel can't
+// read, and names where the call goes unless a route says otherwise: by its
 // Host, else by its API. x-keel-provider is a client's word and not asked:
 // there is no configuration yet that trusts a peer with it.
-func (s *Server) providerOf(call *Call) string {
+func (s *Server) findFormat(call *Call) {
 	host, _, _ := strings.Cut(strings.ToLower(call.host), ":")
-	if name, ok := s.hosts[host]; ok {
-		return name
+	call.provider = s.hosts[host]
+	if call.provider == "" {
+		call.provider = apis.ProviderOf(host)
 	}
-	if call.codec == nil {
-		return ""
+	codec, ok := apis.Match(call.provider, call.method, call.path)
+	if !ok {
+		return
 	}
-	switch call.codec.API() {
-	case wire.Anthropic:
-		return "anthropic"
-	case wire.GeminiGenerate, wire.GeminiStream:
-		return "google"
-	default:
-		return "openai"
+	call.codec = codec
+	if call.provider == "" {
+		call.provider = apis.Maker(codec.API())
 	}
 }
 
@@ -108,10 +89,6 @@ func (s *Server) providerOf(call *Call) string {
 // another model at most: same format under the same path.
 func speaks(provider string, api wire.API) bool {
 	switch api {
-	case wire.Anthropic:
-		return provider == "anthropic"
-	case wire.GeminiGenerate, wire.GeminiStream:
-		return provider == "google"
 	case wire.OpenAIResponses:
 		return provider == "openai" || provider == "xai"
 	case wire.OpenAIChat:
@@ -119,8 +96,9 @@ func speaks(provider string, api wire.API) bool {
 		case "openai", "xai", "mistral", "deepseek":
 			return true
 		}
+		return false
 	}
-	return false
+	return provider == apis.Maker(api)
 }
 
 // requestHeaders is what subject rules read from.

@@ -81,8 +81,10 @@ func TestProvider(t *testing.T) {
 		{"POST", "localhost", "/v1beta/models/gemini-2.5-pro:generateContent", "gemini.generateContent", "google"},
 		{"POST", "localhost", "/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse", "gemini.streamGenerateContent", "google"},
 		{"GET", "localhost", "/v1/chat/completions", "", ""},
-		{"POST", "localhost", "/v1/messages/count_tokens", "", ""},
-		{"GET", "localhost", "/v1/responses/resp_1", "", ""},
+		{"POST", "localhost", "/v1/messages/count_tokens", "anthropic.count_tokens", "anthropic"},
+		{"GET", "localhost", "/v1/responses/resp_1", "openai.responses", "openai"},
+		{"POST", "bedrock-runtime.us-east-1.amazonaws.com", "/model/amazon.nova-lite-v1:0/converse", "bedrock.converse", "bedrock"},
+		{"POST", "localhost", "/v1/files", "", ""},
 	} {
 		call := new(Call)
 		server.identify(call, headers(":method", test.method, ":authority", test.host, ":path", test.path, "x-keel-provider", "attacker"), &extprocv3.ProcessingRequest{})

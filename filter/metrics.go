@@ -7,6 +7,7 @@ import "github.com/prometheus/client_golang/prometheus"
 type metrics struct {
 	decisions *prometheus.CounterVec // by api and action
 	closeouts *prometheus.CounterVec // by outcome and by where usage came from
+	compared  *prometheus.CounterVec // by how our cost stands to the provider's own
 	refused   *prometheus.CounterVec // by code
 	unseen    prometheus.Counter     // calls in the access log that no decision was made for
 	inFlight  prometheus.Gauge
@@ -21,6 +22,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		closeouts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "keel_closeouts_total", Help: "Decisions closed out by the filter, by outcome and origin of the usage.",
 		}, []string{"outcome", "metered"}),
+		compared: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "keel_provider_costs_total", Help: "Closeouts where the provider reported a cost itself, by how ours stands to it: equal, close (within 1 %), over, under, unpriced.",
+		}, []string{"agreement"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "keel_refusals_total", Help: "Calls that Keel answered in place of the provider, by code.",
 		}, []string{"code"}),
@@ -34,6 +38,6 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "keel_filter_panics_total", Help: "Streams that ended in a panic; their calls failed closed.",
 		}),
 	}
-	r.MustRegister(m.decisions, m.closeouts, m.refused, m.unseen, m.inFlight, m.panics)
+	r.MustRegister(m.decisions, m.closeouts, m.compared, m.refused, m.unseen, m.inFlight, m.panics)
 	return m
 }

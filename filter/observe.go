@@ -40,12 +40,15 @@ func (s *Server) observeHeaders(call *Call, headers *extprocv3.HttpHeaders, mess
 	if call.decision == nil {
 		return s.observeUndecided(call)
 	}
-	if call.closed { // passed unmetered, or a denial on its way out
+	if call.closed && !call.retrieval { // passed unmetered, or a denial on its way out
 		return responseHeadersAnswer(nil)
 	}
 	call.reader = call.codec.NewReader(call.request, call.status, call.header)
 	if ce := call.header.Get("content-encoding"); ce != "" {
 		call.decoder, call.fault = encoding.New(ce, maxResponseBytes)
+	}
+	if call.retrieval {
+		return responseHeadersAnswer(nil)
 	}
 	mutation := &extprocv3.HeaderMutation{SetHeaders: responseHeaders(call)}
 	if call.request.UsageForced {
@@ -115,7 +118,7 @@ func responseHeaders(call *Call) []*corev3.HeaderValueOption {
 // observeBody meters a piece of the response and says what the client gets of it.
 func (s *Server) observeBody(call *Call, body *extprocv3.HttpBody) *extprocv3.ProcessingResponse {
 	call.ended = call.ended || body.EndOfStream
-	if call.reader == nil || call.closed {
+	if call.reader == nil || call.closed && !call.retrieval {
 		return responseBodyAnswer(nil)
 	}
 	forward := call.observe(body.Body, body.EndOfStream)
@@ -152,7 +155,7 @@ func (call *Call) observe(chunk []byte, end bool) []byte {
 
 func (s *Server) observeTrailers(call *Call) *extprocv3.ProcessingResponse {
 	call.ended = true
-	if call.reader != nil && !call.closed {
+	if call.reader != nil && (!call.closed || call.retrieval) {
 		call.observe(nil, true)
 	}
 	return responseTrailersUnchanged()

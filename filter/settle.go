@@ -7,6 +7,7 @@ import (
 
 	"keel/budget"
 	"keel/filter/wire"
+	"keel/pricing"
 )
 
 // settle closes call out on every way that it can end, once. It returns the
@@ -15,6 +16,10 @@ func (s *Server) settle(call *Call) string {
 	if call.decoder != nil {
 		defer call.decoder.Close()
 	}
+	if call.retrieval {
+		s.settleRetrieval(call)
+		return ""
+	}
 	if call.closed || call.decision == nil {
 		return ""
 	}
@@ -22,10 +27,50 @@ func (s *Server) settle(call *Call) string {
 	closeout := s.closeout(call)
 	s.ledger.CloseOut(closeout)
 	s.metrics.closeouts.WithLabelValues(string(closeout.Outcome), string(closeout.Metered)).Inc()
+	s.compare(closeout)
 	if !closeout.CostKnown {
 		return ""
 	}
 	return closeout.Cost.Total.String()
+}
+
+// compare counts how our cost stands to the one that the provider reported, where it did.
+func (s *Server) compare(c *budget.Closeout) {
+	difference, ok := pricing.Compare(c.Cost, c.ProviderCost)
+	if !ok || c.Metered != budget.ByProvider {
+		return
+	}
+	s.metrics.compared.WithLabelValues(string(difference.Agreement)).Inc()
+	if difference.Agreement == pricing.Over || difference.Agreement == pricing.Under {
+		s.log.Info("filter: the provider reports another cost", "decision", c.ID, "model", c.Model,
+			"ours_usd", difference.Ours.String(), "provider_usd", c.ProviderCost)
+	}
+}
+
+// settleRetrieval tells the ledger what a fetched response used: the call that
+// asked for it was closed out without knowing.
+func (s *Server) settleRetrieval(call *Call) {
+	if call.reader == nil {
+		return
+	}
+	reading := call.reader.Reading()
+	said, d := reported(&reading), call.decision
+	if !reading.Terminal || said.Metered() == nil || reading.Partial || reading.ID == "" {
+		return
+	}
+	call.retrieval = false
+	priced := budget.Decision{Call: d.Call, RoutedProvider: d.RoutedProvider, RoutedModel: reading.Model}
+	if reading.Created > 0 {
+		priced.At = time.Unix(reading.Created, 0) // when it was asked for, as the provider has it
+	}
+	c := &budget.Closeout{
+		Org: call.org, At: time.Now(), Outcome: budget.Complete, Attempts: 1, HTTPStatus: call.status,
+		Model: said.Model, RawUsage: said.Raw, ProviderCost: said.Cost, ResponseID: said.ResponseID,
+		Detail: "its usage was told when call " + call.id.String() + " fetched it",
+	}
+	priced.ChargeUsage(c, call.config, said)
+	s.compare(c)
+	s.ledger.CloseOutResponse(c)
 }
 
 // closeout says how call ended and what it cost. What nobody knows is charged,
@@ -51,7 +96,8 @@ func (s *Server) closeout(call *Call) *budget.Closeout {
 	}
 
 	reading := call.reader.Reading()
-	c.Model, c.RawUsage = reading.Model, reading.RawUsage
+	said := reported(&reading)
+	c.Model, c.RawUsage, c.ProviderCost, c.ResponseID = said.Model, said.Raw, said.Cost, said.ResponseID
 	c.Outcome = outcome(call)
 	if reading.Failure != "" {
 		c.Detail = join(c.Detail, "provider: "+reading.Failure)
@@ -60,8 +106,8 @@ func (s *Server) closeout(call *Call) *budget.Closeout {
 		c.Detail = join(c.Detail, call.fault.Error())
 	}
 	switch {
-	case reading.Usage != nil && !reading.Partial && (call.ended || reading.Terminal):
-		d.ChargeUsage(c, call.config, reading.Usage, reading.ServiceTier)
+	case said.Metered() != nil && !reading.Partial && (call.ended || reading.Terminal):
+		d.ChargeUsage(c, call.config, said)
 	case call.status >= http.StatusBadRequest && providerAnswered(call):
 		// An error that the provider itself answered is not billed: none of the
 		// recorded replies from 400 up carries usage.
@@ -69,11 +115,24 @@ func (s *Server) closeout(call *Call) *budget.Closeout {
 	case call.status >= http.StatusBadRequest || call.fault != nil:
 		c.Detail = join(c.Detail, "the provider may have done the work")
 		d.ChargeHeld(c)
+	case call.request.Background && said.Metered() == nil:
+		c.Detail = join(c.Detail, "a job in the background; charged in full until a call fetches its usage")
+		c.Awaited = reading.ID != ""
+		d.ChargeHeld(c)
 	default:
 		c.Detail = join(c.Detail, shortfall(call, &reading))
-		d.ChargeSeen(c, call.config, reading.Usage, reading.OutputBytes, reading.ServiceTier)
+		d.ChargeSeen(c, call.config, said, reading.OutputBytes)
 	}
 	return c
+}
+
+// reported is what a reading says, in the words of package budget.
+func reported(r *wire.Reading) *budget.Reported {
+	return &budget.Reported{
+		Usage: r.Usage, Parts: r.Parts, Raw: r.RawUsage,
+		Model: r.Model, ServiceTier: r.ServiceTier, Speed: r.Speed, Region: r.Region, SearchContext: r.SearchContext,
+		Cost: r.ReportedCost, ResponseID: r.ID,
+	}
 }
 
 func outcome(call *Call) budget.Outcome {

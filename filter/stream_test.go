@@ -18,6 +18,7 @@ import (
 
 	"keel/budget"
 	"keel/pricing"
+	"keel/pricing/tokens"
 )
 
 // However a stream ends, Process returns an error: a clean end would make Envoy
@@ -133,7 +134,7 @@ func newServer(t *testing.T, documents ...budget.SubjectRule) (*Server, *notes) 
 	current.Store(config)
 	ledger := new(notes)
 	return New(Options{
-		Config: current, Decider: &budget.Decider{Ledger: ledger}, Ledger: ledger,
+		Config: current, Decider: &budget.Decider{Ledger: ledger, Estimator: tokens.New()}, Ledger: ledger,
 		Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
 	}), ledger
 }
@@ -143,15 +144,20 @@ func newServer(t *testing.T, documents ...budget.SubjectRule) (*Server, *notes) 
 type notes struct {
 	mu          sync.Mutex
 	panics      bool
+	permitted   []*budget.Decision
 	recorded    []*budget.Decision
 	closeouts   []*budget.Closeout
+	fulfilled   []*budget.Closeout
 	annotations []budget.Annotation
 }
 
-func (n *notes) Permit(context.Context, *budget.Decision) error {
+func (n *notes) Permit(_ context.Context, d *budget.Decision) error {
 	if n.panics {
 		panic("a defect")
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.permitted = append(n.permitted, d)
 	return nil
 }
 
@@ -165,6 +171,12 @@ func (n *notes) CloseOut(c *budget.Closeout) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.closeouts = append(n.closeouts, c)
+}
+
+func (n *notes) CloseOutResponse(c *budget.Closeout) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.fulfilled = append(n.fulfilled, c)
 }
 
 func (n *notes) Annotate(a budget.Annotation) {

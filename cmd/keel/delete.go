@@ -6,7 +6,7 @@ import (
 )
 
 type deleteCmd struct {
-	Kind string `arg:"" help:"budget, route, policy, price, subject or settings."`
+	Kind string `arg:"" help:"budget, route, policy, price, exchangerate, subject or settings."`
 	Name string `arg:"" help:"The document."`
 	Org  string `help:"Its organisation." default:"default" placeholder:"ORG"`
 	databaseFlag

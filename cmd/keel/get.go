@@ -12,7 +12,7 @@ import (
 )
 
 type getCmd struct {
-	Kind   string `arg:"" help:"budget, route, policy, price, subject or settings."`
+	Kind   string `arg:"" help:"budget, route, policy, price, exchangerate, subject or settings."`
 	Name   string `arg:"" optional:"" help:"One document. Default: all of the kind."`
 	Org    string `help:"Only documents of this organisation." placeholder:"ORG"`
 	Output string `short:"o" help:"table, yaml or json." enum:"table,yaml,json" default:"table"`
@@ -64,7 +64,7 @@ func writeTable(m *Main, found budget.Documents) error {
 
 // parseKind takes the kind as people type it: any case, singular or plural.
 func parseKind(word string) (budget.Kind, error) {
-	kinds := []budget.Kind{budget.KindBudget, budget.KindRoute, budget.KindPolicy, budget.KindPrice, budget.KindSubject, budget.KindSettings}
+	kinds := budget.Kinds()
 	lower := strings.ToLower(word)
 	names := make([]string, len(kinds))
 	for i, kind := range kinds {

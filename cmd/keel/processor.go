@@ -21,10 +21,14 @@ import (
 	"keel/envoy"
 	"keel/filter"
 	"keel/pricing"
+	"keel/pricing/tokens"
 )
 
 // configCache is the last good configuration, beside the journal, for a start without the database.
 const configCache = "config-cache.json"
+
+// calibrateEvery is how often closeouts teach the estimator.
+const calibrateEvery = time.Minute
 
 // processor is what serve and dev have in common: the ledger, the configuration
 // that follows the database, the services that Envoy calls and the admin page.
@@ -35,10 +39,10 @@ type processor struct {
 	filter *filter.Server
 	admin  *http.Server
 
-	adminAddr, grpcAddr string
-	failed              chan error // a listener that died
-	stop                context.CancelFunc
-	watching            chan struct{}
+	adminAddr, grpcAddr   string
+	failed                chan error // a listener that died
+	stop                  context.CancelFunc
+	watching, calibrating chan struct{} // closed when they have ended
 }
 
 type processorOptions struct {
@@ -70,11 +74,12 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	p := &processor{
-		log:       o.Log,
-		adminAddr: adminListener.Addr().String(),
-		grpcAddr:  grpcListener.Addr().String(),
-		failed:    make(chan error, 2),
-		watching:  make(chan struct{}),
+		log:         o.Log,
+		adminAddr:   adminListener.Addr().String(),
+		grpcAddr:    grpcListener.Addr().String(),
+		failed:      make(chan error, 2),
+		watching:    make(chan struct{}),
+		calibrating: make(chan struct{}),
 	}
 	p.ledger, err = ledger.Open(ctx, o.Database, ledger.Options{AllowAway: true, Logger: o.Log, StaleAfter: o.OrphanAfter})
 	if err != nil {
@@ -96,6 +101,7 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 	}
 	p.config.Store(config)
 
+	estimator := tokens.New()
 	watch, stop := context.WithCancel(context.Background())
 	p.stop = stop
 	go func() {
@@ -104,9 +110,15 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 			func(err error) { p.log.Warn("configuration: not followed", "error", err) })
 	}()
 
+	go func() {
+		defer close(p.calibrating)
+		p.ledger.Calibrate(watch, estimator, calibrateEvery,
+			func(err error) { p.log.Warn("calibration: estimates keep what they last learned", "error", err) })
+	}()
+
 	p.filter = filter.New(filter.Options{
 		Config:  &p.config,
-		Decider: &budget.Decider{Ledger: p.ledger},
+		Decider: &budget.Decider{Ledger: p.ledger, Estimator: estimator},
 		Ledger:  p.ledger,
 		Logger:  o.Log,
 		Metrics: metrics,
@@ -163,6 +175,7 @@ func (p *processor) Close(ctx context.Context) error {
 	p.filter.Drain(ctx.Done())
 	p.stop()
 	<-p.watching
+	<-p.calibrating
 	// The deadline was for calls. Records have a time of their own.
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
