@@ -88,12 +88,23 @@ func writeCost(line func(string, ...any), e *ledger.Explanation, r *spendRecord)
 		Meter    string      `json:"meter"`
 		Quantity json.Number `json:"quantity"`
 		Rate     string      `json:"per_million_usd"`
+		Own      string      `json:"per_million"` // in the currency of the price, where that was exchanged
 		Amount   string      `json:"amount_usd"`
 	}
 	if json.Unmarshal(c.Lines, &lines) == nil {
 		for _, l := range lines {
-			line("  %s\t$%s\t%s at $%s a million", l.Meter, l.Amount, l.Quantity, l.Rate)
+			rate := "$" + l.Rate
+			if l.Rate == "" {
+				rate = l.Own
+			}
+			line("  %s\t$%s\t%s at %s a million", l.Meter, l.Amount, l.Quantity, rate)
 		}
+	}
+	if c.ExchangeRate != nil {
+		line("  exchanged\t%s", *c.ExchangeRate)
+	}
+	if c.ProviderCost != nil {
+		line("  provider\tsays $%s", *c.ProviderCost)
 	}
 	if len(c.Unpriced) > 0 {
 		line("  unpriced\t%s", strings.Join(c.Unpriced, ", "))

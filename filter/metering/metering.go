@@ -18,7 +18,6 @@ import (
 	"keel/filter/wire/apis"
 	"keel/filter/wire/recording"
 	"keel/pricing"
-	"keel/pricing/meter"
 	"keel/pricing/tokens"
 )
 
@@ -56,8 +55,13 @@ type Result struct {
 	Note string
 }
 
-// Meter prices x.
-func (m *Meter) Meter(x *recording.Exchange) *Result {
+// Meter prices x. There is a result whatever x is: what could not be read is in its Err.
+func (m *Meter) Meter(x *recording.Exchange) (r *Result) {
+	defer func() {
+		if fault := recover(); fault != nil { // a mistake of ours in one exchange must not cost the others their results
+			r = &Result{Provider: x.Provider, Err: fmt.Errorf("keel failed to read the exchange, please report it: %v", fault)}
+		}
+	}()
 	r, codec := m.find(x)
 	if codec == nil {
 		return r
@@ -78,7 +82,7 @@ func (m *Meter) Estimate(x *recording.Exchange) *Result {
 	r.At = m.At
 	m.priceEstimate(r, termsOf(r.Request, r.At))
 	if r.Expected == nil {
-		r.note(fmt.Sprintf("the price book has no price for %s/%s: add a Price document", r.Provider, r.Model))
+		r.note(unpriced(fmt.Sprintf("the book has no price for %s/%s", r.Provider, r.Model)))
 	}
 	return r
 }
@@ -99,11 +103,6 @@ func (m *Meter) find(x *recording.Exchange) (*Result, wire.Codec) {
 		r.Provider = apis.Maker(r.API)
 	}
 	return r, codec
-}
-
-// termsOf are the terms that a request asks for.
-func termsOf(r *wire.Request, at time.Time) pricing.Terms {
-	return pricing.Terms{At: at, ServiceTier: r.ServiceTier, Speed: r.Speed, Region: r.Region, SearchContext: r.SearchContext}
 }
 
 // estimate fills what is known before the call. It sees the request alone.
@@ -142,7 +141,12 @@ func (m *Meter) read(r *Result, codec wire.Codec, x *recording.Exchange) error {
 	if err != nil {
 		return fmt.Errorf("response: %w", err)
 	}
-	m.priceReading(r, terms)
+	switch {
+	case r.Reading.Usage != nil || r.Reading.Parts != nil:
+		m.priceReading(r, terms)
+	case x.Status < http.StatusBadRequest:
+		r.noteUnmetered(request)
+	}
 	if r.Reading.Failure != "" {
 		return fmt.Errorf("provider: %s", r.Reading.Failure)
 	}
@@ -161,68 +165,4 @@ func (m *Meter) date(header http.Header, reading *wire.Reading) time.Time {
 		return time.Unix(reading.Created, 0).UTC()
 	}
 	return m.At
-}
-
-func (m *Meter) priceEstimate(r *Result, terms pricing.Terms) {
-	if r.Request == nil {
-		return
-	}
-	rates, ok := m.Book.Rates(r.Provider, r.Request.Model, terms)
-	if !ok {
-		return
-	}
-	likely, most := meter.Usage{meter.Input: r.Input.Expected, meter.Output: r.Output.Expected}, meter.Usage{meter.Input: r.Input.Bound, meter.Output: r.Output.Bound}
-	if r.Request.Prompt.Task == tokens.Count { // free at every provider
-		likely, most = meter.Usage{meter.UnbilledInput: r.Input.Expected}, meter.Usage{meter.UnbilledInput: r.Input.Bound}
-	}
-	if cost, err := rates.CostUp(&likely); err == nil && cost.Priced() {
-		r.Expected = &cost.Total
-	}
-	if cost, err := rates.HoldCost(&most); err == nil && cost.Priced() {
-		r.Bound = &cost.Total
-	}
-}
-
-func (m *Meter) priceReading(r *Result, terms pricing.Terms) {
-	reading := &r.Reading
-	if reading.Usage == nil && reading.Parts == nil {
-		return
-	}
-	if reading.Partial {
-		r.note("usage is a running figure: the response was cut before the last one")
-	}
-	terms.ServiceTier = or(reading.ServiceTier, terms.ServiceTier)
-	terms.Speed = or(reading.Speed, terms.Speed)
-	terms.Region = or(reading.Region, terms.Region)
-	terms.SearchContext = or(reading.SearchContext, terms.SearchContext)
-	metered := pricing.Metered{Parts: reading.Parts, Models: []string{reading.Model, r.Model}}
-	if reading.Usage != nil {
-		metered.Usage = *reading.Usage
-	}
-	if _, ok := m.Book.Rates(r.Provider, reading.Model, terms); reading.Model != "" && (ok || r.Model == "") {
-		r.Model = reading.Model
-	}
-	cost, err := m.Book.Charge(r.Provider, metered, terms)
-	if err != nil {
-		r.note(err.Error())
-		return
-	}
-	r.Cost, r.Priced = cost, cost.Priced()
-	for _, kind := range cost.Unpriced {
-		r.note(fmt.Sprintf("the price of %s/%s has no rate for %v: add a Price document", r.Provider, r.Model, kind))
-	}
-}
-
-func (r *Result) note(text string) {
-	if r.Note != "" {
-		r.Note += "; "
-	}
-	r.Note += text
-}
-
-func or(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
