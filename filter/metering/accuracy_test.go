@@ -134,7 +134,7 @@ var strict = []string{"openai", "azure", "anthropic", "google", "vertex", "bedro
 
 func (s *sample) right() bool {
 	u := s.Reading.Usage
-	return u != nil && totals{u.InputTokens(), u.CachedInputTokens(), u.CacheWriteTokens(), u.OutputTokens(), u.ReasoningTokens()} == s.want
+	return u != nil && totalsOf(u) == s.want
 }
 
 func (m *measured) checkUsage(t *testing.T) {
@@ -361,7 +361,7 @@ func difference(s *sample) string {
 	if u == nil {
 		return fmt.Sprintf("nothing was read, the provider said %+v", s.want)
 	}
-	return fmt.Sprintf("read %+v, the provider said %+v", totals{u.InputTokens(), u.CachedInputTokens(), u.CacheWriteTokens(), u.OutputTokens(), u.ReasoningTokens()}, s.want)
+	return fmt.Sprintf("read %+v, the provider said %+v", totalsOf(u), s.want)
 }
 
 func compareKeys(a, b [2]string) int {

@@ -4,11 +4,16 @@ import (
 	"encoding/json"
 
 	"keel/filter/wire/recording"
+	"keel/pricing/meter"
 )
 
 // totals are the five named counts of a usage: input with everything that came in,
 // of which cached and written; output with everything that went out, of which reasoning.
 type totals struct{ input, cached, written, output, reasoning int64 }
+
+func totalsOf(u *meter.Usage) totals {
+	return totals{u.InputTokens(), u.CachedInputTokens(), u.CacheWriteTokens(), u.OutputTokens(), u.ReasoningTokens()}
+}
 
 // expected normalises what the recorder kept of a provider's usage, by the rules
 // that were found in recorded traffic. It is written apart from the wire

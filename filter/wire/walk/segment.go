@@ -11,9 +11,8 @@ func (c *Cursor) Segment(p *tokens.Prompt, class tokens.Class) error {
 		return err
 	}
 	if p.Segments == nil {
-		// About one a kilobyte in what agents send; a few growths less are
-		// a tenth of the time that reading takes.
-		p.Segments = make([]tokens.Segment, 0, min(8+len(c.body)>>10, 256))
+		// Seldom more than one every 512 bytes in what agents send: no growth.
+		p.Segments = make([]tokens.Segment, 0, min(8+len(c.body)>>9, 256))
 	}
 	p.Segments = append(p.Segments, tokens.Segment{Class: class, JSON: raw})
 	return nil
