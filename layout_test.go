@@ -33,7 +33,7 @@ var importers = []struct {
 	{"keel/filter/wire/...", []string{"keel/filter/...", "keel/cmd/keel"}, "wire formats are the filter's business"},
 	{"keel/envoy", []string{"keel/cmd/..."}, "budgets and prices know no Envoy"},
 	{"keel/envoy/program", []string{"keel/cmd/...", "keel/envoy", "keel/budget/ledger/pgserver"}, "only development stacks start programs"},
-	{"keel/budget", []string{"keel/cmd/...", "keel/filter", "keel/budget/ledger", "keel/budget/audit"}, "prices and wire formats know no budgets"},
+	{"keel/budget", []string{"keel/cmd/...", "keel/filter", "keel/budget/ledger/...", "keel/budget/audit"}, "prices and wire formats know no budgets"},
 	{"keel/budget/ledger", []string{"keel/cmd/...", "keel/budget/audit"}, "decisions are made without a database"},
 }
 

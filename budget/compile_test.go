@@ -48,7 +48,7 @@ func TestCompileRefuses(t *testing.T) {
 		docs Documents
 		want string
 	}{
-		{"window", Documents{Budgets: []Budget{testBudget("b", func(b *Budget) { b.Window = "rolling 24h" })}}, `Budget b: window: window "rolling 24h" can't be enforced yet`},
+		{"window", Documents{Budgets: []Budget{testBudget("b", func(b *Budget) { b.Window = "rolling 400d" })}}, `Budget b: window: window "rolling 400d": a rolling window is at most 366 days long`},
 		{"zone", Documents{Budgets: []Budget{testBudget("b", func(b *Budget) { b.Timezone = "Mars" })}}, "Budget b: timezone: unknown time zone"},
 		{"org in the name", Documents{Budgets: []Budget{testBudget("b", func(b *Budget) { b.Org, b.Mode = "acme", "x" })}}, `Budget b of org acme: mode: mode "x"`},
 		{"twice", Documents{Budgets: []Budget{testBudget("b"), testBudget("b")}}, "Budget b: it is there twice"},

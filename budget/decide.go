@@ -22,7 +22,7 @@ type Decider struct {
 func (d *Decider) Decide(ctx context.Context, cfg *Config, call *Call) *Decision {
 	permit := func(decision *Decision) error { return d.Ledger.Permit(ctx, decision) }
 	decision := d.deliberate(cfg, call, permit, false)
-	if decision.Action == Deny || decision.Debt {
+	if decision.Action == Deny {
 		d.Ledger.Record(decision)
 	}
 	return decision
@@ -50,6 +50,7 @@ type deliberation struct {
 	call      *Call
 	estimator *tokens.Estimator
 	standing  func(Account) Standing
+	owe       func(*Decision) error
 	dry       bool
 
 	draft      Decision     // what holds for every target: the policies, the route
@@ -62,7 +63,7 @@ type deliberation struct {
 // deliberate is the path of a decision: policy → candidates → estimate → hold.
 // permit takes the holds of a decision, all or none, as Ledger.Permit does.
 func (d *Decider) deliberate(cfg *Config, call *Call, permit func(*Decision) error, dry bool) *Decision {
-	l := &deliberation{org: cfg.org(call.Org), call: call, estimator: d.Estimator, standing: d.Ledger.Standing, dry: dry}
+	l := &deliberation{org: cfg.org(call.Org), call: call, estimator: d.Estimator, standing: d.Ledger.Standing, owe: d.Ledger.Owe, dry: dry}
 	l.draft = Decision{Call: *call, Action: Allow, RoutedProvider: call.Provider, RoutedModel: call.Model, Shape: call.Prompt.Shape()}
 	l.draft.Prompt = nil // a decision outlives the request body
 	l.draft.Org = l.org.name

@@ -1,6 +1,7 @@
 package budget
 
 import (
+	"math"
 	"time"
 
 	"github.com/google/uuid"
@@ -73,6 +74,9 @@ type Account struct {
 	Key         string // "user=ada,app=ide": the Per labels and their values, "" without
 	WindowStart time.Time
 	WindowEnd   time.Time // zero for lifetime
+	// Rolling is the length of a rolling window, 0 for others. The account is
+	// then one bucket of it, and the limit holds over all buckets that still count.
+	Rolling time.Duration
 }
 
 // Hold is money set aside in one account from permit until closeout.
@@ -83,7 +87,13 @@ type Hold struct {
 	Limit   pricing.NanoUSD // the budget's limit when decided
 	Mode    Mode
 	Version int64 // of the budget
+	// Debt is how far one replica may go beyond what it has of the account while
+	// the database is away: 0 for not at all, NoDebtCap for any amount.
+	Debt pricing.NanoUSD
 }
+
+// NoDebtCap is a Hold.Debt without a limit.
+const NoDebtCap pricing.NanoUSD = math.MaxInt64
 
 // Rule names one document that was active in a decision, by version.
 type Rule struct {

@@ -82,13 +82,26 @@ type Budget struct {
 	Meta
 	Selector map[string]string // label → glob; provider, model and route as routed, and api, too; empty matches every call of the org
 	Limit    pricing.NanoUSD   // ≥ 0
-	Window   string            // hour, day, week, month, quarter, year, lifetime, "rolling 24h"
+	Window   string            // hour, day, week, month, quarter, year, lifetime, "rolling 24h" (m, h or d)
 	Timezone string            // IANA name, "UTC" when the document names none
 	Mode     Mode              // Enforce when the document names none
 	Hold     HoldKind          // HoldBound when the document names none
 	Tiers    []Tier            // ascending by AtPercent
 	Per      []string          // labels whose every value has its own account
+
+	Offline     Offline          // while the database is away; "": as the settings of the org say
+	OfflineDebt *pricing.NanoUSD // most that one replica may let an account owe then, ≥ 0; nil: no cap
+	Cut         Cut              // CutNow when the document names none
 }
+
+// Cut is when a lowered limit takes effect.
+type Cut string
+
+// The cuts.
+const (
+	CutNow    Cut = "now"    // at once: what was let out before may still be spent, and the bound of that is kept
+	CutStrict Cut = "strict" // once what is spent and leased has come down to it; nothing is leased until then
+)
 
 // Route is a logical model and its candidate targets.
 type Route struct {
@@ -168,7 +181,7 @@ type Settings struct {
 	Unknown    Unknown // UnknownPass when not stated: traffic of an API that can't be read
 	Malformed  Unknown // UnknownDeny when not stated: a body that is not what its API says
 	Offline    Offline // OfflineDeny when not stated
-	Durability string  // os | fsync | postgres
+	Durability Durability
 }
 
 // Change is one version of one document, as the config database keeps it.
@@ -180,3 +193,13 @@ type Change struct {
 	By        string
 	Op        string // create, update, delete
 }
+
+// Durability is how safe a closeout is when its answer ends.
+type Durability string
+
+// The durabilities.
+const (
+	DurabilityOS       Durability = "os"       // written: survives the end of the process
+	DurabilityFsync    Durability = "fsync"    // on the disk: survives a power loss
+	DurabilityPostgres Durability = "postgres" // settled: survives the loss of the disk
+)

@@ -1,8 +1,9 @@
 package budget
 
 import (
-	"fmt"
+	"cmp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"keel/pricing"
@@ -14,10 +15,12 @@ import (
 // A call without a price holds 0 in budgets that do not enforce: its closeout
 // is charged there once the cost is known.
 func (l *deliberation) hold(d *Decision, t *traits, budgets []*activeBudget) {
+	d.Holds = slices.Grow(d.Holds, len(budgets))
+	d.Rules = slices.Grow(d.Rules, len(budgets)+len(l.pressed))
 	for _, b := range budgets {
 		hold := Hold{
 			Account: b.account(t, l.call.At), Amount: d.Estimate.Bound, Ceiling: -1,
-			Limit: b.Limit, Mode: b.Mode, Version: b.Version,
+			Limit: b.Limit, Mode: b.Mode, Version: b.Version, Debt: b.debt(l.org.settings.Offline),
 		}
 		if b.Hold == HoldExpected {
 			hold.Amount = d.Estimate.Expected
@@ -42,23 +45,53 @@ func (l *deliberation) hold(d *Decision, t *traits, budgets []*activeBudget) {
 	}
 }
 
+// InForce notes that the limit of a hold was edited since the configuration that
+// d was made by: this version of it permits the call, or refuses it.
+func (d *Decision) InForce(hold int, limit, ceiling pricing.NanoUSD, version int64) {
+	h := &d.Holds[hold]
+	if version <= h.Version {
+		return
+	}
+	for i := range d.Rules {
+		if r := &d.Rules[i]; r.Kind == KindBudget && r.Name == h.Budget {
+			r.Version = version
+			if used, _, ok := strings.Cut(r.Saw, " of "); ok {
+				r.Saw = used + " of " + limit.String() + " USD"
+			}
+		}
+	}
+	h.Limit, h.Ceiling, h.Version = limit, ceiling, version
+}
+
+// debt is how far one replica may let an account of the budget go while the
+// database is away.
+func (b *activeBudget) debt(settings Offline) pricing.NanoUSD {
+	switch {
+	case cmp.Or(b.Offline, settings) != OfflineAllowDebt:
+		return 0
+	case b.OfflineDebt != nil:
+		return *b.OfflineDebt
+	}
+	return NoDebtCap
+}
+
 // effect says what the budget does with a call that it can take.
 func (l *deliberation) effect(b *activeBudget, s Standing, amount pricing.NanoUSD) string {
-	effects := []string{"held"}
+	effect := "held"
 	for _, tier := range b.Tiers {
 		if tier.Do == Warn && b.reached(tier, s) {
-			effects = append(effects, fmt.Sprintf("warned at %d%%", tier.AtPercent))
+			effect += ", warned at " + strconv.Itoa(tier.AtPercent) + "%"
 		}
 	}
 	i := slices.IndexFunc(l.pressed, func(p pressure) bool { return p.activeBudget == b })
 	if i >= 0 {
-		effects = append(effects, l.pressed[i].effect)
+		effect += ", " + l.pressed[i].effect
 	}
 	total, err := sum(s.Settled, s.Held, amount)
 	if b.Mode != Enforce && (err != nil || total > b.ceiling) {
-		effects = append(effects, "would have denied")
+		effect += ", would have denied"
 	}
-	return strings.Join(effects, ", ")
+	return effect
 }
 
 // reached says whether what is settled and held has come to a tier.
@@ -75,5 +108,7 @@ func usage(s Standing, limit pricing.NanoUSD) string {
 	if err != nil {
 		return "more than can be counted of " + limit.String() + " USD"
 	}
-	return fmt.Sprintf("%s of %s USD", total, limit)
+	var room [64]byte
+	b := append(total.Append(room[:0]), " of "...)
+	return string(append(limit.Append(b), " USD"...))
 }

@@ -13,25 +13,34 @@ import (
 
 // Ledger keeps accounts and decisions. It is safe for concurrent use.
 type Ledger interface {
-	// Permit records d and takes every hold of it, or none. It returns a
-	// *Refused naming the first account, in the order of d.Holds, without room,
-	// and an error that wraps ErrUnavailable when it can't say before ctx ends;
-	// then nothing of d is kept (or the sweeper ends what was).
+	// Permit takes every hold of d, or none, and records d so that it outlives
+	// this process. It returns a *Refused naming the first account, in the order
+	// of d.Holds, without room, and an error that wraps ErrUnavailable when it can't say
+	// before ctx ends; then nothing of d is kept.
 	Permit(ctx context.Context, d *Decision) error
 
-	// Record keeps a decision without asking for room: denied and unmetered
-	// ones, and those permitted as debt while the ledger was away, whose holds are taken
-	// whatever the limits. It does not block and does not fail: what can't be written
-	// now is written when the database is back.
+	// Owe permits d, whose Debt is set, without asking the database: each hold is
+	// taken as debt of its account, up to Hold.Debt in all on this replica for those
+	// that enforce. It returns a *Refused, and keeps nothing, when one has no more
+	// credit. It does not block.
+	Owe(d *Decision) error
+
+	// Record keeps a decision that holds nothing: denied and unmetered ones. It
+	// does not block and does not fail: what can't be written now is written when
+	// the database is back.
 	Record(d *Decision)
 
 	// CloseOut ends a decision: it settles the cost, or the full hold where CostKnown is
 	// false, and releases the holds. Closing twice changes nothing, except that a
 	// real closeout replaces one that was presumed because nobody had closed: by the
-	// sweeper, or by Annotate. It does not block.
+	// sweeper, or by Annotate. It does not block: see Await.
 	//
-	// What Record and CloseOut are given is read later, too: it must not be changed any more.
-	CloseOut(c *Closeout)
+	// What Owe, Record and CloseOut are given is read later, too: it must not be changed any more.
+	CloseOut(c *Closeout) Receipt
+
+	// Await returns when what the receipt is for is as durable as asked for, or
+	// with the reason why it is not when ctx ends. DurabilityOS returns at once.
+	Await(ctx context.Context, r Receipt, as Durability) error
 
 	// CloseOutResponse ends the decision of c.Org whose closeout is Awaited under
 	// c.ResponseID; c.ID is not looked at. Where there is none, or it was ended
@@ -43,8 +52,18 @@ type Ledger interface {
 	Annotate(a Annotation)
 
 	// Standing is the state of an account as this replica last knew it, at most
-	// a second old, from memory. An account never used reads as zero.
+	// a second old, from memory. An account never used reads as zero. Of a rolling
+	// window it is the sum over all that still counts.
 	Standing(a Account) Standing
+}
+
+// Receipt names a record of the journal. The zero Receipt is for what was not
+// written there: Await then says why not.
+type Receipt struct {
+	Epoch uuid.UUID
+	Org   string
+	Seq   uint64 // of the org in the epoch, from 1
+	End   int64  // where the record ends in the journal, bytes from its beginning
 }
 
 // Standing is what is spent and set aside in one account.
@@ -70,8 +89,8 @@ var ErrUnavailable = errors.New("ledger unavailable")
 
 // Refused says that an account has no room for a hold.
 type Refused struct {
-	Hold     Hold
-	Standing Standing // as the ledger had it when it refused
+	Hold     Hold     // with limit and version as they are in force: an edit may be newer than the decision
+	Standing Standing // as the ledger had it when it refused; Held is all that replicas have set aside
 }
 
 func (r *Refused) Error() string {

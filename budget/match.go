@@ -135,7 +135,7 @@ func (b *activeBudget) account(t *traits, at time.Time) Account {
 		s = &span{start, end}
 		b.current.Store(s)
 	}
-	return Account{Org: b.Org, Budget: b.Name, Key: accountKey(b.Per, t), WindowStart: s.start, WindowEnd: s.end}
+	return Account{Org: b.Org, Budget: b.Name, Key: accountKey(b.Per, t), WindowStart: s.start, WindowEnd: s.end, Rolling: b.window.rolling}
 }
 
 // maxKeyLength bounds a key, which is part of a database index. Whoever sends

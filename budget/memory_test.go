@@ -12,6 +12,7 @@ import (
 
 // memoryLedger is a Ledger in memory: the rules of the interface and nothing else.
 type memoryLedger struct {
+	owed     map[string]pricing.NanoUSD
 	mu       sync.Mutex
 	err      error // what Permit returns, to play an outage
 	accounts map[Account]Standing
@@ -60,7 +61,30 @@ func (l *memoryLedger) Record(d *Decision) {
 	}
 }
 
-func (l *memoryLedger) CloseOut(c *Closeout) {
+func (l *memoryLedger) Owe(d *Decision) error {
+	for _, h := range d.Holds {
+		if owed := l.owed[h.Budget] + h.Amount; h.Ceiling >= 0 && h.Debt != NoDebtCap && owed > h.Debt {
+			return &Refused{Hold: h, Standing: Standing{Held: l.owed[h.Budget]}}
+		}
+	}
+	if l.owed == nil {
+		l.owed = map[string]pricing.NanoUSD{}
+	}
+	for _, h := range d.Holds {
+		l.owed[h.Budget] += h.Amount
+	}
+	l.Record(d)
+	return nil
+}
+
+func (l *memoryLedger) Await(context.Context, Receipt, Durability) error { return nil }
+
+func (l *memoryLedger) CloseOut(c *Closeout) Receipt {
+	l.closeOut(c)
+	return Receipt{}
+}
+
+func (l *memoryLedger) closeOut(c *Closeout) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	d, ok := l.open[c.ID]

@@ -169,6 +169,11 @@ func (r *documentReader) fieldsOf(kind Kind) (document, []field) {
 		return b, []field{
 			{"selector", r.labels(&b.Selector)}, {"limit", parsed(r, &b.Limit, pricing.ParseMoney)}, {"window", r.str(&b.Window)}, {"timezone", r.str(&b.Timezone)},
 			{"mode", enum(r, &b.Mode)}, {"hold", enum(r, &b.Hold)}, {"per", r.strs(&b.Per)},
+			{"offline", enum(r, &b.Offline)}, {"cut", enum(r, &b.Cut)},
+			{"offline_debt", parsed(r, &b.OfflineDebt, func(text string) (*pricing.NanoUSD, error) {
+				amount, err := pricing.ParseMoney(text)
+				return &amount, err
+			})},
 			{"tiers", objects(r, &b.Tiers, func(t *Tier) []field {
 				return []field{{"at", parsed(r, &t.AtPercent, parsePercent)}, {"do", enum(r, &t.Do)}}
 			})},
@@ -205,7 +210,7 @@ func (r *documentReader) fieldsOf(kind Kind) (document, []field) {
 		)}}
 	case KindSettings:
 		s := &Settings{}
-		return s, []field{{"unknown", enum(r, &s.Unknown)}, {"malformed", enum(r, &s.Malformed)}, {"offline", enum(r, &s.Offline)}, {"durability", r.str(&s.Durability)}}
+		return s, []field{{"unknown", enum(r, &s.Unknown)}, {"malformed", enum(r, &s.Malformed)}, {"offline", enum(r, &s.Offline)}, {"durability", enum(r, &s.Durability)}}
 	}
 	return nil, nil
 }

@@ -94,7 +94,7 @@ func TestReadDocuments(t *testing.T) {
 	want := Documents{
 		Budgets: []Budget{{
 			Meta: here("research-month"), Selector: map[string]string{"team": "research", "model": "gpt-*"},
-			Limit: 2500_000_000_000, Window: "month", Timezone: "Europe/Berlin", Mode: Enforce, Hold: HoldBound,
+			Limit: 2500_000_000_000, Window: "month", Timezone: "Europe/Berlin", Mode: Enforce, Hold: HoldBound, Cut: CutNow,
 			Tiers: []Tier{{75, Warn}, {90, EffectPreferCheap}, {100, EffectDeny}},
 		}},
 		Routes: []Route{{
@@ -171,7 +171,7 @@ func TestReadDocumentsRefuses(t *testing.T) {
 	price := func(lines string) string { return "kind: Price\nname: p\nprovider: o\nmodel: m\n" + lines + "\n" }
 	budget := func(line string) string { return "kind: Budget\nname: b\nlimit: 1 USD\nwindow: day\n" + line + "\n" }
 	for _, tt := range []struct{ name, text, want string }{
-		{"unknown field", budget("limti: 2500 USD"), `f.yaml:5:1: unknown field "limti"; there are hold, kind, limit, mode, name, org, per, selector, tiers, timezone, window
+		{"unknown field", budget("limti: 2500 USD"), `f.yaml:5:1: unknown field "limti"; there are cut, hold, kind, limit, mode, name, offline, offline_debt, org, per, selector, tiers, timezone, window
     5 | limti: 2500 USD
       | ^`},
 		{"unknown nested field", budget("tiers: [{at: 75%, do: warn, to: me}]"), `f.yaml:5:29: unknown field "to"; there are at, do
@@ -198,7 +198,7 @@ func TestReadDocumentsRefuses(t *testing.T) {
 		{"bad hold", budget("hold: most"), `f.yaml:5:7: hold "most": it is one of bound, expected`},
 		{"bad zone", budget("timezone: Europe/Berln"), `f.yaml:5:11: unknown time zone "Europe/Berln"`},
 		{"bad window", "kind: Budget\nname: b\nlimit: 1 USD\nwindow: monthly\n", `f.yaml:4:9: unknown window "monthly"; it is one of hour, day`},
-		{"rolling", "kind: Budget\nname: b\nlimit: 1 USD\nwindow: rolling 24h\n", `f.yaml:4:9: window "rolling 24h" can't be enforced yet`},
+		{"rolling", "kind: Budget\nname: b\nlimit: 1 USD\nwindow: rolling 1w\n", `f.yaml:4:9: window "rolling 1w": write its length in minutes, hours or days`},
 		{"no window", "kind: Budget\nname: b\nlimit: 1 USD\n", `f.yaml:1:1: unknown window ""`},
 		{"no limit", "kind: Budget\nname: b\nwindow: day\n", "f.yaml:1:1: a budget needs a limit, such as 2500 USD"},
 		{"negative limit", "kind: Budget\nname: b\nlimit: -5 USD\nwindow: day\n", "f.yaml:3:8: a limit can't be negative"},
@@ -361,8 +361,9 @@ func drawDocuments(t *rapid.T) Documents {
 			Meta: meta("b-1"), Selector: rapid.MapOf(rapid.SampledFrom([]string{"team", "model", "no", "y"}), globs).Draw(t, "selector"),
 			Limit:  pricing.NanoUSD(rapid.Int64Range(0, 1<<62).Draw(t, "limit")),
 			Window: rapid.SampledFrom([]string{"hour", "day", "week", "month", "quarter", "year", "lifetime"}).Draw(t, "window"), Timezone: rapid.SampledFrom(append(testZones, "Etc/GMT+1")).Draw(t, "zone"),
-			Mode: rapid.SampledFrom([]Mode{Observe, PreferCheap, Enforce}).Draw(t, "mode"), Hold: HoldExpected,
-			Tiers: []Tier{{rapid.IntRange(1, 50).Draw(t, "at"), Warn}, {rapid.IntRange(51, 1000).Draw(t, "at"), EffectDeny}}, Per: []string{"user", "on"},
+			Mode: rapid.SampledFrom([]Mode{Observe, PreferCheap, Enforce}).Draw(t, "mode"), Hold: HoldExpected, Cut: rapid.SampledFrom([]Cut{CutNow, CutStrict}).Draw(t, "cut"), Offline: rapid.SampledFrom([]Offline{"", OfflineAllowDebt}).Draw(t, "offline"),
+			OfflineDebt: rapid.SampledFrom([]*pricing.NanoUSD{nil, new(pricing.NanoUSD(0)), new(pricing.NanoUSD(5_000_000_001))}).Draw(t, "debt"),
+			Tiers:       []Tier{{rapid.IntRange(1, 50).Draw(t, "at"), Warn}, {rapid.IntRange(51, 1000).Draw(t, "at"), EffectDeny}}, Per: []string{"user", "on"},
 		}},
 		Routes: []Route{{
 			Meta: meta("1.5"), Models: []string{"a*", "true"}, Mode: PreferCheap, MinQuality: "0.50",

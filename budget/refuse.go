@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -82,6 +83,9 @@ func (l *deliberation) exceeded(d *Decision, c *candidate, r *Refused) *Denial {
 	case h.WindowEnd.IsZero():
 		denial.Details["wait"] = "false"
 		advice = fmt.Sprintf("the budget has no end, so waiting does not help: %sask for the limit to be raised", l.fitting(denial, c, h.Ceiling-s.Settled-s.Held, byBound))
+	case h.Rolling > 0:
+		denial.RetryAfter = max(time.Second, roundUp(h.WindowEnd.Sub(h.WindowStart)))
+		advice = fmt.Sprintf("%swait: the limit holds for any %s, and what was spent leaves it bit by bit; try again in %s", l.fitting(denial, c, h.Ceiling-s.Settled-s.Held, byBound), inWords(h.Rolling), inWords(denial.RetryAfter))
 	default:
 		denial.RetryAfter = max(time.Second, roundUp(h.WindowEnd.Sub(l.call.At)))
 		advice = fmt.Sprintf("%swait for the next window at %s (in %s)", l.fitting(denial, c, h.Ceiling-s.Settled-s.Held, byBound), moment(h.WindowEnd), inWords(denial.RetryAfter))
@@ -159,37 +163,70 @@ func moment(t time.Time) string {
 }
 
 // withoutLedger decides while the ledger can't be asked: a call that no budget
-// could have denied is allowed as debt, any other by the settings of its org.
+// could have denied is permitted as debt, and any other where its budgets allow debt, as far as they do.
 func (l *deliberation) withoutLedger(d *Decision, err error) *Decision {
-	enforcing := ""
-	for _, h := range d.Holds {
-		if h.Mode == Enforce {
-			enforcing = h.Budget
-			break
+	away := errors.Is(err, ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+	if !away {
+		return l.unavailable(d, enforcing(d), fmt.Sprintf("the ledger can't keep this decision (%v)", err))
+	}
+	for i := range d.Holds {
+		h := &d.Holds[i]
+		if h.Mode != Enforce {
+			continue
+		}
+		if h.Debt == 0 {
+			mark(d, KindBudget, h.Budget, "denied: ledger unavailable")
+			return l.unavailable(d, h.Budget, fmt.Sprintf("the ledger can't be reached, so budget %s can't be asked, and %s deny such calls (offline: deny)", h.Budget, l.offlineRule(d, h)))
+		}
+		l.offlineRule(d, h)
+	}
+	d.Debt = true
+	d.Reason = l.reason(d) // the ledger keeps it
+	err = l.owe(d)
+	if refused, ok := asRefused(err); ok {
+		d.Debt = false
+		h := &refused.Hold
+		mark(d, KindBudget, h.Budget, "denied: no more debt")
+		return l.unavailable(d, h.Budget, fmt.Sprintf("the ledger can't be reached, and this replica has let budget %s owe %s of the %s USD that it may (offline_debt)",
+			h.Budget, refused.Standing.Held, h.Debt))
+	}
+	if err != nil {
+		d.Debt = false
+		return l.unavailable(d, enforcing(d), fmt.Sprintf("the ledger can't keep this decision (%v)", err))
+	}
+	return l.finish(d)
+}
+
+// offlineRule records which document says what is done while the ledger is away, and names it.
+func (l *deliberation) offlineRule(d *Decision, h *Hold) string {
+	settings := l.org.settings
+	for _, b := range l.org.budgets {
+		if b.Name == h.Budget && b.Offline != "" {
+			d.Rules = append(d.Rules, Rule{Kind: KindBudget, Name: b.Name, Version: b.Version, Effect: "offline: " + string(b.Offline)})
+			return "its rules"
 		}
 	}
-	away := errors.Is(err, ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
-	settings := l.org.settings
-	if away && enforcing == "" {
-		d.Debt = true
-		return l.finish(d)
+	rule := Rule{Kind: KindSettings, Name: settings.Name, Version: settings.Version, Effect: "offline: " + string(settings.Offline)}
+	if !slices.Contains(d.Rules, rule) {
+		d.Rules = append(d.Rules, rule)
 	}
-	if away && settings.Offline == OfflineAllowDebt {
-		d.Debt = true
-		d.Rules = append(d.Rules, Rule{Kind: KindSettings, Name: settings.Name, Version: settings.Version, Effect: "offline: allow_debt"})
-		return l.finish(d)
+	return "the settings of the organisation"
+}
+
+func enforcing(d *Decision) string {
+	for i := range d.Holds {
+		if d.Holds[i].Mode == Enforce {
+			return d.Holds[i].Budget
+		}
 	}
-	reason := fmt.Sprintf("the ledger can't be reached, so budget %s can't be asked, and the settings of the organisation deny such calls (offline: deny)", enforcing)
-	if away {
-		mark(d, KindBudget, enforcing, "denied: ledger unavailable")
-		d.Rules = append(d.Rules, Rule{Kind: KindSettings, Name: settings.Name, Version: settings.Version, Effect: "offline: deny"})
-	} else {
-		reason = fmt.Sprintf("the ledger can't keep this decision (%v)", err)
-	}
+	return ""
+}
+
+func (l *deliberation) unavailable(d *Decision, budget, why string) *Decision {
 	return l.refuse(d, &Denial{
 		Status: http.StatusServiceUnavailable, Code: "ledger_unavailable", RetryAfter: l.soon(),
-		Message: fmt.Sprintf("%s; try again in %s (decision %s)", reason, inWords(l.soon()), l.call.ID),
-		Details: l.details("budget", enforcing),
+		Message: fmt.Sprintf("%s; try again in %s (decision %s)", why, inWords(l.soon()), l.call.ID),
+		Details: l.details("budget", budget),
 	})
 }
 

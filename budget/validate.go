@@ -96,6 +96,7 @@ func (b *Budget) setDefaults() {
 	orDefault(&b.Timezone, "UTC")
 	orDefault(&b.Mode, Enforce)
 	orDefault(&b.Hold, HoldBound)
+	orDefault(&b.Cut, CutNow)
 	if !slices.IsSortedFunc(b.Tiers, byShare) {
 		b.Tiers = slices.SortedStableFunc(slices.Values(b.Tiers), byShare)
 	}
@@ -119,12 +120,23 @@ func (b *Budget) check() faults {
 	if b.Limit < 0 {
 		f.addf("limit", "a limit can't be negative; 0 USD refuses every call that costs something")
 	}
-	_, err := parseUnit(b.Window)
+	zone := b.Timezone
+	if _, err := parseZone(zone); err != nil {
+		f.add("timezone", err)
+		zone = ""
+	}
+	_, err := ParseWindow(b.Window, zone)
 	f.add("window", err)
-	_, err = parseZone(b.Timezone)
-	f.add("timezone", err)
 	oneOf(&f, "mode", b.Mode, Observe, PreferCheap, Enforce)
 	oneOf(&f, "hold", b.Hold, HoldBound, HoldExpected)
+	oneOf(&f, "offline", b.Offline, "", OfflineDeny, OfflineAllowDebt)
+	oneOf(&f, "cut", b.Cut, CutNow, CutStrict)
+	if b.OfflineDebt != nil && *b.OfflineDebt < 0 {
+		f.addf("offline_debt", "a debt can't be negative; 0 USD allows none")
+	}
+	if b.OfflineDebt != nil && b.Offline == OfflineDeny {
+		f.addf("offline_debt", "offline: deny allows no debt; write offline: allow_debt")
+	}
 	for i, tier := range b.Tiers {
 		at := fmt.Sprintf("tiers[%d]", i)
 		if tier.AtPercent < 1 || tier.AtPercent > 1000 {
@@ -282,7 +294,7 @@ func (s *Settings) setDefaults() {
 	orDefault(&s.Unknown, UnknownPass)
 	orDefault(&s.Malformed, UnknownDeny)
 	orDefault(&s.Offline, OfflineDeny)
-	orDefault(&s.Durability, "os")
+	orDefault(&s.Durability, DurabilityOS)
 }
 
 func (s *Settings) check() faults {
@@ -290,6 +302,6 @@ func (s *Settings) check() faults {
 	oneOf(&f, "unknown", s.Unknown, UnknownPass, UnknownDeny)
 	oneOf(&f, "malformed", s.Malformed, UnknownPass, UnknownDeny)
 	oneOf(&f, "offline", s.Offline, OfflineDeny, OfflineAllowDebt)
-	oneOf(&f, "durability", s.Durability, "os", "fsync", "postgres")
+	oneOf(&f, "durability", s.Durability, DurabilityOS, DurabilityFsync, DurabilityPostgres)
 	return f
 }

@@ -3,6 +3,8 @@ package budget
 import (
 	"errors"
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 	_ "time/tzdata" // so that every replica reads the same zones, on machines without them too
@@ -12,9 +14,14 @@ import (
 // one Window follow each other without gap or overlap, whatever the time zone
 // does. The zero Window is not valid: see ParseWindow.
 type Window struct {
-	unit windowUnit
-	zone *time.Location
+	unit    windowUnit
+	zone    *time.Location
+	rolling time.Duration // length of a rolling window
 }
+
+// Rolling is the length of a rolling window, 0 for others. The spans of a rolling
+// window are its buckets: it is any time of that length, in steps of a bucket.
+func (w Window) Rolling() time.Duration { return w.rolling }
 
 type windowUnit uint8
 
@@ -26,6 +33,7 @@ const (
 	quarter
 	year
 	lifetime
+	rolling
 )
 
 var windowUnits = map[string]windowUnit{
@@ -39,19 +47,50 @@ func ParseWindow(window, timezone string) (Window, error) {
 	if err != nil {
 		return Window{}, err
 	}
-	unit, err := parseUnit(window)
-	return Window{unit, zone}, err
+	if length, ok := strings.CutPrefix(window, "rolling "); ok {
+		w := Window{unit: rolling, zone: time.UTC}
+		if w.rolling, err = parseRolling(length); err != nil {
+			return Window{}, fmt.Errorf("window %q: %w", window, err)
+		}
+		if zone != time.UTC {
+			return Window{}, fmt.Errorf("window %q: a rolling window begins at no time of any clock; leave timezone out", window)
+		}
+		return w, nil
+	}
+	unit, ok := windowUnits[window]
+	if !ok {
+		return Window{}, fmt.Errorf("unknown window %q; it is one of hour, day, week, month, quarter, year, lifetime, or like rolling 24h", window)
+	}
+	return Window{unit: unit, zone: zone}, nil
 }
 
-func parseUnit(window string) (windowUnit, error) {
-	unit, ok := windowUnits[window]
-	switch {
-	case ok:
-		return unit, nil
-	case strings.HasPrefix(window, "rolling"):
-		return 0, fmt.Errorf("window %q can't be enforced yet; use a calendar window: hour, day, week, month, quarter, year or lifetime", window)
+var rollingPattern = regexp.MustCompile(`^([1-9][0-9]{0,5})([mhd])$`)
+
+// parseRolling reads 30m, 24h or 7d, from a minute to 366 days.
+func parseRolling(length string) (time.Duration, error) {
+	parts := rollingPattern.FindStringSubmatch(length)
+	if parts == nil {
+		return 0, errors.New("write its length in minutes, hours or days: rolling 30m, rolling 24h, rolling 7d")
 	}
-	return 0, fmt.Errorf("unknown window %q; it is one of hour, day, week, month, quarter, year, lifetime", window)
+	n, err := strconv.Atoi(parts[1])
+	if err != nil {
+		return 0, err
+	}
+	d := time.Duration(n) * map[string]time.Duration{"m": time.Minute, "h": time.Hour, "d": 24 * time.Hour}[parts[2]]
+	if d > 366*24*time.Hour {
+		return 0, errors.New("a rolling window is at most 366 days long")
+	}
+	return d, nil
+}
+
+// bucketsPerWindow cuts a rolling window: spending leaves it a bucket at a time.
+const bucketsPerWindow = 60
+
+// bucketBounds is the bucket of a rolling window, a whole number of seconds long.
+func (w Window) bucketBounds(t time.Time) (start, end time.Time) {
+	length := max(1, int64(w.rolling/time.Second)/bucketsPerWindow)
+	s := t.Unix() - mod(t.Unix(), length)
+	return time.Unix(s, 0).UTC(), time.Unix(s+length, 0).UTC()
 }
 
 func parseZone(name string) (*time.Location, error) {
@@ -77,6 +116,8 @@ func (w Window) Bounds(t time.Time) (start, end time.Time) {
 		return time.Time{}, time.Time{}
 	case hour:
 		return w.hourBounds(t)
+	case rolling:
+		return w.bucketBounds(t)
 	}
 	date := w.firstDate(t)
 	start, end = w.dateStart(date), w.dateStart(w.nextDate(date))

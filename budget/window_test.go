@@ -64,9 +64,10 @@ func TestWindowBounds(t *testing.T) {
 func TestParseWindowRefuses(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ window, zone, want string }{
-		{"monthly", "UTC", `unknown window "monthly"; it is one of hour, day, week, month, quarter, year, lifetime`},
-		{"", "UTC", `unknown window ""; it is one of hour, day, week, month, quarter, year, lifetime`},
-		{"rolling 24h", "UTC", `window "rolling 24h" can't be enforced yet; use a calendar window: hour, day, week, month, quarter, year or lifetime`},
+		{"monthly", "UTC", `unknown window "monthly"; it is one of hour, day, week, month, quarter, year, lifetime, or like rolling 24h`},
+		{"", "UTC", `unknown window ""; it is one of hour, day, week, month, quarter, year, lifetime, or like rolling 24h`},
+		{"rolling 0h", "UTC", `window "rolling 0h": write its length in minutes, hours or days: rolling 30m, rolling 24h, rolling 7d`},
+		{"rolling 24h", "Europe/Berlin", `window "rolling 24h": a rolling window begins at no time of any clock; leave timezone out`},
 		{"day", "Europe/Berln", `unknown time zone "Europe/Berln"; use an IANA name such as Europe/Berlin`},
 		{"day", "../etc/passwd", `unknown time zone "../etc/passwd"; use an IANA name such as Europe/Berlin`},
 		{"day", "Local", `time zone "Local" depends on the machine; use an IANA name such as Europe/Berlin`},
@@ -124,5 +125,24 @@ func BenchmarkWindowBounds(b *testing.B) {
 	at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	for b.Loop() {
 		w.Bounds(at)
+	}
+}
+
+func TestRollingBuckets(t *testing.T) {
+	for window, want := range map[string]time.Duration{"rolling 1m": time.Second, "rolling 30m": 30 * time.Second, "rolling 24h": 24 * time.Minute, "rolling 7d": 168 * time.Minute} {
+		w, err := ParseWindow(window, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		rapid.Check(t, func(rt *rapid.T) {
+			at := time.Unix(rapid.Int64Range(-1<<33, 1<<34).Draw(rt, "unix"), rapid.Int64Range(0, 1e9-1).Draw(rt, "nanoseconds"))
+			start, end := w.Bounds(at)
+			if end.Sub(start) != want || at.Before(start) || !at.Before(end) {
+				rt.Fatalf("%s: bucket of %s is %s to %s", window, at, start, end)
+			}
+			if next, _ := w.Bounds(end); !next.Equal(end) {
+				rt.Fatalf("%s: after the bucket to %s comes one from %s", window, end, next)
+			}
+		})
 	}
 }

@@ -75,6 +75,13 @@ func (b *Budget) fields() (o object) {
 		return object{{"at", literal(strconv.Itoa(t.AtPercent) + "%")}, {"do", string(t.Do)}}
 	}))
 	o.set("per", texts(b.Per))
+	o.set("offline", string(b.Offline))
+	if b.OfflineDebt != nil {
+		o.set("offline_debt", literal(b.OfflineDebt.String()+" USD"))
+	}
+	if b.Cut != CutNow {
+		o.set("cut", string(b.Cut))
+	}
 	return o
 }
 

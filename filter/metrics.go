@@ -5,13 +5,14 @@ import "github.com/prometheus/client_golang/prometheus"
 // metrics are what an operator alerts on. Labels have few values: no model, no
 // subject, nothing that a client can choose.
 type metrics struct {
-	decisions *prometheus.CounterVec // by api and action
-	closeouts *prometheus.CounterVec // by outcome and by where usage came from
-	compared  *prometheus.CounterVec // by how our cost stands to the provider's own
-	refused   *prometheus.CounterVec // by code
-	unseen    prometheus.Counter     // calls in the access log that no decision was made for
-	inFlight  prometheus.Gauge
-	panics    prometheus.Counter
+	decisions  *prometheus.CounterVec // by api and action
+	closeouts  *prometheus.CounterVec // by outcome and by where usage came from
+	compared   *prometheus.CounterVec // by how our cost stands to the provider's own
+	refused    *prometheus.CounterVec // by code
+	notDurable *prometheus.CounterVec // by durability
+	unseen     prometheus.Counter     // calls in the access log that no decision was made for
+	inFlight   prometheus.Gauge
+	panics     prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -28,6 +29,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "keel_refusals_total", Help: "Calls that Keel answered in place of the provider, by code.",
 		}, []string{"code"}),
+		notDurable: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "keel_closeouts_not_durable_total", Help: "Answers that ended before their closeout was as durable as the settings ask for.",
+		}, []string{"durability"}),
 		unseen: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "keel_unseen_calls_total", Help: "Calls in the access log that no decision was made for: the filter was bypassed or failed open.",
 		}),
@@ -38,6 +42,6 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "keel_filter_panics_total", Help: "Streams that ended in a panic; their calls failed closed.",
 		}),
 	}
-	r.MustRegister(m.decisions, m.closeouts, m.compared, m.refused, m.unseen, m.inFlight, m.panics)
+	r.MustRegister(m.decisions, m.closeouts, m.compared, m.refused, m.notDurable, m.unseen, m.inFlight, m.panics)
 	return m
 }

@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"time"
@@ -25,7 +26,10 @@ func (s *Server) settle(call *Call) string {
 	}
 	call.closed = true
 	closeout := s.closeout(call)
-	s.ledger.CloseOut(closeout)
+	receipt := s.ledger.CloseOut(closeout)
+	if call.ended {
+		s.await(call, receipt)
+	}
 	s.metrics.closeouts.WithLabelValues(string(closeout.Outcome), string(closeout.Metered)).Inc()
 	s.compare(closeout)
 	if !closeout.CostKnown {
@@ -33,6 +37,24 @@ func (s *Server) settle(call *Call) string {
 	}
 	return closeout.Cost.Total.String()
 }
+
+// await holds the end of an answer until the closeout is as durable as the org
+// wants it, within bounds: money that is spent is not taken back from the client.
+func (s *Server) await(call *Call, receipt budget.Receipt) {
+	durability := call.config.Settings(call.org).Durability
+	limit, waits := durabilityWait[durability]
+	if !waits {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	if err := s.ledger.Await(ctx, receipt, durability); err != nil {
+		s.metrics.notDurable.WithLabelValues(string(durability)).Inc()
+		s.log.Warn("filter: an answer ended before its closeout was durable", "decision", call.id, "durability", durability, "error", err)
+	}
+}
+
+var durabilityWait = map[budget.Durability]time.Duration{budget.DurabilityFsync: time.Second, budget.DurabilityPostgres: 2 * time.Second}
 
 // compare counts how our cost stands to the one that the provider reported, where it did.
 func (s *Server) compare(c *budget.Closeout) {

@@ -40,6 +40,9 @@ func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) (err 
 			s.log.Error("filter: call failed closed", "decision", call.id, "error", err)
 			return status.Error(codes.Unavailable, err.Error())
 		}
+		if call.ended && call.sent {
+			s.settle(call) // where the closeout must be durable, the end of the answer waits for it
+		}
 		if err := stream.Send(answer); err != nil {
 			return status.Error(codes.Unavailable, err.Error())
 		}

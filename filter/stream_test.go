@@ -148,6 +148,7 @@ type notes struct {
 	recorded    []*budget.Decision
 	closeouts   []*budget.Closeout
 	fulfilled   []*budget.Closeout
+	awaited     []budget.Durability
 	annotations []budget.Annotation
 }
 
@@ -167,10 +168,20 @@ func (n *notes) Record(d *budget.Decision) {
 	n.recorded = append(n.recorded, d)
 }
 
-func (n *notes) CloseOut(c *budget.Closeout) {
+func (n *notes) Owe(d *budget.Decision) error { return n.Permit(context.Background(), d) }
+
+func (n *notes) CloseOut(c *budget.Closeout) budget.Receipt {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.closeouts = append(n.closeouts, c)
+	return budget.Receipt{Seq: uint64(len(n.closeouts))}
+}
+
+func (n *notes) Await(_ context.Context, r budget.Receipt, as budget.Durability) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.awaited = append(n.awaited, as)
+	return nil
 }
 
 func (n *notes) CloseOutResponse(c *budget.Closeout) {

@@ -1,6 +1,7 @@
 package pricing
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -106,6 +107,9 @@ func ParseRate(s string, scale int) (rate PicoUSD, currency string, err error) {
 // String returns the exact amount in dollars, without trailing zeros: "0.000123".
 func (n NanoUSD) String() string { return formatDecimal(int64(n), nanoPlaces) }
 
+// Append appends String to b.
+func (n NanoUSD) Append(b []byte) []byte { return appendDecimal(b, int64(n), nanoPlaces) }
+
 // MarshalText is String: JSON and YAML carry money as a decimal string.
 func (n NanoUSD) MarshalText() ([]byte, error) { return []byte(n.String()), nil }
 
@@ -204,18 +208,30 @@ func allDigits(s string) bool {
 }
 
 func formatDecimal(n int64, places int) string {
+	var room [maxPlaces + 24]byte
+	return string(appendDecimal(room[:0], n, places))
+}
+
+func appendDecimal(b []byte, n int64, places int) []byte {
 	magnitude := uint64(n)
-	sign := ""
 	if n < 0 {
-		magnitude, sign = -magnitude, "-"
+		magnitude = -magnitude
+		b = append(b, '-')
 	}
-	s := strconv.FormatUint(magnitude, 10)
-	if len(s) <= places {
-		s = strings.Repeat("0", places+1-len(s)) + s
+	var room [20]byte
+	digits := strconv.AppendUint(room[:0], magnitude, 10)
+	whole := max(len(digits)-places, 0)
+	if whole == 0 {
+		b = append(b, '0')
 	}
-	whole, fraction := s[:len(s)-places], strings.TrimRight(s[len(s)-places:], "0")
-	if fraction == "" {
-		return sign + whole
+	b = append(b, digits[:whole]...)
+	fraction := bytes.TrimRight(digits[whole:], "0")
+	if len(fraction) == 0 {
+		return b
 	}
-	return sign + whole + "." + fraction
+	b = append(b, '.')
+	for range places - (len(digits) - whole) {
+		b = append(b, '0')
+	}
+	return append(b, fraction...)
 }

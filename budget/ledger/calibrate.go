@@ -60,7 +60,7 @@ func (c *calibrator) step(ctx context.Context) error {
 	}
 	var id int64
 	var snapshot []byte
-	err := c.l.back.QueryRow(ctx, `
+	err := c.l.pool.QueryRow(ctx, `
 select id, snapshot::text from keel.calibrations where id > $1 order by id desc limit 1`, c.loaded).Scan(&id, &snapshot)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil
@@ -77,7 +77,7 @@ select id, snapshot::text from keel.calibrations where id > $1 order by id desc 
 
 // learn adds one row where there is something new. It reports whether there is more.
 func (c *calibrator) learn(ctx context.Context) (more bool, err error) {
-	err = pgx.BeginFunc(ctx, c.l.back, func(tx pgx.Tx) error {
+	err = pgx.BeginFunc(ctx, c.l.pool, func(tx pgx.Tx) error {
 		var mine bool
 		if err := tx.QueryRow(ctx, "select pg_try_advisory_xact_lock($1)", calibrationLock).Scan(&mine); err != nil || !mine {
 			return err

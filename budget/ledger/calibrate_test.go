@@ -15,12 +15,13 @@ import (
 func TestCalibrate(t *testing.T) {
 	t.Parallel()
 	dsn := database(t)
-	first, second := open(t, dsn, testOptions()), open(t, dsn, testOptions())
+	first, second := open(t, dsn, testOptions(t)), open(t, dsn, testOptions(t))
 	prompt := &tokens.Prompt{Messages: 1, Segments: []tokens.Segment{{JSON: []byte(`"` + strings.Repeat("a word and another ", 50) + `"`)}}}
 	fresh := tokens.New()
 	in, out := fresh.Input("groq", "llama-3.3-70b", prompt), fresh.Output("groq", "llama-3.3-70b", prompt, 0, 1)
 
 	call := func(change func(*budget.Decision, *budget.Closeout)) {
+		limit(t, first, hold("b", cent, 1000*cent))
 		d := decision(hold("b", cent, 1000*cent))
 		d.Estimate.Input, d.Estimate.Output = in, out
 		c := closeout(d, cent)

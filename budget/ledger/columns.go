@@ -17,6 +17,10 @@ type budgetColumns struct {
 	Hold     budget.HoldKind   `json:"hold"`
 	Tiers    []tierColumns     `json:"tiers"`
 	Per      []string          `json:"per"`
+
+	Offline     *budget.Offline `json:"offline"`
+	OfflineDebt *json.Number    `json:"offline_debt_usd"`
+	Cut         budget.Cut      `json:"cut"`
 }
 
 type tierColumns struct {
@@ -65,8 +69,8 @@ type fromSource struct {
 }
 
 type settingsColumns struct {
-	Unknown    budget.Unknown `json:"unknown"`
-	Malformed  budget.Unknown `json:"malformed"`
-	Offline    budget.Offline `json:"offline"`
-	Durability string         `json:"durability"`
+	Unknown    budget.Unknown    `json:"unknown"`
+	Malformed  budget.Unknown    `json:"malformed"`
+	Offline    budget.Offline    `json:"offline"`
+	Durability budget.Durability `json:"durability"`
 }

@@ -31,7 +31,7 @@ type table struct {
 }
 
 var tables = []table{
-	{budget.KindBudget, "budgets", []string{"selector", "limit_usd", `"window"`, "timezone", "mode", "hold", "tiers", "per"}},
+	{budget.KindBudget, "budgets", []string{"selector", "limit_usd", `"window"`, "timezone", "mode", "hold", "tiers", "per", "offline", "offline_debt_usd", "cut"}},
 	{budget.KindRoute, "routes", []string{"models", "mode", "targets", "min_quality"}},
 	{budget.KindPolicy, "policies", []string{`"when"`, `"do"`}},
 	{budget.KindExchangeRate, "exchange_rates", []string{`"from"`, `"to"`, "rate", "effective_from"}},
@@ -88,8 +88,18 @@ func encodeDocuments(docs budget.Documents) ([]document, error) {
 		if selector == nil {
 			selector = map[string]string{}
 		}
-		add(budget.KindBudget, b.Meta, budgetColumns{selector, json.Number(b.Limit.String()), b.Window, orElse(b.Timezone, "UTC"),
-			orElse(b.Mode, budget.Enforce), orElse(b.Hold, budget.HoldBound), tiers, append([]string{}, b.Per...)})
+		columns := budgetColumns{
+			Selector: selector, Limit: json.Number(b.Limit.String()), Window: b.Window, Timezone: orElse(b.Timezone, "UTC"),
+			Mode: orElse(b.Mode, budget.Enforce), Hold: orElse(b.Hold, budget.HoldBound), Tiers: tiers, Per: append([]string{}, b.Per...),
+			Cut: orElse(b.Cut, budget.CutNow),
+		}
+		if b.Offline != "" {
+			columns.Offline = &b.Offline
+		}
+		if b.OfflineDebt != nil {
+			columns.OfflineDebt = number(b.OfflineDebt.String())
+		}
+		add(budget.KindBudget, b.Meta, columns)
 	}
 	for _, r := range docs.Routes {
 		targets := make([]targetColumns, 0, len(r.Targets))
@@ -116,7 +126,7 @@ func encodeDocuments(docs budget.Documents) ([]document, error) {
 	}
 	for _, s := range docs.Settings {
 		add(budget.KindSettings, s.Meta, settingsColumns{orElse(s.Unknown, budget.UnknownPass), orElse(s.Malformed, budget.UnknownDeny),
-			orElse(s.Offline, budget.OfflineDeny), orElse(s.Durability, "os")})
+			orElse(s.Offline, budget.OfflineDeny), orElse(s.Durability, budget.DurabilityOS)})
 	}
 	return rows, errors.Join(errs...)
 }
@@ -178,6 +188,17 @@ func (r document) decode(docs *budget.Documents) error {
 		}
 		if len(c.Per) > 0 {
 			b.Per = c.Per
+		}
+		b.Cut = orElse(c.Cut, budget.CutNow)
+		if c.Offline != nil {
+			b.Offline = *c.Offline
+		}
+		if c.OfflineDebt != nil {
+			debt, err := pricing.ParseUSD(c.OfflineDebt.String())
+			if err != nil {
+				return fmt.Errorf("offline_debt_usd: %w", err)
+			}
+			b.OfflineDebt = &debt
 		}
 		docs.Budgets = append(docs.Budgets, b)
 	case budget.KindRoute:

@@ -18,6 +18,7 @@ var ErrNotFound = errors.New("not found")
 // SQLSTATE codes that the ledger tells apart (Postgres manual, appendix A).
 const (
 	codeUniqueViolation     = "23505"
+	codeCheckViolation      = "23514"
 	codeSerialization       = "40001"
 	codeDeadlock            = "40P01"
 	codeUndefinedTable      = "42P01"

@@ -52,15 +52,17 @@ type DecisionDetail struct {
 
 // HoldDetail is a hold and what became of it.
 type HoldDetail struct {
-	Budget      string           `json:"budget"`
-	Key         string           `json:"account_key"`
-	WindowStart *time.Time       `json:"window_start"` // nil: unbounded
-	WindowEnd   *time.Time       `json:"window_end"`
-	Amount      pricing.NanoUSD  `json:"amount_usd"`
-	Settled     *pricing.NanoUSD `json:"settled_usd"` // nil while it is open
-	Limit       pricing.NanoUSD  `json:"limit_usd"`   // when it was decided
-	Mode        budget.Mode      `json:"mode"`
-	Version     int64            `json:"budget_version"`
+	Budget         string           `json:"budget"`
+	Key            string           `json:"account_key"`
+	WindowStart    *time.Time       `json:"window_start"` // nil: unbounded
+	WindowEnd      *time.Time       `json:"window_end"`
+	RollingSeconds int64            `json:"rolling_seconds,omitempty"` // of a rolling window, that the bounds are a bucket of
+	Amount         pricing.NanoUSD  `json:"amount_usd"`
+	Settled        *pricing.NanoUSD `json:"settled_usd"` // nil while it is open
+	Limit          pricing.NanoUSD  `json:"limit_usd"`   // when it was decided
+	Mode           budget.Mode      `json:"mode"`
+	Version        int64            `json:"budget_version"`
+	Leased         bool             `json:"leased"` // out of a slice; else nobody had set it aside: an observing budget, or a debt
 }
 
 // CloseoutDetail is what keel.spend_records leaves out of a closeout.
@@ -118,7 +120,7 @@ func (e *Explanation) read(ctx context.Context, tx pgx.Tx, id uuid.UUID) error {
 	var rules []byte
 	d := &e.Detail
 	err := tx.QueryRow(ctx, `
-select d.decision_id, d.org, d.decided_at, d.stored_at, d.replica, d.path, d.stream, d.max_output_tokens, d.output_cap, d.choices,
+select d.decision_id, d.org, d.decided_at, d.stored_at, d.epoch, d.path, d.stream, d.max_output_tokens, d.output_cap, d.choices,
   d.service_tier, d.prompt, d.input_tokens_bound, d.output_tokens_bound, d.bound_kind, d.method, d.unpriced, d.denial, d.unmetered, d.debt, d.rules
 from keel.decisions d where d.decision_id = $1`, id).Scan(&d.ID, &d.Org, &d.DecidedAt, &d.StoredAt, &d.Replica, &d.Path, &d.Stream, &d.MaxOutputTokens,
 		&d.OutputCap, &d.Choices, &d.ServiceTier, &d.Prompt, &d.InputTokensBound, &d.OutputTokensBound, &d.BoundKind, &d.Method, &d.Unpriced,
@@ -129,14 +131,18 @@ from keel.decisions d where d.decision_id = $1`, id).Scan(&d.ID, &d.Org, &d.Deci
 	if err := tx.QueryRow(ctx, "select to_jsonb(r) from keel.spend_records r where org = $1 and decision_id = $2", d.Org, id).Scan(&e.Record); err != nil {
 		return err
 	}
+	// What a hold settled is its charge in the closeout, at the same place.
 	rows, err := tx.Query(ctx, `
-select budget, account_key, nullif(window_start, '-infinity'), nullif(window_end, 'infinity'), amount_n, settled_n, limit_n, mode, budget_version
-from keel.holds where org = $1 and decision_id = $2 order by n`, d.Org, id)
+select h->>'budget', h->>'key', nullif((h->>'start')::timestamptz, '-infinity'), nullif((h->>'end')::timestamptz, 'infinity'), (h->>'rolling_s')::bigint,
+  (h->>'amount')::bigint, (c.charges->(n::int - 1)->>'amount')::bigint, (h->>'limit')::bigint, h->>'mode', (h->>'version')::bigint, (h->>'leased')::boolean
+from keel.decisions d cross join lateral jsonb_array_elements(d.holds) with ordinality j (h, n)
+left join keel.closeouts c on c.org = d.org and c.decision_id = d.decision_id
+where d.org = $1 and d.decision_id = $2 order by n`, d.Org, id)
 	if err != nil {
 		return err
 	}
 	e.Holds, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (h HoldDetail, err error) {
-		return h, row.Scan(&h.Budget, &h.Key, &h.WindowStart, &h.WindowEnd, &h.Amount, &h.Settled, &h.Limit, &h.Mode, &h.Version)
+		return h, row.Scan(&h.Budget, &h.Key, &h.WindowStart, &h.WindowEnd, &h.RollingSeconds, &h.Amount, &h.Settled, &h.Limit, &h.Mode, &h.Version, &h.Leased)
 	})
 	if err != nil {
 		return err

@@ -5,16 +5,12 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"strings"
+
+	"keel/budget/ledger/record"
 )
 
-// text makes s storable: Postgres takes valid UTF-8 without NUL, and what
-// clients and providers send may be neither. Refusing the record would lose spend.
-func text(s string) string {
-	if !strings.ContainsRune(s, 0) {
-		return strings.ToValidUTF8(s, "\uFFFD")
-	}
-	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
-}
+// text makes s storable.
+func text(s string) string { return record.Text(s) }
 
 // jsonText marshals v for a jsonb column. v is made of strings and numbers, which always can.
 func jsonText(v any) string {

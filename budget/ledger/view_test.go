@@ -78,7 +78,7 @@ func TestWindowBoundsAgreeWithGo(t *testing.T) {
 func TestBudgetStatus(t *testing.T) {
 	t.Parallel()
 	dsn := database(t)
-	l := open(t, dsn, testOptions())
+	l := open(t, dsn, testOptions(t))
 	docs := budget.Documents{}
 	for _, b := range []budget.Budget{{Window: "day", Timezone: "Asia/Kathmandu", Limit: 100 * cent}, {Window: "lifetime", Limit: cent}, {Window: "hour", Limit: 0}} {
 		b.Meta = budget.Meta{Org: "acme", Name: b.Window}
@@ -106,8 +106,8 @@ func TestBudgetStatus(t *testing.T) {
 	}
 	flush(t, l)
 	for name, want := range map[string]string{
-		"day": "1 0.01 0.02 0 0.97 enforce 1", "lifetime": "0.01 0.01 0.02 0 -0.02 enforce 1", "hour": "0 0 0 0 0 enforce 1"} {
-		got := query[string](t, dsn, `select concat_ws(' ', trim_scale(limit_usd), trim_scale(settled_usd), trim_scale(held_usd), leased_usd, trim_scale(remaining_usd), mode, version)
+		"day": "1 0.01 0.02 1 0.97 enforce 1", "lifetime": "1 0.01 0.02 1 0.97 enforce 2", "hour": "0 0 0 0 0 enforce 1"} {
+		got := query[string](t, dsn, `select concat_ws(' ', trim_scale(limit_usd), trim_scale(settled_usd), trim_scale(held_usd), (leased_usd > held_usd)::int, trim_scale(remaining_usd), mode, version)
 			from keel.budget_status where org = 'acme' and budget = $1 and (window_start <= now() and window_end > now() or budget = 'lifetime')`, name)
 		if got != want {
 			t.Errorf("%s: %s, want %s", name, got, want)
@@ -118,7 +118,7 @@ func TestBudgetStatus(t *testing.T) {
 func TestSpendRecords(t *testing.T) {
 	t.Parallel()
 	dsn := database(t)
-	l := open(t, dsn, testOptions())
+	l := open(t, dsn, testOptions(t))
 	record := func(id uuid.UUID) string {
 		return query[string](t, dsn, `select concat_ws(' ', action, outcome, metered, coalesce(trim_scale(actual_cost_usd)::text, '-'), coalesce(trim_scale(held_usd)::text, '-'),
 			coalesce(attempts::text, '-'), coalesce(http_status::text, '-'), coalesce(input_tokens::text, '-'), coalesce(cached_input_tokens::text, '-'), coalesce(output_tokens::text, '-'), coalesce(reasoning_tokens::text, '-'),
@@ -127,9 +127,11 @@ func TestSpendRecords(t *testing.T) {
 	}
 	d := decision(hold("a", cent, 100*cent), hold("b", cent/2, 100*cent))
 	d.RoutedModel = "gpt-5-mini"
+	limit(t, l, d.Holds...)
 	if err := l.Permit(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}
+	flush(t, l)
 	if got, want := record(d.ID), "allow open none - 0.01 - - - - - - gpt-5 gpt-5-mini research b f"; got != want {
 		t.Errorf("in flight: %s, want %s", got, want)
 	}
@@ -156,15 +158,21 @@ func TestSpendRecords(t *testing.T) {
 func TestExplain(t *testing.T) {
 	t.Parallel()
 	dsn := database(t)
-	l := open(t, dsn, testOptions())
+	l := open(t, dsn, testOptions(t))
 	b := budget.Budget{Meta: budget.Meta{Org: "acme", Name: "b"}, Limit: 7 * cent, Window: "month"}
-	for _, limit := range []string{"0.07", "0.09"} {
+	apply := func(limit string) {
+		t.Helper()
 		if _, err := l.Apply(t.Context(), budget.Documents{Budgets: []budget.Budget{b}}, "limit "+limit); err != nil {
 			t.Fatal(err)
 		}
 		b.Limit = 9 * cent
 	}
-	d := permitted(t, l, hold("b", cent, 7*cent))
+	apply("0.07")
+	d := decision(hold("b", cent, 7*cent))
+	if err := l.Permit(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	apply("0.09")
 	l.CloseOut(closeout(d, cent))
 	l.Annotate(budget.Annotation{ID: d.ID, Org: d.Org, At: time.Now(), HTTPStatus: 200, Attempts: 2, Flags: "-"})
 	flush(t, l)

@@ -18,6 +18,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	signal.Ignore(syscall.SIGXFSZ) // a journal that may not grow is an error of its write, not the end of the process
 	m := Main{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv}
 	os.Exit(m.Run(ctx, os.Args[1:]))
 }
@@ -47,6 +48,7 @@ type commands struct {
 	Explain  explainCmd  `cmd:"" help:"Answer for one call: what it was thought to cost, what it cost, and which rules were active."`
 	Estimate estimateCmd `cmd:"" help:"Say what a request is likely to cost, and what it can't exceed, before it is sent."`
 	Meter    meterCmd    `cmd:"" help:"Price recorded exchanges offline: JSON lines in, JSON lines out."`
+	Ledger   ledgerCmd   `cmd:"" help:"Check the ledger, and do what only an operator may decide."`
 	Prices   pricesCmd   `cmd:"" help:"Import public price lists, and compare them with the prices that Keel has."`
 	Version  versionCmd  `cmd:"" help:"Print the version and that of the price catalogue."`
 }

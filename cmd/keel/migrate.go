@@ -9,13 +9,15 @@ import (
 
 type migrateCmd struct {
 	databaseFlag
+	Distribute bool `help:"Then shard the ledger by org with the extension citus, which must be installed."`
 }
 
 func (c *migrateCmd) Help() string {
 	return `Safe to run twice and from several machines at once.
 
 Example:
-  keel migrate --database postgres://keel@db.internal/keel`
+  keel migrate --database postgres://keel@db.internal/keel
+  keel migrate --distribute        see docs/scale.md`
 }
 
 func (c *migrateCmd) Run(ctx context.Context, m *Main) error {
@@ -31,5 +33,12 @@ func (c *migrateCmd) Run(ctx context.Context, m *Main) error {
 	if err == nil && applied == 0 {
 		fmt.Fprintln(m.Stdout, "nothing to do: the schema is up to date")
 	}
-	return err
+	if err != nil || !c.Distribute {
+		return err
+	}
+	if err := ledger.Distribute(ctx, dsn); err != nil {
+		return err
+	}
+	fmt.Fprintln(m.Stdout, "the ledger is distributed by org")
+	return nil
 }

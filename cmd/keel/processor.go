@@ -81,7 +81,7 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 		watching:    make(chan struct{}),
 		calibrating: make(chan struct{}),
 	}
-	p.ledger, err = ledger.Open(ctx, o.Database, ledger.Options{AllowAway: true, Logger: o.Log, StaleAfter: o.OrphanAfter})
+	p.ledger, err = ledger.Open(ctx, o.Database, ledger.Options{AllowAway: true, Logger: o.Log, StaleAfter: o.OrphanAfter, Journal: o.Journal})
 	if err != nil {
 		return nil, err
 	}
@@ -90,6 +90,7 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 			p.ledger.Close(ctx)
 		}
 	}()
+	registerLedger(metrics, p.ledger)
 	cache := filepath.Join(o.Journal, configCache)
 	documents, err := p.firstDocuments(ctx, cache)
 	if err != nil {

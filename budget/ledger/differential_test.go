@@ -1,0 +1,297 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/google/uuid"
+	"pgregory.net/rapid"
+
+	"keel/budget"
+	"keel/budget/ledger/escrow"
+	"keel/budget/ledger/record"
+	"keel/pricing"
+)
+
+// ideal is what the bank promises, in the fewest words: accounts by budget, slices by budget and epoch.
+type ideal struct {
+	ceiling  map[string]pricing.NanoUSD
+	accounts map[string]*sums
+	high     map[string]pricing.NanoUSD
+	slices   map[idealSlice]*slice
+	calls    []*idealCall
+	gone     map[uuid.UUID]bool // finished epochs
+}
+
+type idealSlice struct {
+	budget string
+	epoch  uuid.UUID
+}
+
+type idealCall struct {
+	d        *budget.Decision
+	j        *testJournal
+	state    string // "", open, presumed, closed
+	stored   bool   // the decision is
+	amount   pricing.NanoUSD
+	inDoubt  bool // the closeout was stored without anybody knowing what was held
+	reported pricing.NanoUSD
+}
+
+func (m *ideal) slice(name string, epoch uuid.UUID) *slice {
+	k := idealSlice{name, epoch}
+	if m.slices[k] == nil {
+		m.slices[k] = &slice{}
+	}
+	return m.slices[k]
+}
+
+// move charges and returns of a slice; more than it has is forced.
+func (m *ideal) move(name string, epoch uuid.UUID, charged, returned pricing.NanoUSD) {
+	s, a := m.slice(name, epoch), m.accounts[name]
+	over := max(0, charged+returned-s.outstanding())
+	s.granted, s.consumed, s.returned = s.granted+over, s.consumed+charged, s.returned+returned
+	a.settled, a.leased, a.forced = a.settled+int64(charged), a.leased-int64(charged+returned-over), a.forced+int64(over)
+}
+
+// charge books a difference to a call's holds.
+func (m *ideal) charge(c *idealCall, amount func(pricing.NanoUSD) pricing.NanoUSD, through bool) {
+	for i := range c.d.Holds {
+		h := &c.d.Holds[i]
+		n := amount(h.Amount)
+		if record.Leased(c.d, h) && through && !m.gone[c.j.epoch] {
+			m.move(h.Budget, c.j.epoch, n, 0)
+			continue
+		}
+		a := m.accounts[h.Budget]
+		a.settled, a.forced = a.settled+int64(n), a.forced+max(0, int64(n))
+	}
+}
+
+func (m *ideal) hold(c *idealCall, sign int64) {
+	for _, h := range c.d.Holds {
+		m.accounts[h.Budget].held += sign * int64(h.Amount)
+	}
+}
+
+func (m *ideal) close(c *idealCall, cost pricing.NanoUSD, counted bool) {
+	switch c.state {
+	case "", "open":
+		if c.state == "open" {
+			m.hold(c, -1)
+		}
+		m.charge(c, func(pricing.NanoUSD) pricing.NanoUSD { return cost }, true)
+	case "presumed":
+		m.charge(c, func(held pricing.NanoUSD) pricing.NanoUSD { return cost - held }, counted)
+	default:
+		return
+	}
+	c.state, c.amount = "closed", cost
+}
+
+func (m *ideal) presume(c *idealCall) {
+	m.hold(c, -1)
+	m.charge(c, func(held pricing.NanoUSD) pricing.NanoUSD { return held }, true)
+	c.state = "presumed"
+}
+
+// TestBankFollowsItsModel runs random histories against Postgres and the model, and compares every answer and every account.
+func TestBankFollowsItsModel(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	run := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		run++
+		m := &ideal{ceiling: map[string]pricing.NanoUSD{}, accounts: map[string]*sums{}, high: map[string]pricing.NanoUSD{}, slices: map[idealSlice]*slice{}, gone: map[uuid.UUID]bool{}}
+		for i := range 2 {
+			name := fmt.Sprintf("x%d-%d", run, i)
+			m.ceiling[name], m.accounts[name] = pricing.NanoUSD(rapid.IntRange(0, 60).Draw(rt, "limit")), &sums{}
+			l.budget(name, m.ceiling[name], "month")
+		}
+		names := slices.Sorted(maps.Keys(m.ceiling))
+		journals := []*testJournal{l.journal(), l.journal()}
+		settle := func(j *testJournal, r escrow.Record) {
+			if m.gone[j.epoch] {
+				rt.Skip()
+			}
+			batch := j.batch(r)
+			for range rapid.IntRange(1, 2).Draw(rt, "times") {
+				if settled, err := l.Settle(t.Context(), batch); err != nil || settled.Applied != j.seq {
+					rt.Fatalf("%+v, %v", settled, err)
+				}
+			}
+		}
+		of := func(rt *rapid.T) *testJournal { return rapid.SampledFrom(journals).Draw(rt, "journal") }
+		amount := func(rt *rapid.T, most int) pricing.NanoUSD {
+			return pricing.NanoUSD(rapid.IntRange(1, most).Draw(rt, "amount"))
+		}
+		rt.Repeat(map[string]func(*rapid.T){
+			"lease": func(rt *rapid.T) {
+				j, name := of(rt), rapid.SampledFrom(names).Draw(rt, "budget")
+				r := j.request(thisMonth(name), amount(rt, 20))
+				r.Min, r.Share, r.Owed = pricing.NanoUSD(rapid.Int64Range(1, int64(r.Want)).Draw(rt, "min")), rapid.Int64Range(1, 4).Draw(rt, "share"), pricing.NanoUSD(rapid.IntRange(0, 5).Draw(rt, "owed"))
+				got, err := l.Lease(t.Context(), r)
+				if err != nil {
+					rt.Fatal(err)
+				}
+				a := m.accounts[name]
+				var want escrow.Lease
+				switch room := m.ceiling[name] - pricing.NanoUSD(a.settled+a.leased) - r.Owed; {
+				case m.gone[j.epoch]:
+					want.Refused = escrow.IsFinished
+				case room < r.Min:
+					want.Refused = escrow.NoRoom
+				default:
+					want.Given = min(r.Want, max(r.Min, room/pricing.NanoUSD(r.Share)))
+					m.slice(name, j.epoch).granted += want.Given
+					a.leased += int64(want.Given)
+					m.high[name] = max(m.high[name], m.ceiling[name])
+				}
+				want.Granted, want.Settled, want.Leased, want.Ceiling = m.slice(name, j.epoch).granted, pricing.NanoUSD(a.settled), pricing.NanoUSD(a.leased), m.ceiling[name]
+				if got.Idle, got.Limit, got.Version = 0, 0, 0; got != want {
+					rt.Fatalf("lease %+v: %+v, want %+v", r, got, want)
+				}
+			},
+			"decide": func(rt *rapid.T) {
+				j := of(rt)
+				var holds []budget.Hold
+				for _, n := range names[:rapid.IntRange(1, 2).Draw(rt, "budgets")] {
+					if h := enforced(thisMonth(n), amount(rt, 9)); rapid.Bool().Draw(rt, "enforced") {
+						holds = append(holds, h)
+					} else {
+						holds = append(holds, observed(thisMonth(n), h.Amount))
+					}
+				}
+				c := &idealCall{d: admitted(holds...), j: j}
+				c.d.Debt = rapid.IntRange(0, 5).Draw(rt, "debt") == 0
+				if rapid.IntRange(0, 3).Draw(rt, "late") > 0 { // else the closeout may come first
+					settle(j, decided(c.d))
+					c.state, c.stored = "open", true
+					m.hold(c, 1)
+				}
+				m.calls = append(m.calls, c)
+			},
+			"decide late": func(rt *rapid.T) {
+				for _, c := range m.calls {
+					if c.stored || m.gone[c.j.epoch] {
+						continue
+					}
+					settle(c.j, decided(c.d))
+					switch c.stored = true; {
+					case c.inDoubt:
+						m.close(c, c.reported, true)
+					case c.state == "":
+						c.state = "open"
+						m.hold(c, 1)
+					}
+					return
+				}
+				rt.Skip()
+			},
+			"close": func(rt *rapid.T) {
+				if len(m.calls) == 0 {
+					rt.Skip()
+				}
+				c, j := rapid.SampledFrom(m.calls).Draw(rt, "call"), of(rt)
+				if !c.stored && (j == c.j || m.gone[c.j.epoch]) {
+					rt.Skip() // a journal has its intent before its closeout, and a finished one will never bring it
+				}
+				cost := pricing.NanoUSD(rapid.IntRange(0, 12).Draw(rt, "cost"))
+				if rapid.IntRange(0, 3).Draw(rt, "unknown") == 0 {
+					settle(j, unknown(ended(c.d, cost)))
+					switch {
+					case c.stored:
+						m.close(c, cost, false)
+					case c.state == "" && !c.inDoubt:
+						c.inDoubt, c.reported = true, cost
+					}
+					return
+				}
+				settle(j, c.j.closed(c.d, ended(c.d, cost)))
+				if !c.inDoubt || c.stored {
+					m.close(c, cost, j == c.j)
+				}
+			},
+			"return": func(rt *rapid.T) {
+				j, name := of(rt), rapid.SampledFrom(names).Draw(rt, "budget")
+				n := amount(rt, 10)
+				settle(j, back(thisMonth(name), n))
+				m.move(name, j.epoch, 0, n)
+			},
+			"gap": func(rt *rapid.T) {
+				j := of(rt)
+				_, err := l.Settle(t.Context(), escrow.Batch{Epoch: j.epoch, Org: "acme", Records: []escrow.Record{{Seq: j.seq + 2}}})
+				var gap *escrow.GapError
+				if !errors.As(err, &gap) || gap.Applied != j.seq {
+					rt.Fatalf("gap behind %d: %v", j.seq, err)
+				}
+			},
+			"edit": func(rt *rapid.T) {
+				name := rapid.SampledFrom(names).Draw(rt, "budget")
+				m.ceiling[name] = amount(rt, 60)
+				l.limit(name, m.ceiling[name])
+			},
+			"reassert": func(rt *rapid.T) {
+				j, name := of(rt), rapid.SampledFrom(names).Draw(rt, "budget")
+				claim := amount(rt, 80)
+				a := thisMonth(name)
+				if err := l.Reassert(t.Context(), j.epoch, []escrow.Grant{{Key: escrow.KeyOf(&a), Granted: claim}}); err != nil {
+					rt.Fatal(err)
+				}
+				if s, sums := m.slice(name, j.epoch), m.accounts[name]; !m.gone[j.epoch] && claim > s.granted {
+					sums.leased += int64(claim - s.granted)
+					sums.forced += max(0, sums.settled+sums.leased-int64(m.high[name])-sums.forced)
+					s.granted = claim
+				}
+			},
+			"sweep": func(rt *rapid.T) {
+				l.exec("update keel.open_decisions set opened_at = opened_at - interval '2 days'")
+				if _, err := l.Sweep(t.Context()); err != nil {
+					rt.Fatal(err)
+				}
+				for _, c := range m.calls {
+					if c.state == "open" {
+						m.presume(c)
+					}
+				}
+			},
+			"finish": func(rt *rapid.T) {
+				if rapid.IntRange(0, 3).Draw(rt, "really") > 0 {
+					rt.Skip()
+				}
+				i := rapid.IntRange(0, 1).Draw(rt, "which")
+				j := journals[i]
+				if err := l.Finish(t.Context(), j.epoch, nil); err != nil {
+					rt.Fatal(err)
+				}
+				for _, c := range m.calls {
+					if c.j == j && c.state == "open" {
+						m.presume(c)
+					}
+				}
+				for _, name := range names {
+					if s := m.slice(name, j.epoch); !m.gone[j.epoch] {
+						m.move(name, j.epoch, 0, s.outstanding())
+					}
+				}
+				m.gone[j.epoch] = true
+				if rapid.Bool().Draw(rt, "another") {
+					journals[i] = l.journal()
+				}
+			},
+			"": func(rt *rapid.T) {
+				for _, name := range names {
+					if got := l.account(name); got != *m.accounts[name] {
+						rt.Fatalf("account %s: %+v, want %+v", name, got, *m.accounts[name])
+					}
+				}
+			},
+		})
+		if report, err := Check(t.Context(), l.dsn, nil); err != nil || len(report.Violations) > 0 {
+			rt.Fatalf("%v, %v", report.Violations, err)
+		}
+	})
+}

@@ -1,0 +1,94 @@
+package escrow
+
+import (
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"keel/budget"
+	"keel/budget/ledger/record"
+	"keel/pricing"
+)
+
+// openCall is a permitted decision that nobody has closed yet.
+type openCall struct {
+	id    uuid.UUID
+	org   string
+	debt  bool
+	epoch *epoch
+	takes []take
+	holds []budget.Hold
+	room  [8]take // for takes, of most calls
+}
+
+// call returns what a decision takes, before it is taken.
+func (e *epoch) call(d *budget.Decision) *openCall {
+	c := &openCall{id: d.ID, org: d.Org, debt: d.Debt, epoch: e, holds: d.Holds}
+	c.takes = c.room[:0]
+	now := time.Now()
+	for i := range d.Holds {
+		h := &d.Holds[i]
+		a := e.accounts.of(&h.Account)
+		a.touch(now)
+		c.takes = append(c.takes, take{a, h.Amount, record.Leased(d, h)})
+	}
+	return c
+}
+
+// charges returns what a closeout settles in each account.
+func (c *openCall) charges(end *budget.Closeout) []record.Charge {
+	charges := make([]record.Charge, len(c.holds))
+	for i := range c.holds {
+		h := &c.holds[i]
+		charges[i] = record.Charge{Account: h.Account, Held: h.Amount, Amount: Charge(end, h.Amount), Leased: c.takes[i].leased}
+	}
+	return charges
+}
+
+// Charge is what a closeout settles where a decision held an amount: the cost,
+// or where it is not known the full hold, and no less than what is known.
+func Charge(end *budget.Closeout, held pricing.NanoUSD) pricing.NanoUSD {
+	if end.CostKnown {
+		return end.Cost.Total
+	}
+	return max(held, end.Cost.Total)
+}
+
+// openCalls are found by decision id. There are several locks, so that calls do not wait for each other.
+type openCalls [64]struct {
+	mu    sync.Mutex
+	calls map[uuid.UUID]*openCall
+}
+
+func (o *openCalls) init() {
+	for i := range o {
+		o[i].calls = make(map[uuid.UUID]*openCall)
+	}
+}
+
+func (o *openCalls) put(c *openCall) {
+	shard := &o[c.id[15]%64] // random in a UUIDv7
+	shard.mu.Lock()
+	shard.calls[c.id] = c
+	shard.mu.Unlock()
+}
+
+// take removes and returns a call; nil if it is not there.
+func (o *openCalls) take(id uuid.UUID) *openCall {
+	shard := &o[id[15]%64]
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	c := shard.calls[id]
+	delete(shard.calls, id)
+	return c
+}
+
+func (o *openCalls) len() (n int) {
+	for i := range o {
+		o[i].mu.Lock()
+		n += len(o[i].calls)
+		o[i].mu.Unlock()
+	}
+	return n
+}

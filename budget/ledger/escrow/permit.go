@@ -1,0 +1,151 @@
+package escrow
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"keel/budget"
+	"keel/budget/ledger/record"
+	"keel/pricing"
+)
+
+// Permit implements budget.Ledger. Without a lack of money it asks nobody: it
+// takes the holds in memory and writes the intent to the journal.
+func (r *Replica) Permit(ctx context.Context, d *budget.Decision) error {
+	if err := check(d); err != nil {
+		return fmt.Errorf("ledger: permit decision %s: %w", d.ID, err)
+	}
+	e, err := r.writable()
+	if err != nil {
+		return err
+	}
+	c := e.call(d)
+	if lacking := reserve(c.takes); lacking >= 0 {
+		if err := r.reserveSlowly(ctx, e, d, c, lacking); err != nil {
+			return err
+		}
+	}
+	if _, err := e.append(record.KindDecision, d.Org, func(b []byte) []byte { return record.AppendDecision(b, d) }); err != nil {
+		release(c.takes)
+		r.reopen(e)
+		return unavailable("the journal can't take the intent of decision %s: %w", d.ID, err)
+	}
+	r.permitted(c)
+	return nil
+}
+
+func check(d *budget.Decision) error {
+	if d.Org == "" {
+		return fmt.Errorf("no org")
+	}
+	for _, h := range d.Holds {
+		if h.Amount < 0 {
+			return fmt.Errorf("negative hold of %d in budget %s", h.Amount, h.Budget)
+		}
+		if h.Org != d.Org {
+			return fmt.Errorf("hold in budget %s of org %q in a decision of org %q", h.Budget, h.Org, d.Org)
+		}
+	}
+	return nil
+}
+
+// writable returns the epoch whose journal takes records.
+func (r *Replica) writable() (*epoch, error) {
+	if r.closed.Load() {
+		return nil, unavailable("closed")
+	}
+	e := r.current.Load()
+	if e == nil {
+		return nil, unavailable("no journal can be written; see the log, and make room on its disk")
+	}
+	return e, nil
+}
+
+// permitted notes a call whose intent is in the journal.
+func (r *Replica) permitted(c *openCall) {
+	r.open.put(c)
+	for _, t := range c.takes {
+		a := t.account
+		a.unsettledHeld.Add(int64(t.amount))
+		if !t.leased {
+			continue
+		}
+		a.held.Add(int64(t.amount))
+		if a.last.Load() != int64(t.amount) {
+			a.last.Store(int64(t.amount))
+		}
+		r.refill(c.epoch, a)
+	}
+}
+
+// Owe implements budget.Ledger.
+func (r *Replica) Owe(d *budget.Decision) error {
+	if err := check(d); err != nil {
+		return fmt.Errorf("ledger: owe decision %s: %w", d.ID, err)
+	}
+	e, err := r.writable()
+	if err != nil {
+		return r.unrecorded(d, err)
+	}
+	c := e.call(d)
+	for i, h := range d.Holds {
+		owed := c.takes[i].account.debt.Add(int64(h.Amount))
+		if h.Ceiling >= 0 && h.Debt != budget.NoDebtCap && owed > int64(h.Debt) {
+			for _, t := range c.takes[:i+1] {
+				t.account.debt.Add(-int64(t.amount))
+			}
+			return &budget.Refused{Hold: h, Standing: budget.Standing{Held: pricing.NanoUSD(owed) - h.Amount}}
+		}
+	}
+	if _, err := e.append(record.KindDecision, d.Org, func(b []byte) []byte { return record.AppendDecision(b, d) }); err != nil {
+		for _, t := range c.takes {
+			t.account.debt.Add(-int64(t.amount))
+		}
+		r.reopen(e)
+		return r.unrecorded(d, err)
+	}
+	for _, h := range d.Holds {
+		if h.Ceiling >= 0 {
+			r.counts.debt.Add(int64(h.Amount))
+		}
+	}
+	r.permitted(c)
+	return nil
+}
+
+// unrecorded lets a call go on that no budget enforces although no journal can
+// be written: it is written later, if there is room in memory until then. A
+// call that may cost a limit is not let out without its intent.
+func (r *Replica) unrecorded(d *budget.Decision, err error) error {
+	for _, h := range d.Holds {
+		if h.Ceiling >= 0 {
+			return unavailable("decision %s can't be recorded: %w", d.ID, err)
+		}
+	}
+	r.keepLater(later{decision: d})
+	return nil
+}
+
+// Record implements budget.Ledger.
+func (r *Replica) Record(d *budget.Decision) {
+	if e, err := r.writable(); err == nil {
+		if _, err = e.append(record.KindDecision, d.Org, func(b []byte) []byte { return record.AppendDecision(b, d) }); err == nil {
+			return
+		}
+		r.reopen(e)
+	}
+	r.keepLater(later{decision: d})
+}
+
+// Standing implements budget.Ledger: what the bank last said, and what this
+// replica did since. An account that it never met is read at once in the background.
+func (r *Replica) Standing(name budget.Account) budget.Standing {
+	e := r.current.Load()
+	if e == nil {
+		return budget.Standing{}
+	}
+	a := e.accounts.of(&name)
+	a.touch(time.Now())
+	return a.standing()
+}

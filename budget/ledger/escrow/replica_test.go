@@ -1,0 +1,213 @@
+package escrow
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+
+	"keel/budget"
+	"keel/budget/ledger/journal"
+	"keel/pricing"
+)
+
+// alone opens one replica on a bank in a bubble, and ends it with the test.
+func alone(t *testing.T, bank *model, o journal.Options) *Replica {
+	t.Helper()
+	o.Logger, o.SegmentBytes = slog.New(slog.DiscardHandler), 64<<10
+	folder, err := journal.Open(t.TempDir(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := Open(folder, bank, Options{Logger: o.Logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Kill() })
+	return r
+}
+
+func holding(ceiling, amount, debt pricing.NanoUSD) *budget.Decision {
+	return &budget.Decision{
+		Call: budget.Call{ID: uuid.Must(uuid.NewV7()), Org: "acme", At: time.Now()}, Action: budget.Allow,
+		Holds: []budget.Hold{{Account: budget.Account{Org: "acme", Budget: "b"}, Amount: amount, Ceiling: ceiling, Limit: ceiling, Mode: budget.Enforce, Debt: debt}},
+	}
+}
+
+// closing is the end of a decision at a cost.
+func closing(d *budget.Decision, cost pricing.NanoUSD) *budget.Closeout {
+	return &budget.Closeout{ID: d.ID, Org: d.Org, At: time.Now(), Outcome: budget.Complete, CostKnown: true, Cost: pricing.Cost{Total: cost}}
+}
+
+// While the bank is away a replica goes on from its slice, then owes up to the
+// cap of the hold, and settles all of it when the bank is back.
+func TestAwayThenDebt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bank := newModel()
+		bank.ceilings["b"] = 1000
+		away := false
+		bank.away = func() bool { return away }
+		r := alone(t, bank, journal.Options{})
+		first := holding(1000, 10, 25)
+		if err := r.Permit(t.Context(), first); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		away = true
+		slice := 0
+		for ; slice < 1000; slice++ {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			err := r.Permit(ctx, holding(1000, 10, 25))
+			cancel()
+			if errors.Is(err, budget.ErrUnavailable) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if slice == 0 || slice >= 100 {
+			t.Errorf("%d calls from the slice, of room for 99", slice)
+		}
+		owed := 0
+		for {
+			d := holding(1000, 10, 25)
+			d.Debt = true
+			var refused *budget.Refused
+			if err := r.Owe(d); errors.As(err, &refused) {
+				if refused.Standing.Held != 20 {
+					t.Errorf("refused at a debt of %d", refused.Standing.Held)
+				}
+				break
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			owed++
+		}
+		if owed != 2 {
+			t.Errorf("%d calls owed 10 each, of at most 25", owed)
+		}
+		if ok, _ := r.Healthy(); ok {
+			t.Error("healthy while the bank is away")
+		}
+		away = false
+		time.Sleep(5 * time.Second)
+		if ok, err := r.Healthy(); !ok {
+			t.Error(err)
+		}
+		if got, want := bank.accounts[KeyOf(&first.Holds[0].Account)].held, pricing.NanoUSD(10*(1+slice+owed)); got != want {
+			t.Errorf("held %d, want %d", got, want)
+		}
+		d := holding(1000, 10, 25) // what was owed is settled: there is credit again
+		d.Debt = true
+		if err := r.Owe(d); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A journal that takes no more denies what a budget enforces, and lets the rest
+// go on; it is written later.
+func TestFullJournal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bank := newModel()
+		bank.ceilings["b"] = 1 << 40
+		away := false
+		bank.away = func() bool { return away }
+		r := alone(t, bank, journal.Options{MaxBytes: 128 << 10})
+		if err := r.Permit(t.Context(), holding(1<<40, 1, 0)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		away = true // nothing is settled any more
+		for i := 0; ; i++ {
+			seen := holding(-1, 1, 0)
+			seen.Holds[0].Mode, seen.Holds[0].Ceiling = budget.Observe, -1
+			if err := r.Permit(t.Context(), seen); errors.Is(err, budget.ErrUnavailable) {
+				seen.Debt = true
+				if err := r.Owe(seen); err != nil {
+					t.Errorf("a call that no budget enforces: %v", err)
+				}
+				break
+			} else if err != nil || i > 100_000 {
+				t.Fatalf("after %d calls: %v", i, err)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := r.Permit(ctx, holding(1<<40, 1, 0)); !errors.Is(err, budget.ErrUnavailable) {
+			t.Errorf("an enforced call: %v", err)
+		}
+		if n := r.Stats().Unkept; n != 1 {
+			t.Errorf("%d records wait, want 1", n)
+		}
+		away = false
+		time.Sleep(5 * time.Second)
+		if n := r.Stats().Unkept; n != 0 {
+			t.Errorf("%d records still wait", n)
+		}
+		if err := r.Permit(t.Context(), holding(1<<40, 1, 0)); err != nil {
+			t.Errorf("with room again: %v", err)
+		}
+	})
+}
+
+func TestAwait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bank := newModel()
+		bank.ceilings["b"] = 1000
+		away := false
+		bank.away = func() bool { return away }
+		r := alone(t, bank, journal.Options{})
+		d := holding(1000, 10, 0)
+		if err := r.Permit(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		away = true
+		receipt := r.CloseOut(closing(d, 7))
+		for _, as := range []budget.Durability{budget.DurabilityOS, budget.DurabilityFsync} {
+			if err := r.Await(t.Context(), receipt, as); err != nil {
+				t.Errorf("%s: %v", as, err)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := r.Await(ctx, receipt, budget.DurabilityPostgres); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("settled without a bank: %v", err)
+		}
+		away = false
+		if err := r.Await(t.Context(), receipt, budget.DurabilityPostgres); err != nil {
+			t.Error(err)
+		}
+		if got := bank.accounts[KeyOf(&d.Holds[0].Account)].settled; got != 7 {
+			t.Errorf("settled %d", got)
+		}
+		if err := r.Await(t.Context(), budget.Receipt{}, budget.DurabilityFsync); err == nil {
+			t.Error("what is in no journal can't be durable")
+		}
+	})
+}
+
+// A replica whose clock is off is refused rolling windows, and no others.
+func TestRollingNeedsAClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bank := newModel()
+		bank.ceilings["b"] = 1000
+		r := alone(t, bank, journal.Options{})
+		time.Sleep(time.Second)
+		r.skew.Store(int64(3 * time.Hour))
+		d := holding(1000, 10, 0)
+		d.Holds[0].Rolling, d.Holds[0].WindowStart, d.Holds[0].WindowEnd = time.Hour, time.Now().Add(-time.Second), time.Now().Add(59*time.Second)
+		if err := r.Permit(t.Context(), d); !errors.Is(err, budget.ErrUnavailable) {
+			t.Errorf("rolling: %v", err)
+		}
+		if err := r.Permit(t.Context(), holding(1000, 10, 0)); err != nil {
+			t.Errorf("lifetime: %v", err)
+		}
+	})
+}

@@ -1,0 +1,194 @@
+package ledger
+
+import (
+	"encoding/json"
+	"slices"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"keel/budget"
+	"keel/budget/ledger/escrow"
+	"keel/budget/ledger/record"
+	"keel/pricing"
+)
+
+// sort takes the records apart and books what needs no look at the database.
+func (s *settlement) sort(records []escrow.Record) {
+	ended := make(map[uuid.UUID]bool)
+	for i := range records {
+		r := &records[i]
+		switch {
+		case r.Decision != nil:
+			s.here[r.Decision.ID] = r.Decision
+		case r.Closeout != nil:
+			c := &closing{seq: r.Seq, Closeout: *r.Closeout}
+			if d := s.here[c.ID]; !c.Known && d != nil {
+				c.Known, c.Lease, c.Charges = true, s.epoch, chargesOf(&c.Closeout.Closeout, d)
+			}
+			s.closings = append(s.closings, c)
+			ended[c.ID] = true
+		case r.Return != nil:
+			k := escrow.KeyOf(&r.Return.Account)
+			s.money.lease(k, s.epoch).returned += r.Return.Amount
+			s.entries = append(s.entries, entry{epoch: s.epoch, seq: r.Seq, kind: "return", account: &k, amount: int64(r.Return.Amount)})
+		case r.Response != nil:
+			s.slow = append(s.slow, &closing{seq: r.Seq, Closeout: record.Closeout{Closeout: *r.Response}, response: true})
+		default:
+			s.entries = append(s.entries, entry{epoch: s.epoch, seq: r.Seq, kind: "void", cause: "the database refused what the record held"})
+		}
+	}
+	for i := range records {
+		if d := records[i].Decision; d != nil && isOpen(d) && !ended[d.ID] {
+			s.opened = append(s.opened, d.ID)
+		}
+	}
+	slices.SortFunc(s.opened, compareIDs)
+}
+
+// insert writes decisions and closeouts, and finds out which of them meet others.
+func (s *settlement) insert(records []escrow.Record) error {
+	var decisions decisionColumns
+	for i := range records {
+		if d := records[i].Decision; d != nil {
+			decisions.add(records[i].Seq, d)
+		}
+	}
+	// By id, so that transactions that close the same decisions do it in one order.
+	slices.SortStableFunc(s.closings, func(a, b *closing) int { return compareIDs(a.ID, b.ID) })
+	var closeouts closeoutColumns
+	var elsewhere []uuid.UUID
+	for _, c := range s.closings {
+		closeouts.add(c.seq, &c.Closeout, false)
+		if s.here[c.ID] == nil {
+			elsewhere = append(elsewhere, c.ID)
+		}
+	}
+	batch := &pgx.Batch{}
+	if len(decisions.ids) > 0 {
+		batch.Queue(insertDecisions, decisions.args(s.org, s.epoch)...)
+	}
+	early := make(map[uuid.UUID]bool)
+	if len(s.opened) > 0 {
+		for _, id := range s.opened {
+			early[id] = true
+		}
+		batch.Queue(`
+insert into keel.open_decisions (org, decision_id, epoch) select $1, id, $2 from unnest($3::uuid[]) id
+on conflict (org, decision_id) do nothing returning decision_id`, s.org, s.epoch, s.opened).Query(func(rows pgx.Rows) error {
+			return eachID(rows, func(id uuid.UUID) { delete(early, id) })
+		})
+	}
+	inserted := make(map[uuid.UUID]uint64)
+	if len(closeouts.ids) > 0 {
+		batch.Queue(insertCloseouts, closeouts.args(s.org, s.epoch)...).Query(func(rows pgx.Rows) error {
+			var id uuid.UUID
+			var seq int64
+			_, err := pgx.ForEachRow(rows, []any{&id, &seq}, func() error {
+				inserted[id] = uint64(seq)
+				return nil
+			})
+			return err
+		})
+	}
+	wasOpen := make(map[uuid.UUID]uuid.UUID) // decision → epoch
+	if len(elsewhere) > 0 {
+		batch.Queue(deleteOpen, s.org, elsewhere).Query(func(rows pgx.Rows) error { return eachOpen(rows, wasOpen) })
+	}
+	if err := s.tx.SendBatch(s.ctx, batch).Close(); err != nil {
+		return err
+	}
+	for _, id := range s.opened {
+		if early[id] {
+			if err := s.closedEarly(id); err != nil {
+				return err
+			}
+			continue
+		}
+		for _, h := range s.here[id].Holds {
+			s.money.hold(escrow.KeyOf(&h.Account), s.epoch, h.Amount, record.Leased(s.here[id], &h))
+		}
+	}
+	for _, c := range s.closings {
+		_, open := wasOpen[c.ID]
+		c.open = open
+		switch c.inserted = inserted[c.ID] == c.seq; {
+		case c.inserted && c.Known && (open || s.here[c.ID] != nil || c.Lease == s.epoch):
+			s.close(&c.Closeout, open)
+		default:
+			s.slow = append(s.slow, c)
+		}
+	}
+	return nil
+}
+
+// deleteOpen ends decisions that are open. Of those that were closed before they came it leaves the note.
+const deleteOpen = `
+delete from keel.open_decisions where org = $1 and decision_id = any($2) and opened returning decision_id, epoch`
+
+func eachID(rows pgx.Rows, do func(uuid.UUID)) error {
+	var id uuid.UUID
+	_, err := pgx.ForEachRow(rows, []any{&id}, func() error {
+		do(id)
+		return nil
+	})
+	return err
+}
+
+func eachOpen(rows pgx.Rows, into map[uuid.UUID]uuid.UUID) error {
+	var id, epoch uuid.UUID
+	_, err := pgx.ForEachRow(rows, []any{&id, &epoch}, func() error {
+		into[id] = epoch
+		return nil
+	})
+	return err
+}
+
+// close books a first closeout. Where its decision was open, its holds end.
+func (s *settlement) close(c *record.Closeout, open bool) {
+	for i := range c.Charges {
+		charge := &c.Charges[i]
+		k := escrow.KeyOf(&charge.Account)
+		if open {
+			s.money.hold(k, c.Lease, -charge.Held, charge.Leased)
+		}
+		if charge.Leased && s.states[c.Lease] != "finished" {
+			s.money.lease(k, c.Lease).charged += charge.Amount
+		} else {
+			s.money.charge(k, charge.Amount)
+		}
+	}
+}
+
+// chargesFor is what a closeout settles where a decision held what a row says.
+func chargesFor(org string, end *budget.Closeout, holds []holdColumns) ([]record.Charge, error) {
+	charges := make([]record.Charge, 0, len(holds))
+	for i := range holds {
+		h := &holds[i]
+		c := chargeColumns{Budget: h.Budget, Key: h.Key, Start: h.Start, End: h.End}
+		account, err := c.account(org)
+		if err != nil {
+			return nil, err
+		}
+		held := pricing.NanoUSD(h.Amount)
+		charges = append(charges, record.Charge{Account: account, Held: held, Amount: escrow.Charge(end, held), Leased: h.Leased})
+	}
+	return charges, nil
+}
+
+// chargesOf is chargesFor a decision at hand.
+func chargesOf(end *budget.Closeout, d *budget.Decision) []record.Charge {
+	charges := make([]record.Charge, 0, len(d.Holds))
+	if d.Action == budget.Deny {
+		return charges
+	}
+	for i := range d.Holds {
+		h := &d.Holds[i]
+		charges = append(charges, record.Charge{Account: h.Account, Held: h.Amount, Amount: escrow.Charge(end, h.Amount), Leased: record.Leased(d, h)})
+	}
+	return charges
+}
+
+func readHolds(raw []byte) (holds []holdColumns, err error) {
+	return holds, json.Unmarshal(raw, &holds)
+}

@@ -1,0 +1,127 @@
+package ledger
+
+// check is a query that returns a row for everything that is wrong: org, budget, account, what.
+type check struct{ name, what, sql string }
+
+// The accounts that closeouts charged and decisions hold, and how an account is named.
+const (
+	chargedRows = `
+select c.org, x.budget collate "C" as budget, x.key collate "C" as account_key, x.start as window_start, x."end" as window_end,
+  x.held, x.amount, x.leased, c.decision_id, c.lease, c.cost_known, c.cost_n
+from keel.closeouts c cross join lateral jsonb_to_recordset(c.charges)
+  as x(budget text, key text, start timestamptz, "end" timestamptz, held bigint, amount bigint, leased boolean)
+where c.charges is not null`
+	heldRows = `
+select o.org, x.budget collate "C" as budget, x.key collate "C" as account_key, x.start as window_start, x."end" as window_end, x.amount, x.leased, o.decision_id, o.epoch
+from keel.open_decisions o join keel.decisions d on d.org = o.org and d.decision_id = o.decision_id
+cross join lateral jsonb_to_recordset(d.holds) as x(budget text, key text, start timestamptz, "end" timestamptz, amount bigint, leased boolean)
+where o.opened`
+	// Epochs that began before may have lost records to Retire.
+	retiredBefore  = `select keel.uuid_at(greatest(retired, '1970-01-01Z')) from keel.db_state`
+	accountName    = `format('%s [%s, %s)', account_key, window_start, window_end)`
+	accountColumns = `org, budget, account_key, window_start, window_end`
+)
+
+var checks = []check{
+	{"I1", "settled + leased ≤ the highest ceiling + forced", `
+select org, budget, ` + accountName + `, format('settled %s + leased %s > ceiling %s + forced %s', settled_n, leased_n, high_n, forced_n)
+from keel.accounts where settled_n::numeric + leased_n > high_n::numeric + forced_n`},
+
+	{"I2", "settled = Σ charges + what was written off or retired", `
+select org, budget, ` + accountName + `, format('settled %s, charges and entries %s', coalesce(a.settled_n, 0), coalesce(x.n, 0))
+from keel.accounts a full join (
+  select ` + accountColumns + `, sum(n) as n from (
+    select ` + accountColumns + `, amount::numeric as n from (` + chargedRows + `) c
+    union all
+    select ` + accountColumns + `, amount_n from keel.entries where kind in ('forfeit', 'forfeit_fix', 'retired')) y
+  group by ` + accountColumns + `) x using (` + accountColumns + `)
+where coalesce(a.settled_n, 0) <> coalesce(x.n, 0)`},
+
+	{"I3", "leased = Σ slices", `
+select org, budget, ` + accountName + `, format('leased %s, slices %s', coalesce(a.leased_n, 0), coalesce(x.n, 0))
+from keel.accounts a full join (
+  select ` + accountColumns + `, sum(granted_n::numeric - consumed_n - returned_n - forfeited_n) as n from keel.leases group by ` + accountColumns + `) x using (` + accountColumns + `)
+where coalesce(a.leased_n, 0) <> coalesce(x.n, 0)`},
+
+	{"I3", "no slice is below zero, and one of a finished epoch is empty", `
+select l.org, l.budget, ` + accountName + `, format('epoch %s: granted %s, consumed %s, returned %s, written off %s', l.epoch, granted_n, consumed_n, returned_n, forfeited_n)
+from keel.leases l left join keel.epochs e on e.org = l.org and e.epoch = l.epoch
+where least(granted_n, consumed_n, returned_n, forfeited_n, granted_n - consumed_n - returned_n - forfeited_n) < 0
+  or e.state = 'finished' and granted_n <> consumed_n + returned_n + forfeited_n or e.epoch is null`},
+
+	{"I3", "what a slice returned, and what was written off, have their entries", `
+select l.org, l.budget, ` + accountName + `, format('epoch %s: returned %s, entries %s; written off %s, entries %s', l.epoch, l.returned_n, coalesce(x.returned, 0), l.forfeited_n, coalesce(x.forfeited, 0))
+from keel.leases l left join (
+  select ` + accountColumns + `, epoch, sum(amount_n) filter (where kind in ('return', 'finish')) as returned, sum(amount_n) filter (where kind in ('forfeit', 'forfeit_fix')) as forfeited
+  from keel.entries where kind in ('return', 'finish', 'forfeit', 'forfeit_fix') group by ` + accountColumns + `, epoch) x using (` + accountColumns + `, epoch)
+where l.returned_n <> coalesce(x.returned, 0) or l.forfeited_n <> coalesce(x.forfeited, 0)`},
+
+	{"I4", "the numbers of a journal are dense", `
+select org, '', '', format('epoch %s: settled up to %s, stored are %s records from %s to %s, of %s numbers', epoch, e.applied_seq, coalesce(x.n, 0), x.first, x.last, coalesce(x.numbers, 0))
+from keel.epochs e full join (
+  select org, epoch, count(*) as n, count(distinct seq) as numbers, min(seq) as first, max(seq) as last from (
+    select org, epoch, seq from keel.decisions where seq is not null
+    union all select org, epoch, seq from keel.closeouts where seq is not null
+    union all select org, epoch, seq from keel.entries where seq is not null) y
+  group by org, epoch) x using (org, epoch)
+where coalesce(x.n, 0) <> coalesce(x.numbers, 0) or coalesce(x.last, 0) > coalesce(e.applied_seq, 0)
+  or epoch >= (` + retiredBefore + `) and coalesce(e.applied_seq, 0) <> coalesce(x.n, 0)`},
+
+	{"I5", "a closeout charges what its decision held", `
+select org, '', '', format('decision %s: holds %s, charges %s', decision_id, h.holds, coalesce(c.charges::text, 'none'))
+from (select org, decision_id, (select coalesce(jsonb_agg(jsonb_build_array(x->'budget', x->'key', (x->>'start')::timestamptz, (x->>'end')::timestamptz, x->'amount', x->'leased') order by n), '[]')
+    from jsonb_array_elements(holds) with ordinality y (x, n)) as holds from keel.decisions) h
+join (select org, decision_id, (select coalesce(jsonb_agg(jsonb_build_array(x->'budget', x->'key', (x->>'start')::timestamptz, (x->>'end')::timestamptz, x->'held', x->'leased') order by n), '[]')
+    from jsonb_array_elements(charges) with ordinality y (x, n)) as charges from keel.closeouts) c using (org, decision_id)
+where h.holds <> coalesce(c.charges, '[]')`},
+
+	{"I5", "a permitted decision is open or closed, and not both", `
+select org, '', '', format('decision %s is %s', decision_id, case when c.decision_id is null then 'neither open nor closed' else 'open and closed' end)
+from keel.decisions d left join keel.closeouts c using (org, decision_id) left join keel.open_decisions o using (org, decision_id)
+where d.action <> 'deny' and not (d.unmetered and d.holds = '[]') and (c.decision_id is null) = (o.decision_id is null or not o.opened)`},
+
+	{"I6", "what is open belongs to an epoch that is not finished, and has a decision", `
+select o.org, '', '', format('decision %s of epoch %s: %s', o.decision_id, o.epoch, case when d.decision_id is null then 'no decision' else 'the epoch is finished' end)
+from keel.open_decisions o left join keel.decisions d using (org, decision_id) left join keel.epochs e on e.org = o.org and e.epoch = o.epoch
+where o.opened and (d.decision_id is null or e.state = 'finished')`},
+
+	{"I7", "held = Σ holds of open decisions", `
+select org, budget, ` + accountName + `, format('held %s, open decisions %s', coalesce(a.held_n, 0), coalesce(x.n, 0))
+from keel.accounts a full join (select ` + accountColumns + `, sum(amount::numeric) as n from (` + heldRows + `) h group by ` + accountColumns + `) x using (` + accountColumns + `)
+where coalesce(a.held_n, 0) <> coalesce(x.n, 0)`},
+
+	{"I7", "what a slice holds = Σ leased holds of its epoch's open decisions", `
+select org, budget, ` + accountName + `, format('epoch %s: held %s, open decisions %s', epoch, coalesce(l.held_n, 0), coalesce(x.n, 0))
+from keel.leases l full join (select ` + accountColumns + `, epoch, sum(amount::numeric) as n from (` + heldRows + `) h where leased group by ` + accountColumns + `, epoch) x using (` + accountColumns + `, epoch)
+where coalesce(l.held_n, 0) <> coalesce(x.n, 0)`},
+
+	{"I10", "a rolling window never had more than the ceiling + forced", `
+select org, budget, format('%s [.., %s)', account_key, window_end), format('settled + leased %s > ceiling %s + forced %s', n, high, forced)
+from (
+  select a.org, a.budget, a.account_key, a.window_end, s.*
+  from keel.accounts a join keel.limits l on l.org = a.org and l.budget = a.budget
+  cross join lateral (
+    select sum(b.settled_n::numeric + b.leased_n) as n, max(b.high_n) as high, sum(b.forced_n::numeric) as forced
+    from keel.accounts b
+    where b.org = a.org and b.budget = a.budget and b.account_key = a.account_key and b.window_end - b.window_start = a.window_end - a.window_start
+      and b.window_end <= a.window_end and b.window_end > a.window_end - l.rolling_us * interval '1 microsecond') s
+  where a.window_end - a.window_start = l.rolling_us / 60 * interval '1 microsecond') x
+where n > high + forced`},
+
+	{"I11", "a charge is the cost of its closeout, or the hold and no less where that is not known", `
+select org, budget, ` + accountName + `, format('decision %s: charged %s, held %s, cost %s, known: %s', decision_id, amount, held, cost_n, cost_known)
+from (` + chargedRows + `) c where amount <> case when cost_known then cost_n else greatest(held, cost_n) end`},
+
+	{"I11", "the limit that a decision saw is that of the version it names", `
+select d.org, h->>'budget', h->>'key', format('decision %s saw %s in version %s, which says %s USD', d.decision_id, h->>'limit', h->>'version', v.after->>'limit_usd')
+from keel.decisions d cross join lateral jsonb_array_elements(d.holds) h
+join keel.config_versions v on v.org = d.org and v.kind = 'Budget' and v.name = h->>'budget' and v.version = (h->>'version')::bigint
+where keel.nanos((v.after->>'limit_usd')::numeric) <> (h->>'limit')::bigint`},
+
+	{"I11", "the limit in force is that of its version", `
+select org, budget, '', format('version %s: limit %s, ceiling %s; the budget of version %s says %s USD', l.version, l.limit_n, l.ceiling_n, b.version, b.limit_usd)
+from keel.limits l full join (select org, name as budget, version, limit_usd, tiers from keel.budgets) b using (org, budget)
+where l.budget is null or b.budget is null
+  or (coalesce(l.pending_version, l.version), coalesce(l.pending_limit_n, l.limit_n), coalesce(l.pending_ceiling_n, l.ceiling_n))
+    is distinct from (b.version, keel.nanos(b.limit_usd), keel.ceiling_n(b.limit_usd, b.tiers))`},
+}

@@ -1,0 +1,12 @@
+package record
+
+import "strings"
+
+// Text makes s storable: Postgres takes valid UTF-8 without NUL, and what
+// clients and providers send may be neither. Refusing the record would lose spend.
+func Text(s string) string {
+	if !strings.ContainsRune(s, 0) {
+		return strings.ToValidUTF8(s, "\uFFFD")
+	}
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+}

@@ -1,0 +1,81 @@
+package budget
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"keel/pricing"
+)
+
+// BenchmarkMatching finds the budgets of a call among 100,000 in one org, for a
+// million subjects: 60,000 users with a budget each, 30,000 teams with one for a family of
+// models, 9,990 apps, and ten that many share. Six match each call.
+func BenchmarkMatching(b *testing.B) {
+	var docs Documents
+	add := func(name string, selector map[string]string) {
+		docs.Budgets = append(docs.Budgets, Budget{
+			Meta: Meta{Name: name, Version: 1}, Limit: 100_000_000_000, Window: "month", Mode: Enforce, Hold: HoldBound, Selector: selector,
+		})
+	}
+	const users, teams, apps = 60_000, 30_000, 9_990
+	for i := range users {
+		add(fmt.Sprint("user-", i), map[string]string{"user": fmt.Sprint("u", i)})
+	}
+	for i := range teams {
+		add(fmt.Sprint("team-", i), map[string]string{"team": fmt.Sprint("t", i), "model": "gpt-*"})
+	}
+	for i := range apps {
+		add(fmt.Sprint("app-", i), map[string]string{"app": fmt.Sprint("a", i)})
+	}
+	for i := range 10 {
+		add(fmt.Sprint("shared-", i), map[string]string{"model": []string{"gpt-*", "claude-*", "gemini-*", "gpt-4*"}[i%4]})
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	began := time.Now()
+	cfg, err := Compile(docs, pricing.Catalog())
+	if err != nil {
+		b.Fatal(err)
+	}
+	compiled := time.Since(began)
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	org := cfg.org("")
+	traitsOf := func(i int) traits {
+		return traits{subject: Subject{
+			"user": fmt.Sprint("u", i%users), "team": fmt.Sprint("t", i%teams), "app": fmt.Sprint("a", i%apps), "key": fmt.Sprint("k", i),
+		}, provider: "openai", model: "gpt-5", api: "openai.chat"}
+	}
+	var calls []traits // of a million subjects, every 250th
+	for i := 0; i < 1_000_000; i += 250 {
+		calls = append(calls, traitsOf(i))
+	}
+	if m := org.matching(&calls[0]); len(m) != 6 {
+		var names []string
+		for _, found := range m {
+			names = append(names, found.Name)
+		}
+		b.Fatalf("%d budgets match: %s", len(m), strings.Join(names, ", "))
+	}
+	took := make([]time.Duration, 0, 1<<16)
+	n := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		began := time.Now()
+		org.matching(&calls[n%len(calls)])
+		if len(took) < cap(took) {
+			took = append(took, time.Since(began))
+		}
+		n++
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2])/1e3, "p50-µs")
+	b.ReportMetric(float64(took[len(took)*99/100])/1e3, "p99-µs")
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(len(docs.Budgets)), "bytes/budget")
+	b.ReportMetric(compiled.Seconds(), "compile-s")
+}
