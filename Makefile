@@ -30,6 +30,10 @@ test: ## all tests, against the real Envoy and Postgres
 race: ## all tests under the race detector
 	go test -race ./...
 
+.PHONY: chaos
+chaos: ## ten minutes of kills, crashes, cut connections, full disks, wrong clocks and edits (KEEL_CHAOS=10m)
+	KEEL_CHAOS=$${KEEL_CHAOS:-10m} go test ./e2e -run 'Chaos|PostgresAwayForLong' -count 1 -timeout 60m -v
+
 .PHONY: lint
 lint: ## formatting, go vet, staticcheck, tidy modules
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }

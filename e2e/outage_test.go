@@ -21,10 +21,18 @@ name: default
 offline: allow_debt
 `
 
-// Postgres goes while calls run: what was let out ends with its record, what
-// comes gets the configured answer.
+const eachUser = `
+kind: Budget
+name: each-user
+per: [user]
+limit: 100 USD
+window: month
+`
+
+// Postgres goes while calls run: what was let out ends with its record; accounts
+// of which the replica has a slice go on, and the others get the configured answer.
 func TestPostgresGoesInFlight(t *testing.T) {
-	for name, config := range map[string]string{"deny": "", "allow_debt": allowDebt} {
+	for name, config := range map[string]string{"deny": eachUser, "allow_debt": eachUser + "---" + allowDebt} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			postgres := ownPostgres(t)
@@ -38,9 +46,12 @@ func TestPostgresGoesInFlight(t *testing.T) {
 			})
 			time.Sleep(500 * time.Millisecond) // the stream is under way: 40 chunks take 4 s
 			postgres.Crash()
+			if got := s.post(t, apis[0].path(apis[0].model, false), apis[0].body(apis[0].model, false, 20), "x-keel-team: research"); got.status != http.StatusOK {
+				t.Errorf("with a slice: status %d: %s", got.status, got.body)
+			}
 			var during []*answer
 			for i := range apis {
-				during = append(during, s.post(t, apis[i].path(apis[i].model, false), apis[i].body(apis[i].model, false, 20), "x-keel-team: research"))
+				during = append(during, s.post(t, apis[i].path(apis[i].model, false), apis[i].body(apis[i].model, false, 20), "x-keel-team: research", "x-keel-user: "+apis[i].name))
 			}
 			running.Wait()
 			if before.status != http.StatusOK || before.err != nil {
@@ -56,7 +67,7 @@ func TestPostgresGoesInFlight(t *testing.T) {
 					if got.status != http.StatusServiceUnavailable || got.header.Get("retry-after") == "" {
 						t.Errorf("%s: status %d, retry-after %q: %s", apis[i].name, got.status, got.header.Get("retry-after"), got.body)
 					}
-					if e := apis[i].refusal(t, got.body); !strings.Contains(e.message, "research-month") {
+					if e := apis[i].refusal(t, got.body); !strings.Contains(e.message, "each-user") {
 						t.Errorf("%s: the denial does not name the budget: %s", apis[i].name, e.message)
 					}
 					s.record(t, got.decision()).want(t, record{"action": "deny", "outcome": "denied"})
