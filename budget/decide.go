@@ -89,7 +89,7 @@ func (d *Decider) deliberate(cfg *Config, call *Call, permit func(*Decision) err
 		}
 		full, ok := asRefused(err)
 		if !ok {
-			return l.withoutLedger(d, err)
+			return l.withoutLedger(d, budgets, err)
 		}
 		if refused == nil { // the first choice is the one to explain
 			refused = l.refuse(d, l.exceeded(d, c, full))

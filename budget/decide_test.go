@@ -139,6 +139,12 @@ func TestDecide(t *testing.T) {
 		{"no candidate fits", route("prefer-cheap") + enforced, spend("research", "1", "0")},
 		{"ledger away, enforced", enforced, away},
 		{"ledger away, debt allowed", enforced + "kind: Settings\nname: default\noffline: allow_debt\n", away},
+		{"ledger away, its debt allowed", strings.Replace(enforced, "---", "offline: allow_debt\noffline_debt: 0.5 USD\n---", 1), away},
+		{"ledger away, its debt exhausted", strings.Replace(enforced, "---", "offline: allow_debt\noffline_debt: 0.001 USD\n---", 1), away},
+		{"ledger away, its debt refused", strings.Replace(enforced, "---", "offline: deny\n---", 1) + "kind: Settings\nname: default\noffline: allow_debt\n", away},
+		{"rolling window is full", strings.Replace(enforced, "window: month", "window: rolling 24h", 1), func(tb testing.TB, cfg *Config, l *memoryLedger, c *Call) {
+			l.spend(tb, cfg, "research", "", "1", "0")
+		}},
 		{"ledger away, observed", strings.Replace(enforced, "---", "mode: observe\n---", 1), away},
 		{"ledger can't keep it", "", func(_ testing.TB, _ *Config, l *memoryLedger, _ *Call) { l.err = errors.New("bad row") }},
 		{"another org has nothing of these", enforced, change(func(c *Call) { c.Org = "acme" })},

@@ -164,7 +164,7 @@ func moment(t time.Time) string {
 
 // withoutLedger decides while the ledger can't be asked: a call that no budget
 // could have denied is permitted as debt, and any other where its budgets allow debt, as far as they do.
-func (l *deliberation) withoutLedger(d *Decision, err error) *Decision {
+func (l *deliberation) withoutLedger(d *Decision, budgets []*activeBudget, err error) *Decision {
 	away := errors.Is(err, ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 	if !away {
 		return l.unavailable(d, enforcing(d), fmt.Sprintf("the ledger can't keep this decision (%v)", err))
@@ -176,9 +176,9 @@ func (l *deliberation) withoutLedger(d *Decision, err error) *Decision {
 		}
 		if h.Debt == 0 {
 			mark(d, KindBudget, h.Budget, "denied: ledger unavailable")
-			return l.unavailable(d, h.Budget, fmt.Sprintf("the ledger can't be reached, so budget %s can't be asked, and %s deny such calls (offline: deny)", h.Budget, l.offlineRule(d, h)))
+			return l.unavailable(d, h.Budget, fmt.Sprintf("the ledger can't be reached, so budget %s can't be asked, and %s deny such calls (offline: deny)", h.Budget, l.offlineRule(d, budgets[i])))
 		}
-		l.offlineRule(d, h)
+		l.offlineRule(d, budgets[i])
 	}
 	d.Debt = true
 	d.Reason = l.reason(d) // the ledger keeps it
@@ -198,13 +198,11 @@ func (l *deliberation) withoutLedger(d *Decision, err error) *Decision {
 }
 
 // offlineRule records which document says what is done while the ledger is away, and names it.
-func (l *deliberation) offlineRule(d *Decision, h *Hold) string {
+func (l *deliberation) offlineRule(d *Decision, b *activeBudget) string {
 	settings := l.org.settings
-	for _, b := range l.org.budgets {
-		if b.Name == h.Budget && b.Offline != "" {
-			d.Rules = append(d.Rules, Rule{Kind: KindBudget, Name: b.Name, Version: b.Version, Effect: "offline: " + string(b.Offline)})
-			return "its rules"
-		}
+	if b.Offline != "" {
+		d.Rules = append(d.Rules, Rule{Kind: KindBudget, Name: b.Name, Version: b.Version, Effect: "offline: " + string(b.Offline)})
+		return "its rules"
 	}
 	rule := Rule{Kind: KindSettings, Name: settings.Name, Version: settings.Version, Effect: "offline: " + string(settings.Offline)}
 	if !slices.Contains(d.Rules, rule) {

@@ -151,7 +151,7 @@ func (s *settlement) settle(records []escrow.Record) (answer escrow.Settled, err
 		return answer, &escrow.GapError{Epoch: s.epoch, Org: s.org, Applied: applied, First: first}
 	}
 	if s.states[s.epoch] == "finished" {
-		return answer, invalidf("the epoch is finished, and record %d is new", records[0].Seq)
+		return answer, fmt.Errorf("record %d is new: %w", records[0].Seq, escrow.ErrFinished)
 	}
 	s.sort(records)
 	if err := s.insert(records); err != nil {

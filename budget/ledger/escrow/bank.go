@@ -2,6 +2,7 @@ package escrow
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -41,7 +42,8 @@ type Bank interface {
 	Recalls(ctx context.Context, recalled func(Key)) error
 
 	// Settle writes records, exactly once: those up to what is applied are left
-	// out, and a gap behind it is a *GapError.
+	// out, and a gap behind it is a *GapError. New records of an epoch that is
+	// finished are ErrFinished: what it left open is charged in full already.
 	Settle(ctx context.Context, b Batch) (Settled, error)
 
 	// Finish ends an epoch whose records are all applied: decisions that it left
@@ -145,6 +147,9 @@ type Standing struct {
 	Key
 	Settled, Held, Leased pricing.NanoUSD
 }
+
+// ErrFinished says that an epoch is finished, and takes no more records.
+var ErrFinished = errors.New("the epoch is finished")
 
 // GapError says that records are missing between what is applied and a batch:
 // the database forgot some, or the reader skipped some. Either way, go on from Applied + 1.

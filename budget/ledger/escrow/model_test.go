@@ -2,7 +2,6 @@ package escrow
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -249,7 +248,7 @@ func (m *model) Settle(_ context.Context, b Batch) (answer Settled, err error) {
 			return &GapError{b.Epoch, b.Org, answer.Applied, first}
 		}
 		if e.finished {
-			return errors.New("settling a finished epoch")
+			return ErrFinished
 		}
 		touched := map[Key]bool{}
 		for _, r := range records {

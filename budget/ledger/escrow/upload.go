@@ -254,6 +254,8 @@ func (r *Replica) settle(ctx context.Context, e *epoch, b *Batch) error {
 		r.log.Warn("ledger: the database lacks records that it had; settling the journal again", "epoch", e.id, "org", b.Org, "applied", gap.Applied)
 		r.databaseForgot(e)
 		return unavailable("%w", err)
+	case errors.Is(err, ErrFinished):
+		return err
 	case err != nil && !errors.Is(err, budget.ErrUnavailable) && len(b.Records) > 1:
 		// One record that the bank never takes must not hold up the others.
 		half := len(b.Records) / 2
