@@ -123,8 +123,7 @@ func (w *world) holds(s step) (holds []budget.Hold) {
 }
 
 // call is one call from permit to closeout, as the filter and a provider make it.
-func (w *world) call(s step) error {
-	r := w.replicas[s.Replica]
+func (w *world) call(r *Replica, s step) error {
 	if r == nil {
 		return nil
 	}
@@ -159,7 +158,8 @@ func (w *world) call(s step) error {
 func (w *world) do(s step) error {
 	switch s.Kind {
 	case "call":
-		w.calls.Go(func() { w.call(s) })
+		r := w.replicas[s.Replica]
+		w.calls.Go(func() { w.call(r, s) })
 	case "wait":
 		time.Sleep(s.Wait)
 	case "kill", "stop":
@@ -266,8 +266,8 @@ func (w *world) conclude() error {
 	// What is left of a limit must be usable, from whichever replica.
 	last := "never refused"
 	for i := range 2000 {
-		s := step{Replica: i % 3, Amount: 1, Percent: 100, Budgets: 2}
-		err := w.call(s)
+		s := step{Amount: 1, Percent: 100, Budgets: 2}
+		err := w.call(w.replicas[i%3], s)
 		if refused := (*budget.Refused)(nil); errors.As(err, &refused) {
 			last = fmt.Sprintf("call %d refused at %+v, %s", i, refused.Standing, w.bank.leaseReport())
 			break
