@@ -126,6 +126,13 @@ func (m *model) account(k Key) *modelAccount {
 	return a
 }
 
+// of is an account as it stands.
+func (m *model) of(name *budget.Account) modelAccount {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return *m.account(KeyOf(name))
+}
+
 func (m *model) leaseOf(k Key, epoch uuid.UUID) *modelLease {
 	l := m.leases[leaseKey{k, epoch}]
 	if l == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,15 +50,15 @@ func TestAwayThenDebt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bank := newModel()
 		bank.ceilings["b"] = 1000
-		away := false
-		bank.away = func() bool { return away }
+		var away atomic.Bool
+		bank.away = away.Load
 		r := alone(t, bank, journal.Options{})
 		first := holding(1000, 10, 25)
 		if err := r.Permit(t.Context(), first); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(5 * time.Second)
-		away = true
+		away.Store(true)
 		slice := 0
 		for ; slice < 1000; slice++ {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -94,12 +95,12 @@ func TestAwayThenDebt(t *testing.T) {
 		if ok, _ := r.Healthy(); ok {
 			t.Error("healthy while the bank is away")
 		}
-		away = false
+		away.Store(false)
 		time.Sleep(5 * time.Second)
 		if ok, err := r.Healthy(); !ok {
 			t.Error(err)
 		}
-		if got, want := bank.accounts[KeyOf(&first.Holds[0].Account)].held, pricing.NanoUSD(10*(1+slice+owed)); got != want {
+		if got, want := bank.of(&first.Holds[0].Account).held, pricing.NanoUSD(10*(1+slice+owed)); got != want {
 			t.Errorf("held %d, want %d", got, want)
 		}
 		d := holding(1000, 10, 25) // what was owed is settled: there is credit again
@@ -116,14 +117,14 @@ func TestFullJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bank := newModel()
 		bank.ceilings["b"] = 1 << 40
-		away := false
-		bank.away = func() bool { return away }
+		var away atomic.Bool
+		bank.away = away.Load
 		r := alone(t, bank, journal.Options{MaxBytes: 128 << 10})
 		if err := r.Permit(t.Context(), holding(1<<40, 1, 0)); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		away = true // nothing is settled any more
+		away.Store(true) // nothing is settled any more
 		for i := 0; ; i++ {
 			seen := holding(-1, 1, 0)
 			seen.Holds[0].Mode, seen.Holds[0].Ceiling = budget.Observe, -1
@@ -145,7 +146,7 @@ func TestFullJournal(t *testing.T) {
 		if n := r.Stats().Unkept; n != 1 {
 			t.Errorf("%d records wait, want 1", n)
 		}
-		away = false
+		away.Store(false)
 		time.Sleep(5 * time.Second)
 		if n := r.Stats().Unkept; n != 0 {
 			t.Errorf("%d records still wait", n)
@@ -160,15 +161,15 @@ func TestAwait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bank := newModel()
 		bank.ceilings["b"] = 1000
-		away := false
-		bank.away = func() bool { return away }
+		var away atomic.Bool
+		bank.away = away.Load
 		r := alone(t, bank, journal.Options{})
 		d := holding(1000, 10, 0)
 		if err := r.Permit(t.Context(), d); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		away = true
+		away.Store(true)
 		receipt := r.CloseOut(closing(d, 7))
 		for _, as := range []budget.Durability{budget.DurabilityOS, budget.DurabilityFsync} {
 			if err := r.Await(t.Context(), receipt, as); err != nil {
@@ -180,11 +181,11 @@ func TestAwait(t *testing.T) {
 		if err := r.Await(ctx, receipt, budget.DurabilityPostgres); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("settled without a bank: %v", err)
 		}
-		away = false
+		away.Store(false)
 		if err := r.Await(t.Context(), receipt, budget.DurabilityPostgres); err != nil {
 			t.Error(err)
 		}
-		if got := bank.accounts[KeyOf(&d.Holds[0].Account)].settled; got != 7 {
+		if got := bank.of(&d.Holds[0].Account).settled; got != 7 {
 			t.Errorf("settled %d", got)
 		}
 		if err := r.Await(t.Context(), budget.Receipt{}, budget.DurabilityFsync); err == nil {
