@@ -24,8 +24,9 @@ type model struct {
 	timeline  int
 	learnTill time.Time
 
-	away      func() bool // asked before and after every operation: lost before it was done, or only the answer
-	noDedupe  bool        // mutants
+	behind    time.Duration // its clock, of ours
+	away      func() bool   // asked before and after every operation: lost before it was done, or only the answer
+	noDedupe  bool          // mutants
 	noOrphans bool
 }
 
@@ -152,7 +153,7 @@ func (m *model) Beat(_ context.Context, who Member) (fleet Fleet, err error) {
 				fleet.Live++
 			}
 		}
-		fleet.Now, fleet.Timeline, fleet.Learning = time.Now(), fmt.Sprint(m.timeline), time.Now().Before(m.learnTill)
+		fleet.Now, fleet.Timeline, fleet.Learning = time.Now().Add(-m.behind), fmt.Sprint(m.timeline), time.Now().Before(m.learnTill)
 		return nil
 	})
 }

@@ -199,9 +199,9 @@ func TestRollingNeedsAClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bank := newModel()
 		bank.ceilings["b"] = 1000
+		bank.behind = 3 * time.Hour
 		r := alone(t, bank, journal.Options{})
-		time.Sleep(time.Second)
-		r.skew.Store(int64(3 * time.Hour))
+		time.Sleep(1500 * time.Millisecond)
 		d := holding(1000, 10, 0)
 		d.Holds[0].Rolling, d.Holds[0].WindowStart, d.Holds[0].WindowEnd = time.Hour, time.Now().Add(-time.Second), time.Now().Add(59*time.Second)
 		if err := r.Permit(t.Context(), d); !errors.Is(err, budget.ErrUnavailable) {
