@@ -263,8 +263,13 @@ func (c *compilation) digest() string {
 	h := sha256.New()
 	fmt.Fprintln(h, c.book.Version())
 	all := make([]document, 0, len(c.good))
-	for _, doc := range c.good {
-		all = append(all, doc)
+	added := make(map[documentKey]bool, len(c.good))
+	for _, doc := range c.all { // nearly in order, which is sorted fast
+		key := keyOf(doc)
+		if good, ok := c.good[key]; ok && !added[key] {
+			added[key] = true
+			all = append(all, good)
+		}
 	}
 	for _, doc := range sorted(all) {
 		text, err := json.Marshal(written(doc))

@@ -2,6 +2,7 @@ package budget
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -263,9 +264,9 @@ func TestRouteFor(t *testing.T) {
 // The index finds what a look at every budget finds.
 func TestMatchingIsExact(t *testing.T) {
 	t.Parallel()
-	value := rapid.SampledFrom([]string{"", "a", "b", "ab"})
+	value := rapid.SampledFrom([]string{"", "a", "b", "ab", "aab", "abb", "ba"})
 	rapid.Check(t, func(t *rapid.T) {
-		selectors := rapid.SliceOfN(rapid.MapOf(rapid.SampledFrom([]string{"team", "user", "model", "provider"}), rapid.SampledFrom([]string{"", "a", "b", "a*", "*"})), 0, 30).Draw(t, "selectors")
+		selectors := rapid.SliceOfN(rapid.MapOf(rapid.SampledFrom([]string{"team", "user", "model", "provider"}), rapid.SampledFrom([]string{"", "a", "b", "a*", "*b", "ab*", "*ab", "a*b", "*a*", "*"})), 0, 30).Draw(t, "selectors")
 		var docs Documents
 		for i, s := range selectors {
 			docs.Budgets = append(docs.Budgets, testBudget(fmt.Sprintf("b%02d", i), func(b *Budget) { b.Selector = s }))
@@ -280,7 +281,7 @@ func TestMatchingIsExact(t *testing.T) {
 			matches := true
 			for label, pattern := range selector {
 				v := labels.label(label)
-				matches = matches && (pattern == "*" || pattern == v || pattern == "a*" && strings.HasPrefix(v, "a"))
+				matches = matches && regexp.MustCompile("^"+strings.ReplaceAll(pattern, "*", ".*")+"$").MatchString(v)
 			}
 			if matches {
 				want = append(want, fmt.Sprintf("b%02d", i))
@@ -293,6 +294,32 @@ func TestMatchingIsExact(t *testing.T) {
 			t.Fatalf("got %v; want %v", got, want)
 		}
 	})
+}
+
+// However many budgets there are, a call looks at those that its own values name.
+func TestIndexLooksAtFew(t *testing.T) {
+	t.Parallel()
+	var docs Documents
+	add := func(selector map[string]string) {
+		docs.Budgets = append(docs.Budgets, testBudget(fmt.Sprintf("b%04d", len(docs.Budgets)), func(b *Budget) { b.Selector = selector }))
+	}
+	for i := range 500 {
+		add(map[string]string{"user": fmt.Sprintf("u%d", i), "model": "gpt-*"})
+		add(map[string]string{"team": fmt.Sprintf("t%d-*", i), "provider": "openai"})
+		add(map[string]string{"user": fmt.Sprintf("*@c%d.example", i), "model": "*"})
+		add(map[string]string{"app": fmt.Sprintf("*-a%d-*", i), "api": fmt.Sprintf("x%d*y", i)})
+	}
+	add(nil)
+	add(map[string]string{"model": "*"})
+	cfg, err := Compile(docs, pricing.Catalog())
+	if err != nil {
+		t.Fatal(err)
+	}
+	org := cfg.org("")
+	call := traits{subject: Subject{"user": "ada@c7.example", "team": "t8-web", "app": "the-a9-app"}, provider: "openai", model: "gpt-5", api: "x9y"}
+	if n := len(org.index.candidates(nil, &call)); n != 5 || len(org.matching(&call)) != 5 {
+		t.Errorf("%d of %d budgets looked at, %d match; want 5, 5", n, len(docs.Budgets), len(org.matching(&call)))
+	}
 }
 
 // No two combinations of label values share an account, and a key is always

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -95,6 +97,14 @@ func TestDecide(t *testing.T) {
 	away := func(_ testing.TB, _ *Config, l *memoryLedger, _ *Call) {
 		l.err = fmt.Errorf("permit: %w", ErrUnavailable)
 	}
+	rolling := strings.Replace(enforced, "month", "rolling 24h", 1)
+	const allowDebt = "kind: Settings\nname: default\noffline: allow_debt\n"
+	owing := func(name, amount string) func(testing.TB, *Config, *memoryLedger, *Call) {
+		return func(tb testing.TB, cfg *Config, l *memoryLedger, c *Call) {
+			away(tb, cfg, l, c)
+			l.owe(tb, cfg, name, amount)
+		}
+	}
 	for _, tt := range []struct {
 		name   string
 		config string
@@ -139,13 +149,21 @@ func TestDecide(t *testing.T) {
 		{"no candidate fits", route("prefer-cheap") + enforced, spend("research", "1", "0")},
 		{"ledger away, enforced", enforced, away},
 		{"ledger away, debt allowed", enforced + "kind: Settings\nname: default\noffline: allow_debt\n", away},
-		{"ledger away, its debt allowed", strings.Replace(enforced, "---", "offline: allow_debt\noffline_debt: 0.5 USD\n---", 1), away},
-		{"ledger away, its debt exhausted", strings.Replace(enforced, "---", "offline: allow_debt\noffline_debt: 0.001 USD\n---", 1), away},
-		{"ledger away, its debt refused", strings.Replace(enforced, "---", "offline: deny\n---", 1) + "kind: Settings\nname: default\noffline: allow_debt\n", away},
-		{"rolling window is full", strings.Replace(enforced, "window: month", "window: rolling 24h", 1), func(tb testing.TB, cfg *Config, l *memoryLedger, c *Call) {
-			l.spend(tb, cfg, "research", "", "1", "0")
-		}},
 		{"ledger away, observed", strings.Replace(enforced, "---", "mode: observe\n---", 1), away},
+		{"rolling, held", rolling, nil},
+		{"rolling, wait for a bucket", rolling, spend("research", "0.9999", "0")},
+		{"rolling, wait for calls in flight", rolling, spend("research", "0.10", "0.895")},
+		{"rolling a minute", strings.Replace(rolling, "24h", "1m", 1), spend("research", "0.9999", "0")},
+		{"ledger away, budget allows debt", strings.Replace(enforced, "---", "offline: allow_debt\n---", 1), away},
+		{"ledger away, budget denies where the settings allow", strings.Replace(enforced, "---", "offline: deny\n---", 1) + allowDebt, away},
+		{"ledger away, debt up to a cap", strings.Replace(enforced, "---", "offline_debt: 0.05 USD\n---", 1) + allowDebt, owing("research", "0.039958")},
+		{"ledger away, no more debt", strings.Replace(enforced, "---", "offline: allow_debt\noffline_debt: 0.05 USD\n---", 1) + allowDebt, owing("research", "0.039959")},
+		{"ledger away, no debt allowed", strings.Replace(enforced, "---", "offline_debt: 0 USD\n---", 1) + allowDebt, away},
+		{"ledger away, one of two allows debt", strings.Replace(enforced, "---", "offline: allow_debt\n---", 1) + "kind: Budget\nname: all\nlimit: 1 USD\nwindow: day\n", away},
+		{"ledger can't keep a debt", strings.Replace(enforced, "---", "offline: allow_debt\n---", 1), func(tb testing.TB, cfg *Config, l *memoryLedger, c *Call) {
+			away(tb, cfg, l, c)
+			l.oweErr = errors.New("disk full")
+		}},
 		{"ledger can't keep it", "", func(_ testing.TB, _ *Config, l *memoryLedger, _ *Call) { l.err = errors.New("bad row") }},
 		{"another org has nothing of these", enforced, change(func(c *Call) { c.Org = "acme" })},
 	} {
@@ -157,7 +175,7 @@ func TestDecide(t *testing.T) {
 			}
 			decider := &Decider{Ledger: ledger, Estimator: tokens.New()}
 			preview := decider.Preview(cfg, call)
-			if ledger.permits != 0 || len(ledger.recorded) != 0 || len(ledger.open) != 0 {
+			if ledger.permits != 0 || len(ledger.recorded) != 0 || len(ledger.open) != 0 || len(ledger.owes) != 0 {
 				t.Error("a preview left something in the ledger")
 			}
 			checkSchema(t, DryRunSchema, preview.DryRunJSON())
@@ -165,8 +183,11 @@ func TestDecide(t *testing.T) {
 			if ledger.err == nil && (preview.Action != d.Action || preview.RoutedModel != d.RoutedModel || cmp.Diff(preview.Rules, d.Rules) != "" || preview.Reason != d.Reason) {
 				t.Errorf("the preview says otherwise:\n%s", preview.DryRunJSON())
 			}
-			if recorded := len(ledger.recorded) == 1; recorded != (d.Action == Deny || d.Debt) {
-				t.Errorf("recorded: %v", recorded)
+			if len(ledger.recorded) > 1 || (len(ledger.recorded) == 1) != (d.Action == Deny) {
+				t.Errorf("recorded %d times", len(ledger.recorded))
+			}
+			if len(ledger.owes) > 1 || (len(ledger.owes) == 1) != d.Debt {
+				t.Errorf("owed %d times", len(ledger.owes))
 			}
 			if d.Action == Deny {
 				if d.Denial == nil || len(d.Holds) > 0 || len(ledger.open) > 0 {
@@ -227,19 +248,60 @@ func golden(t *testing.T, path string, got []byte) {
 	}
 }
 
+// BenchmarkDecide is the time from a parsed request to its decision, with a ledger
+// that costs nothing: six budgets of 1,000, and a chat prompt of 2 KB as the reader of chat completions
+// makes it. "counted" is without counting its tokens, which package tokens has benchmarks for.
 func BenchmarkDecide(b *testing.B) {
 	cfg := benchmarkConfig(b)
 	decider := &Decider{Ledger: freeLedger{}, Estimator: tokens.New()}
-	call := testCall()
-	call.Subject["team"], call.Subject["user"] = "team-7", "user-7"
-	d := decider.Decide(context.Background(), cfg, call)
-	if len(d.Holds) != 6 {
-		b.Fatalf("%d budgets match", len(d.Holds))
+	prompt := chatPrompt()
+	for _, bench := range []struct {
+		name   string
+		prompt func(used *tokens.Prompt) tokens.Prompt
+	}{
+		{"2KB", func(*tokens.Prompt) tokens.Prompt { return prompt }},
+		{"counted", func(used *tokens.Prompt) tokens.Prompt { return *used }},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			used := prompt
+			call := testCall()
+			call.Prompt, call.Subject["team"], call.Subject["user"] = &used, "team-7", "user-7"
+			if d := decider.Decide(b.Context(), cfg, call); len(d.Holds) != 6 {
+				b.Fatalf("%d budgets match", len(d.Holds))
+			}
+			took := make([]time.Duration, 0, 1<<16)
+			b.ReportAllocs()
+			for b.Loop() {
+				used = bench.prompt(&used)
+				began := time.Now()
+				decider.Decide(b.Context(), cfg, call)
+				if len(took) < cap(took) {
+					took = append(took, time.Since(began))
+				}
+			}
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2])/1e3, "p50-µs")
+			b.ReportMetric(float64(took[len(took)*99/100])/1e3, "p99-µs")
+		})
 	}
-	b.ReportAllocs()
-	for b.Loop() {
-		decider.Decide(context.Background(), cfg, call)
+}
+
+// chatPrompt is 2 KB of text in four messages.
+func chatPrompt() tokens.Prompt {
+	text := func(s string) tokens.Segment {
+		return tokens.Segment{Class: tokens.Text, JSON: []byte(strconv.Quote(s))}
 	}
+	return tokens.Prompt{Messages: 4, System: true, Segments: []tokens.Segment{
+		text("You are the assistant of the research department. Answer briefly, cite the section that you rely on, and say so when the documents do not tell. Write dates as 2026-11-23 and amounts with their currency."),
+		text("Which of our suppliers changed their terms of payment this year, and what does that mean for the cash that we need in December? Please go through the attached notes below before you answer.\n\n" +
+			"Notes of 3 March: Northwind moved from 30 to 14 days, from the order of 1 April on; early payment (within 7 days) earns 2 %. Fabrikam keeps 30 days, but counts them from the shipping date and no longer from the invoice. " +
+			"Notes of 17 June: Contoso asks for 25 % in advance of every order above 40,000 EUR; orders below stay as they were. Tailspin was bought by Wingtip; its contracts run on until the end of the year, and new ones follow the general terms of Wingtip (45 days, no discount). " +
+			"Notes of 9 October: the framework agreement with Litware ends on 30 November. Purchasing expects to sign the new one at 60 days; until then every order is paid on delivery. The volume of December is planned at 310,000 EUR, of which 120,000 EUR are due before Christmas."),
+		text("Five suppliers changed their terms: Northwind (14 days since 1 April), Fabrikam (30 days from shipping), Contoso (25 % in advance above 40,000 EUR), Tailspin (Wingtip's general terms for new contracts) and Litware (on delivery until the new framework agreement is signed). " +
+			"For December this means that most of the planned volume has to be paid about two weeks earlier than last year. Shall I make a table of the payments by week?"),
+		text("Yes, please: one line a week, with the supplier, the order, the amount in EUR and the day on which it has to leave our account. Assume that Litware signs on 10 December, and show in a second table what changes if they don't. " +
+			"Use the planned volumes of the purchasing list, not last year's, and leave out everything below 500 EUR. If a supplier is missing in the list, name it at the end and tell me whom to ask about it. Thanks a lot!"),
+	}}
 }
 
 // benchmarkConfig has 1,000 budgets, of which 6 match.

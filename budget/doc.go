@@ -7,7 +7,7 @@
 //
 //	document.go  what an operator writes        read.go, write.go, diff.go: as YAML and JSON
 //	validate.go  what a document may say        compile.go, match.go: as an immutable Config
-//	call → decide.go → rules.go → candidates.go → estimate.go → hold.go → refuse.go → decision
+//	call → decide.go → rules.go → candidates.go → estimate.go → hold.go → refuse.go, offline.go → decision
 //	closeout.go  what the call cost in the end
 //
 // It refuses to know Envoy, wire formats and databases, to look at a clock

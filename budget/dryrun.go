@@ -54,6 +54,7 @@ type dryRunBudget struct {
 	Version      int64            `json:"version"`
 	WindowStart  *time.Time       `json:"window_start"` // null for a lifetime
 	WindowEnd    *time.Time       `json:"window_end"`
+	Rolling      int64            `json:"rolling_seconds,omitempty"` // the window is then a bucket of it
 	LimitUSD     pricing.NanoUSD  `json:"limit_usd"`
 	CeilingUSD   *pricing.NanoUSD `json:"ceiling_usd"` // null where the budget does not enforce
 	SettledUSD   pricing.NanoUSD  `json:"settled_usd"`
@@ -99,7 +100,7 @@ func (d *Decision) DryRunJSON() []byte {
 	for _, b := range d.Budgets {
 		state := dryRunBudget{
 			Budget: b.Budget, Account: b.Key, Mode: b.Mode, Version: b.Version,
-			LimitUSD: b.Limit, SettledUSD: b.Standing.Settled, HeldUSD: b.Standing.Held,
+			Rolling: int64(b.Rolling / time.Second), LimitUSD: b.Limit, SettledUSD: b.Standing.Settled, HeldUSD: b.Standing.Held,
 			RemainingUSD: b.Limit - b.Standing.Settled - b.Standing.Held, WouldHoldUSD: b.Amount,
 		}
 		if !b.WindowStart.IsZero() {

@@ -1,7 +1,6 @@
 package budget
 
 import (
-	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -61,18 +60,6 @@ func (d *Decision) InForce(hold int, limit, ceiling pricing.NanoUSD, version int
 		}
 	}
 	h.Limit, h.Ceiling, h.Version = limit, ceiling, version
-}
-
-// debt is how far one replica may let an account of the budget go while the
-// database is away.
-func (b *activeBudget) debt(settings Offline) pricing.NanoUSD {
-	switch {
-	case cmp.Or(b.Offline, settings) != OfflineAllowDebt:
-		return 0
-	case b.OfflineDebt != nil:
-		return *b.OfflineDebt
-	}
-	return NoDebtCap
 }
 
 // effect says what the budget does with a call that it can take.

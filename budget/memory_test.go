@@ -12,18 +12,20 @@ import (
 
 // memoryLedger is a Ledger in memory: the rules of the interface and nothing else.
 type memoryLedger struct {
-	owed     map[string]pricing.NanoUSD
 	mu       sync.Mutex
 	err      error // what Permit returns, to play an outage
 	accounts map[Account]Standing
 	open     map[uuid.UUID]*Decision
 	closed   map[uuid.UUID]*Closeout
 	recorded []*Decision
+	owes     []*Decision
+	owed     map[Account]pricing.NanoUSD
+	oweErr   error
 	permits  int
 }
 
 func newMemoryLedger() *memoryLedger {
-	return &memoryLedger{accounts: map[Account]Standing{}, open: map[uuid.UUID]*Decision{}, closed: map[uuid.UUID]*Closeout{}}
+	return &memoryLedger{accounts: map[Account]Standing{}, open: map[uuid.UUID]*Decision{}, closed: map[uuid.UUID]*Closeout{}, owed: map[Account]pricing.NanoUSD{}}
 }
 
 func (l *memoryLedger) Permit(_ context.Context, d *Decision) error {
@@ -56,24 +58,24 @@ func (l *memoryLedger) Record(d *Decision) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.recorded = append(l.recorded, d)
-	if d.Action != Deny {
-		l.take(d)
-	}
 }
 
 func (l *memoryLedger) Owe(d *Decision) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.oweErr != nil {
+		return l.oweErr
+	}
 	for _, h := range d.Holds {
-		if owed := l.owed[h.Budget] + h.Amount; h.Ceiling >= 0 && h.Debt != NoDebtCap && owed > h.Debt {
-			return &Refused{Hold: h, Standing: Standing{Held: l.owed[h.Budget]}}
+		if owed := l.owed[h.Account]; h.Ceiling >= 0 && h.Debt != NoDebtCap && owed+h.Amount > h.Debt {
+			return &Refused{Hold: h, Standing: Standing{Held: owed}}
 		}
 	}
-	if l.owed == nil {
-		l.owed = map[string]pricing.NanoUSD{}
-	}
 	for _, h := range d.Holds {
-		l.owed[h.Budget] += h.Amount
+		l.owed[h.Account] += h.Amount
 	}
-	l.Record(d)
+	l.owes = append(l.owes, d)
+	l.take(d)
 	return nil
 }
 
@@ -113,6 +115,16 @@ func (l *memoryLedger) Standing(a Account) Standing {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.accounts[a]
+}
+
+// owe is a debt of the budget's only account at testTime.
+func (l *memoryLedger) owe(tb testing.TB, cfg *Config, name, amount string) {
+	tb.Helper()
+	for _, b := range cfg.org(DefaultOrg).budgets {
+		if b.Name == name {
+			l.owed[b.account(&traits{}, testTime)] = usd(tb, amount)
+		}
+	}
 }
 
 // spend puts money into the account of the org's budget at testTime.

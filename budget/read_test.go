@@ -199,6 +199,13 @@ func TestReadDocumentsRefuses(t *testing.T) {
 		{"bad zone", budget("timezone: Europe/Berln"), `f.yaml:5:11: unknown time zone "Europe/Berln"`},
 		{"bad window", "kind: Budget\nname: b\nlimit: 1 USD\nwindow: monthly\n", `f.yaml:4:9: unknown window "monthly"; it is one of hour, day`},
 		{"rolling", "kind: Budget\nname: b\nlimit: 1 USD\nwindow: rolling 1w\n", `f.yaml:4:9: window "rolling 1w": write its length in minutes, hours or days`},
+		{"rolling too long", "kind: Budget\nname: b\nlimit: 1 USD\nwindow: rolling 367d\n", `f.yaml:4:9: window "rolling 367d": a rolling window is at most 366 days long`},
+		{"rolling in a zone", "kind: Budget\nname: b\nlimit: 1 USD\nwindow: rolling 24h\ntimezone: Europe/Berlin\n", `f.yaml:4:9: window "rolling 24h": a rolling window begins at no time of any clock; leave timezone out`},
+		{"bad offline", budget("offline: allow"), `f.yaml:5:10: offline "allow": it is one of deny, allow_debt`},
+		{"bad cut", budget("cut: later"), `f.yaml:5:6: cut "later": it is one of now, strict`},
+		{"debt without currency", budget("offline_debt: 50"), `f.yaml:5:15: offline_debt: `},
+		{"negative debt", budget("offline_debt: -1 USD"), `f.yaml:5:15: a debt can't be negative; 0 USD allows none`},
+		{"debt where none is allowed", budget("offline_debt: 1 USD\noffline: deny"), `f.yaml:5:15: offline: deny allows no debt; write offline: allow_debt`},
 		{"no window", "kind: Budget\nname: b\nlimit: 1 USD\n", `f.yaml:1:1: unknown window ""`},
 		{"no limit", "kind: Budget\nname: b\nwindow: day\n", "f.yaml:1:1: a budget needs a limit, such as 2500 USD"},
 		{"negative limit", "kind: Budget\nname: b\nlimit: -5 USD\nwindow: day\n", "f.yaml:3:8: a limit can't be negative"},
@@ -388,6 +395,9 @@ func drawDocuments(t *rapid.T) Documents {
 		SearchContext: rapid.SampledFrom([]string{"", "low", "high"}).Draw(t, "search"), Currency: rapid.SampledFrom([]string{"", "EUR", "CNY"}).Draw(t, "currency"),
 		Tiers: []pricing.Step{{Rates: rates.Draw(t, "rates")}, {Above: rapid.Int64Range(1, 1<<40).Draw(t, "above"), Rates: rates.Draw(t, "rates")}},
 	}}}
+	if rapid.Bool().Draw(t, "rolling") {
+		docs.Budgets[0].Window, docs.Budgets[0].Timezone = rapid.SampledFrom([]string{"rolling 1m", "rolling 24h", "rolling 366d"}).Draw(t, "length"), "UTC"
+	}
 	if clock := rapid.IntRange(0, 24*60-1); rapid.Bool().Draw(t, "hours") {
 		from, to := clock.Draw(t, "from"), clock.Draw(t, "to")
 		hours, err := pricing.ParseHours(fmt.Sprintf("%02d:%02d-%02d:%02d", from/60, from%60, to/60, to%60))
@@ -435,8 +445,8 @@ func TestDiff(t *testing.T) {
 		return docs
 	}
 	const settings = "kind: Settings\nname: s\n---\n"
-	old := read(settings + "kind: Budget\nname: a\nlimit: 2500 USD\nwindow: month\nper: [user]\n---\nkind: Budget\nname: only-there\nlimit: 1 USD\nwindow: day\n")
-	new := read(settings + "kind: Budget\nname: a\nlimit: 500 USD\nwindow: month\nselector: {team: x}\n---\nkind: Policy\norg: acme\nname: p\nwhen: 'true'\ndo: {deny: 'no'}\n")
+	old := read(settings + "kind: Budget\nname: a\nlimit: 2500 USD\nwindow: month\nper: [user]\noffline_debt: 5 USD\n---\nkind: Budget\nname: only-there\nlimit: 1 USD\nwindow: day\n")
+	new := read(settings + "kind: Budget\nname: a\nlimit: 500 USD\nwindow: rolling 30d\nselector: {team: x}\ncut: strict\noffline: deny\n---\nkind: Policy\norg: acme\nname: p\nwhen: 'true'\ndo: {deny: 'no'}\n")
 	var b bytes.Buffer
 	if err := WriteDiff(&b, Diff(old, new)); err != nil {
 		t.Fatal(err)
@@ -444,7 +454,11 @@ func TestDiff(t *testing.T) {
 	want := `~ Budget a
     selector: (none) → {team: x}
     limit: 2500 USD → 500 USD
+    window: month → 'rolling 30d'
+    offline: (none) → deny
+    cut: (none) → strict
     per: [user] → (none)
+    offline_debt: 5 USD → (none)
 + Policy p of org acme
     when: 'true'
     do: {deny: 'no'}

@@ -2,11 +2,9 @@ package budget
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -85,18 +83,48 @@ func (l *deliberation) exceeded(d *Decision, c *candidate, r *Refused) *Denial {
 		advice = fmt.Sprintf("the budget has no end, so waiting does not help: %sask for the limit to be raised", l.fitting(denial, c, h.Ceiling-s.Settled-s.Held, byBound))
 	case h.Rolling > 0:
 		denial.RetryAfter = max(time.Second, roundUp(h.WindowEnd.Sub(h.WindowStart)))
-		advice = fmt.Sprintf("%swait: the limit holds for any %s, and what was spent leaves it bit by bit; try again in %s", l.fitting(denial, c, h.Ceiling-s.Settled-s.Held, byBound), inWords(h.Rolling), inWords(denial.RetryAfter))
+		advice = fmt.Sprintf("%swait: what was spent more than %s ago counts no more, in steps of %s; try again in %s",
+			l.fitting(denial, c, h.Ceiling-s.Settled-s.Held, byBound), lengthOf(h.Rolling), lengthOf(h.WindowEnd.Sub(h.WindowStart)), inWords(denial.RetryAfter))
 	default:
 		denial.RetryAfter = max(time.Second, roundUp(h.WindowEnd.Sub(l.call.At)))
 		advice = fmt.Sprintf("%swait for the next window at %s (in %s)", l.fitting(denial, c, h.Ceiling-s.Settled-s.Held, byBound), moment(h.WindowEnd), inWords(denial.RetryAfter))
+	}
+	if h.Rolling > 0 {
+		denial.Details["rolling_seconds"] = strconv.FormatInt(int64(h.Rolling/time.Second), 10)
 	}
 	if denial.RetryAfter > 0 {
 		denial.Details["wait"] = "true"
 		denial.Details["retry_after_seconds"] = strconv.FormatInt(int64(denial.RetryAfter/time.Second), 10)
 	}
-	denial.Message = fmt.Sprintf("budget %s has no room for this call: limit %s USD%s, %s USD settled, %s USD held for calls in flight, and %s/%s can cost %s USD; %s (decision %s)",
-		h.Budget, h.Limit, denyTier(h), s.Settled, s.Held, d.RoutedProvider, d.RoutedModel, h.Amount, advice, l.call.ID)
+	denial.Message = fmt.Sprintf("budget %s has no room for this call: limit %s USD%s%s, %s USD settled, %s USD held for calls in flight, and %s/%s can cost %s USD; %s (decision %s)",
+		h.Budget, h.Limit, inAny(h.Rolling), denyTier(h), s.Settled, s.Held, d.RoutedProvider, d.RoutedModel, h.Amount, advice, l.call.ID)
 	return denial
+}
+
+// inAny says of which time the limit of a rolling window is.
+func inAny(rolling time.Duration) string {
+	if rolling == 0 {
+		return ""
+	}
+	return " in any " + strings.TrimPrefix(lengthOf(rolling), "1 ")
+}
+
+// lengthOf is a length of time as people say it, exactly.
+func lengthOf(d time.Duration) string {
+	// 24 hours stay 24 hours: a day has a midnight, and a rolling window has none.
+	name, unit := "second", time.Second
+	switch {
+	case d%(24*time.Hour) == 0 && d > 24*time.Hour:
+		name, unit = "day", 24*time.Hour
+	case d%time.Hour == 0:
+		name, unit = "hour", time.Hour
+	case d%time.Minute == 0:
+		name, unit = "minute", time.Minute
+	}
+	if d != unit {
+		name += "s"
+	}
+	return strconv.FormatInt(int64(d/unit), 10) + " " + name
 }
 
 func denyTier(h Hold) string {
@@ -160,72 +188,6 @@ func moment(t time.Time) string {
 		return ""
 	}
 	return t.UTC().Format(time.RFC3339)
-}
-
-// withoutLedger decides while the ledger can't be asked: a call that no budget
-// could have denied is permitted as debt, and any other where its budgets allow debt, as far as they do.
-func (l *deliberation) withoutLedger(d *Decision, budgets []*activeBudget, err error) *Decision {
-	away := errors.Is(err, ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
-	if !away {
-		return l.unavailable(d, enforcing(d), fmt.Sprintf("the ledger can't keep this decision (%v)", err))
-	}
-	for i := range d.Holds {
-		h := &d.Holds[i]
-		if h.Mode != Enforce {
-			continue
-		}
-		if h.Debt == 0 {
-			mark(d, KindBudget, h.Budget, "denied: ledger unavailable")
-			return l.unavailable(d, h.Budget, fmt.Sprintf("the ledger can't be reached, so budget %s can't be asked, and %s deny such calls (offline: deny)", h.Budget, l.offlineRule(d, budgets[i])))
-		}
-		l.offlineRule(d, budgets[i])
-	}
-	d.Debt = true
-	d.Reason = l.reason(d) // the ledger keeps it
-	err = l.owe(d)
-	if refused, ok := asRefused(err); ok {
-		d.Debt = false
-		h := &refused.Hold
-		mark(d, KindBudget, h.Budget, "denied: no more debt")
-		return l.unavailable(d, h.Budget, fmt.Sprintf("the ledger can't be reached, and this replica has let budget %s owe %s of the %s USD that it may (offline_debt)",
-			h.Budget, refused.Standing.Held, h.Debt))
-	}
-	if err != nil {
-		d.Debt = false
-		return l.unavailable(d, enforcing(d), fmt.Sprintf("the ledger can't keep this decision (%v)", err))
-	}
-	return l.finish(d)
-}
-
-// offlineRule records which document says what is done while the ledger is away, and names it.
-func (l *deliberation) offlineRule(d *Decision, b *activeBudget) string {
-	settings := l.org.settings
-	if b.Offline != "" {
-		d.Rules = append(d.Rules, Rule{Kind: KindBudget, Name: b.Name, Version: b.Version, Effect: "offline: " + string(b.Offline)})
-		return "its rules"
-	}
-	rule := Rule{Kind: KindSettings, Name: settings.Name, Version: settings.Version, Effect: "offline: " + string(settings.Offline)}
-	if !slices.Contains(d.Rules, rule) {
-		d.Rules = append(d.Rules, rule)
-	}
-	return "the settings of the organisation"
-}
-
-func enforcing(d *Decision) string {
-	for i := range d.Holds {
-		if d.Holds[i].Mode == Enforce {
-			return d.Holds[i].Budget
-		}
-	}
-	return ""
-}
-
-func (l *deliberation) unavailable(d *Decision, budget, why string) *Decision {
-	return l.refuse(d, &Denial{
-		Status: http.StatusServiceUnavailable, Code: "ledger_unavailable", RetryAfter: l.soon(),
-		Message: fmt.Sprintf("%s; try again in %s (decision %s)", why, inWords(l.soon()), l.call.ID),
-		Details: l.details("budget", budget),
-	})
 }
 
 // reason is the decision in one line.

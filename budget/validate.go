@@ -129,7 +129,9 @@ func (b *Budget) check() faults {
 	f.add("window", err)
 	oneOf(&f, "mode", b.Mode, Observe, PreferCheap, Enforce)
 	oneOf(&f, "hold", b.Hold, HoldBound, HoldExpected)
-	oneOf(&f, "offline", b.Offline, "", OfflineDeny, OfflineAllowDebt)
+	if b.Offline != "" {
+		oneOf(&f, "offline", b.Offline, OfflineDeny, OfflineAllowDebt)
+	}
 	oneOf(&f, "cut", b.Cut, CutNow, CutStrict)
 	if b.OfflineDebt != nil && *b.OfflineDebt < 0 {
 		f.addf("offline_debt", "a debt can't be negative; 0 USD allows none")

@@ -64,7 +64,7 @@ func ParseWindow(window, timezone string) (Window, error) {
 	return Window{unit: unit, zone: zone}, nil
 }
 
-var rollingPattern = regexp.MustCompile(`^([1-9][0-9]{0,5})([mhd])$`)
+var rollingPattern = regexp.MustCompile(`^([1-9][0-9]{0,4})([mhd])$`)
 
 // parseRolling reads 30m, 24h or 7d, from a minute to 366 days.
 func parseRolling(length string) (time.Duration, error) {

@@ -67,6 +67,13 @@ func TestParseWindowRefuses(t *testing.T) {
 		{"monthly", "UTC", `unknown window "monthly"; it is one of hour, day, week, month, quarter, year, lifetime, or like rolling 24h`},
 		{"", "UTC", `unknown window ""; it is one of hour, day, week, month, quarter, year, lifetime, or like rolling 24h`},
 		{"rolling 0h", "UTC", `window "rolling 0h": write its length in minutes, hours or days: rolling 30m, rolling 24h, rolling 7d`},
+		{"rolling", "UTC", `unknown window "rolling"; it is one of hour, day, week, month, quarter, year, lifetime, or like rolling 24h`},
+		{"rolling 01h", "UTC", `window "rolling 01h": write its length in minutes, hours or days: rolling 30m, rolling 24h, rolling 7d`},
+		{"rolling 59s", "UTC", `window "rolling 59s": write its length in minutes, hours or days: rolling 30m, rolling 24h, rolling 7d`},
+		{"rolling 1h30m", "UTC", `window "rolling 1h30m": write its length in minutes, hours or days: rolling 30m, rolling 24h, rolling 7d`},
+		{"rolling 100000m", "UTC", `window "rolling 100000m": write its length in minutes, hours or days: rolling 30m, rolling 24h, rolling 7d`},
+		{"rolling 8785h", "UTC", `window "rolling 8785h": a rolling window is at most 366 days long`},
+		{"rolling 367d", "UTC", `window "rolling 367d": a rolling window is at most 366 days long`},
 		{"rolling 24h", "Europe/Berlin", `window "rolling 24h": a rolling window begins at no time of any clock; leave timezone out`},
 		{"day", "Europe/Berln", `unknown time zone "Europe/Berln"; use an IANA name such as Europe/Berlin`},
 		{"day", "../etc/passwd", `unknown time zone "../etc/passwd"; use an IANA name such as Europe/Berlin`},
@@ -128,21 +135,47 @@ func BenchmarkWindowBounds(b *testing.B) {
 	}
 }
 
+// A rolling window is sixty buckets, which tile time from 1970 on, each a whole number of seconds.
 func TestRollingBuckets(t *testing.T) {
-	for window, want := range map[string]time.Duration{"rolling 1m": time.Second, "rolling 30m": 30 * time.Second, "rolling 24h": 24 * time.Minute, "rolling 7d": 168 * time.Minute} {
-		w, err := ParseWindow(window, "")
+	t.Parallel()
+	for window, want := range map[string]time.Duration{
+		"rolling 1m": time.Second, "rolling 7m": 7 * time.Second, "rolling 30m": 30 * time.Second, "rolling 24h": 24 * time.Minute,
+		"rolling 7d": 168 * time.Minute, "rolling 366d": 8784 * time.Minute,
+	} {
+		w, err := ParseWindow(window, "UTC")
 		if err != nil {
 			t.Fatal(err)
+		}
+		if w.Rolling() != 60*want {
+			t.Errorf("%s is %s long", window, w.Rolling())
 		}
 		rapid.Check(t, func(rt *rapid.T) {
 			at := time.Unix(rapid.Int64Range(-1<<33, 1<<34).Draw(rt, "unix"), rapid.Int64Range(0, 1e9-1).Draw(rt, "nanoseconds"))
 			start, end := w.Bounds(at)
-			if end.Sub(start) != want || at.Before(start) || !at.Before(end) {
+			if end.Sub(start) != want || at.Before(start) || !at.Before(end) || start.Unix()%int64(want/time.Second) != 0 || start.Nanosecond() != 0 {
 				rt.Fatalf("%s: bucket of %s is %s to %s", window, at, start, end)
 			}
 			if next, _ := w.Bounds(end); !next.Equal(end) {
 				rt.Fatalf("%s: after the bucket to %s comes one from %s", window, end, next)
 			}
 		})
+	}
+}
+
+func TestLengthOf(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		d           time.Duration
+		want, inAny string
+	}{
+		{time.Second, "1 second", " in any second"}, {30 * time.Second, "30 seconds", " in any 30 seconds"}, {90 * time.Second, "90 seconds", " in any 90 seconds"},
+		{time.Minute, "1 minute", " in any minute"}, {time.Hour, "1 hour", " in any hour"}, {24 * time.Hour, "24 hours", " in any 24 hours"}, {7 * 24 * time.Hour, "7 days", " in any 7 days"},
+	} {
+		if got, any := lengthOf(tt.d), inAny(tt.d); got != tt.want || any != tt.inAny {
+			t.Errorf("%s: %q, %q", tt.d, got, any)
+		}
+	}
+	if got := inAny(0); got != "" {
+		t.Errorf("a calendar window is %q", got)
 	}
 }
