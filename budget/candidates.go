@@ -138,8 +138,8 @@ func (l *deliberation) recordRoute(d *Decision, c *candidate) {
 // whether they want it to go to the cheapest.
 func (l *deliberation) findPressure(first *candidate) {
 	t := l.traits(first)
-	for _, b := range l.org.matching(&t) {
-		if effect, saw := b.prefersCheap(l.standing(b.account(&t, l.call.At))); effect != "" {
+	for _, b := range l.org.matching(nil, &t) {
+		if effect, saw := b.prefersCheap(l.ledger.Standing(b.account(&t, l.call.At))); effect != "" {
 			l.pressed = append(l.pressed, pressure{b, effect, saw})
 		}
 	}

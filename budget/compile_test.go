@@ -287,7 +287,7 @@ func TestMatchingIsExact(t *testing.T) {
 				want = append(want, fmt.Sprintf("b%02d", i))
 			}
 		}
-		for _, b := range cfg.org("").matching(&labels) {
+		for _, b := range cfg.org("").matching(nil, &labels) {
 			got = append(got, b.Name)
 		}
 		if !slices.Equal(got, want) {
@@ -317,8 +317,8 @@ func TestIndexLooksAtFew(t *testing.T) {
 	}
 	org := cfg.org("")
 	call := traits{subject: Subject{"user": "ada@c7.example", "team": "t8-web", "app": "the-a9-app"}, provider: "openai", model: "gpt-5", api: "x9y"}
-	if n := len(org.index.candidates(nil, &call)); n != 5 || len(org.matching(&call)) != 5 {
-		t.Errorf("%d of %d budgets looked at, %d match; want 5, 5", n, len(docs.Budgets), len(org.matching(&call)))
+	if n := len(org.index.candidates(nil, &call)); n != 5 || len(org.matching(nil, &call)) != 5 {
+		t.Errorf("%d of %d budgets looked at, %d match; want 5, 5", n, len(docs.Budgets), len(org.matching(nil, &call)))
 	}
 }
 

@@ -2,7 +2,6 @@ package budget
 
 import (
 	"context"
-	"slices"
 	"strings"
 
 	"keel/pricing"
@@ -20,8 +19,7 @@ type Decider struct {
 // and is with the ledger when it is returned: permitted, or recorded where it
 // is a denial or a debt. ctx bounds how long the ledger may take.
 func (d *Decider) Decide(ctx context.Context, cfg *Config, call *Call) *Decision {
-	permit := func(decision *Decision) error { return d.Ledger.Permit(ctx, decision) }
-	decision := d.deliberate(cfg, call, permit, false)
+	decision := d.deliberate(ctx, cfg, call, false)
 	if decision.Action == Deny {
 		d.Ledger.Record(decision)
 	}
@@ -32,25 +30,15 @@ func (d *Decider) Decide(ctx context.Context, cfg *Config, call *Call) *Decision
 // the accounts, and takes and records nothing. It also fills what only people
 // want to know: the budgets with what is left, and the alternatives.
 func (d *Decider) Preview(cfg *Config, call *Call) *Decision {
-	fits := func(decision *Decision) error {
-		for i, hold := range decision.Holds {
-			standing := decision.Budgets[i].Standing
-			if total, err := sum(standing.Settled, standing.Held, hold.Amount); hold.Ceiling >= 0 && (err != nil || total > hold.Ceiling) {
-				return &Refused{Hold: hold, Standing: standing}
-			}
-		}
-		return nil
-	}
-	return d.deliberate(cfg, call, fits, true)
+	return d.deliberate(context.Background(), cfg, call, true)
 }
 
-// deliberation is the making of one decision.
+// deliberation is the making of one decision. It lives on the stack: nothing of it is kept.
 type deliberation struct {
 	org       *organisation
 	call      *Call
 	estimator *tokens.Estimator
-	standing  func(Account) Standing
-	owe       func(*Decision) error
+	ledger    Ledger
 	dry       bool
 
 	draft      Decision     // what holds for every target: the policies, the route
@@ -61,31 +49,32 @@ type deliberation struct {
 }
 
 // deliberate is the path of a decision: policy → candidates → estimate → hold.
-// permit takes the holds of a decision, all or none, as Ledger.Permit does.
-func (d *Decider) deliberate(cfg *Config, call *Call, permit func(*Decision) error, dry bool) *Decision {
-	l := &deliberation{org: cfg.org(call.Org), call: call, estimator: d.Estimator, standing: d.Ledger.Standing, owe: d.Ledger.Owe, dry: dry}
+func (d *Decider) deliberate(ctx context.Context, cfg *Config, call *Call, dry bool) *Decision {
+	l := &deliberation{org: cfg.org(call.Org), call: call, estimator: d.Estimator, ledger: d.Ledger, dry: dry}
 	l.draft = Decision{Call: *call, Action: Allow, RoutedProvider: call.Provider, RoutedModel: call.Model, Shape: call.Prompt.Shape()}
 	l.draft.Prompt = nil // a decision outlives the request body
 	l.draft.Org = l.org.name
 	l.draft.PriceVersion = l.org.book.Version()
 
 	if denial := l.applyPolicies(); denial != nil {
-		return l.refuse(&l.draft, denial)
+		return l.refuseDraft(denial)
 	}
 	choices, denial := l.choose()
 	if denial != nil {
-		return l.refuse(&l.draft, denial)
+		return l.refuseDraft(denial)
 	}
+	var scratch [16]*activeBudget
 	var refused *Decision
 	for _, c := range choices {
-		d, budgets := l.propose(c)
+		d, budgets := l.propose(c, scratch[:0])
 		if denial := l.needPrice(d, budgets); denial != nil {
 			return l.refuse(d, denial)
 		}
 		d.Reason = l.reason(d) // the ledger keeps it
-		err := permit(d)
+		err := l.permit(ctx, d)
 		if err == nil {
-			return l.finish(d)
+			l.fillAlternatives(d)
+			return d
 		}
 		full, ok := asRefused(err)
 		if !ok {
@@ -102,11 +91,25 @@ func (d *Decider) deliberate(cfg *Config, call *Call, permit func(*Decision) err
 	return refused
 }
 
-// finish says in one line what was decided, and fills a dry run.
-func (l *deliberation) finish(d *Decision) *Decision {
-	d.Reason = l.reason(d)
-	l.fillAlternatives(d)
-	return d
+// permit takes the holds of d, all or none. A preview only looks whether they fit.
+func (l *deliberation) permit(ctx context.Context, d *Decision) error {
+	if !l.dry {
+		return l.ledger.Permit(ctx, d)
+	}
+	for i, hold := range d.Holds {
+		standing := d.Budgets[i].Standing
+		if total, err := sum(standing.Settled, standing.Held, hold.Amount); hold.Ceiling >= 0 && (err != nil || total > hold.Ceiling) {
+			return &Refused{Hold: hold, Standing: standing}
+		}
+	}
+	return nil
+}
+
+// refuseDraft denies a call whatever its target.
+func (l *deliberation) refuseDraft(denial *Denial) *Decision {
+	d := new(Decision)
+	*d = l.draft
+	return l.refuse(d, denial)
 }
 
 // refuse makes d a denial. It holds nothing.
@@ -123,10 +126,13 @@ func (l *deliberation) refuse(d *Decision, denial *Denial) *Decision {
 }
 
 // propose makes the decision that sends the call to c, and returns the budgets
-// that it falls under there.
-func (l *deliberation) propose(c *candidate) (*Decision, []*activeBudget) {
-	d := new(l.draft)
-	d.Rules = slices.Clone(l.draft.Rules)
+// that it falls under there, in the memory of found.
+func (l *deliberation) propose(c *candidate, found []*activeBudget) (*Decision, []*activeBudget) {
+	t := l.traits(c)
+	budgets := l.org.matching(found, &t)
+	d := new(Decision)
+	*d = l.draft
+	d.Rules = append(make([]Rule, 0, len(l.draft.Rules)+2+len(budgets)+len(l.pressed)), l.draft.Rules...)
 	d.RoutedProvider, d.RoutedModel, d.Estimate = c.provider, c.model, c.estimate
 	if l.route != nil && l.route.Mode != Observe {
 		d.Route = l.route.Name
@@ -141,8 +147,6 @@ func (l *deliberation) propose(c *candidate) (*Decision, []*activeBudget) {
 	if c.rates != nil {
 		d.Rules = append(d.Rules, Rule{Kind: KindPrice, Name: c.rates.ID, Effect: "priced"})
 	}
-	t := l.traits(c)
-	budgets := l.org.matching(&t)
 	l.hold(d, &t, budgets)
 	return d, budgets
 }

@@ -250,29 +250,38 @@ func golden(t *testing.T, path string, got []byte) {
 
 // BenchmarkDecide is the time from a parsed request to its decision, with a ledger
 // that costs nothing: six budgets of 1,000, and a chat prompt of 2 KB as the reader of chat completions
-// makes it. "counted" is without counting its tokens, which package tokens has benchmarks for.
+// makes it. Package tokens remembers texts that it counted: of a conversation only the last is new.
 func BenchmarkDecide(b *testing.B) {
 	cfg := benchmarkConfig(b)
 	decider := &Decider{Ledger: freeLedger{}, Estimator: tokens.New()}
-	prompt := chatPrompt()
 	for _, bench := range []struct {
-		name   string
-		prompt func(used *tokens.Prompt) tokens.Prompt
-	}{
-		{"2KB", func(*tokens.Prompt) tokens.Prompt { return prompt }},
-		{"counted", func(used *tokens.Prompt) tokens.Prompt { return *used }},
-	} {
+		name string
+		seen int // so many of the four messages came with a call before
+	}{{"2KB-new", 0}, {"2KB-conversation", 3}, {"2KB-seen", 4}} {
 		b.Run(bench.name, func(b *testing.B) {
-			used := prompt
+			prompt := chatPrompt()
 			call := testCall()
-			call.Prompt, call.Subject["team"], call.Subject["user"] = &used, "team-7", "user-7"
-			if d := decider.Decide(b.Context(), cfg, call); len(d.Holds) != 6 {
-				b.Fatalf("%d budgets match", len(d.Holds))
+			call.Subject["team"], call.Subject["user"] = "team-7", "user-7"
+			read, n := new(tokens.Prompt), 0
+			parse := func() {
+				*read = prompt
+				n++
+				for i := range read.Segments[bench.seen:] {
+					text := read.Segments[bench.seen+i].JSON
+					for at, rest := len(text)-2, n; text[at] != ' '; at, rest = at-1, rest/10 {
+						text[at] = '0' + byte(rest%10)
+					}
+				}
+			}
+			parse()
+			call.Prompt = read
+			if d := decider.Decide(b.Context(), cfg, call); len(d.Holds) != 6 || d.Shape.Bytes["text"] < 2000 {
+				b.Fatalf("%d budgets match a prompt of %v", len(d.Holds), d.Shape.Bytes)
 			}
 			took := make([]time.Duration, 0, 1<<16)
 			b.ReportAllocs()
 			for b.Loop() {
-				used = bench.prompt(&used)
+				parse()
 				began := time.Now()
 				decider.Decide(b.Context(), cfg, call)
 				if len(took) < cap(took) {

@@ -14,8 +14,13 @@ import (
 // A call without a price holds 0 in budgets that do not enforce: its closeout
 // is charged there once the cost is known.
 func (l *deliberation) hold(d *Decision, t *traits, budgets []*activeBudget) {
-	d.Holds = slices.Grow(d.Holds, len(budgets))
-	d.Rules = slices.Grow(d.Rules, len(budgets)+len(l.pressed))
+	if len(budgets) > 0 {
+		d.Holds = make([]Hold, 0, len(budgets))
+	}
+	// What the budgets saw is written into one text, and cut up.
+	var room [512]byte
+	var marks [16]int
+	text, ends, first := room[:0], marks[:0], len(d.Rules)
 	for _, b := range budgets {
 		hold := Hold{
 			Account: b.account(t, l.call.At), Amount: d.Estimate.Bound, Ceiling: -1,
@@ -27,15 +32,19 @@ func (l *deliberation) hold(d *Decision, t *traits, budgets []*activeBudget) {
 		if b.Mode == Enforce {
 			hold.Ceiling = b.ceiling
 		}
-		standing := l.standing(hold.Account)
+		standing := l.ledger.Standing(hold.Account)
 		d.Holds = append(d.Holds, hold)
-		d.Rules = append(d.Rules, Rule{
-			Kind: KindBudget, Name: b.Name, Version: b.Version,
-			Effect: l.effect(b, standing, hold.Amount), Saw: b.saw(standing),
-		})
+		text = appendUsage(text, standing, b.Limit)
+		ends = append(ends, len(text))
+		d.Rules = append(d.Rules, Rule{Kind: KindBudget, Name: b.Name, Version: b.Version, Effect: l.effect(b, standing, hold.Amount)})
 		if l.dry {
 			d.Budgets = append(d.Budgets, BudgetState{Hold: hold, Standing: standing})
 		}
+	}
+	saw, from := string(text), 0
+	for i, end := range ends {
+		d.Rules[first+i].Saw = saw[from:end]
+		from = end
 	}
 	for _, p := range l.pressed { // those that the call left by going elsewhere
 		if !slices.Contains(budgets, p.activeBudget) {
@@ -91,11 +100,16 @@ func (b *activeBudget) reached(tier Tier, s Standing) bool {
 func (b *activeBudget) saw(s Standing) string { return usage(s, b.Limit) }
 
 func usage(s Standing, limit pricing.NanoUSD) string {
-	total, err := sum(s.Settled, s.Held)
-	if err != nil {
-		return "more than can be counted of " + limit.String() + " USD"
-	}
 	var room [64]byte
-	b := append(total.Append(room[:0]), " of "...)
-	return string(append(limit.Append(b), " USD"...))
+	return string(appendUsage(room[:0], s, limit))
+}
+
+func appendUsage(b []byte, s Standing, limit pricing.NanoUSD) []byte {
+	if total, err := sum(s.Settled, s.Held); err == nil {
+		b = total.Append(b)
+	} else {
+		b = append(b, "more than can be counted"...)
+	}
+	b = append(b, " of "...)
+	return append(limit.Append(b), " USD"...)
 }

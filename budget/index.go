@@ -155,16 +155,15 @@ func (x *budgetIndex) candidates(found []int32, t *traits) []int32 {
 	return found
 }
 
-// matching returns the budgets that a call to a target falls under, by name.
-func (o *organisation) matching(t *traits) []*activeBudget {
+// matching appends the budgets that a call to a target falls under to found, by name.
+func (o *organisation) matching(found []*activeBudget, t *traits) []*activeBudget {
 	var scratch [64]int32
 	candidates := o.index.candidates(scratch[:0], t)
 	slices.Sort(candidates)
-	matching := make([]*activeBudget, 0, len(candidates))
 	for _, i := range candidates {
 		if b := o.budgets[i]; b.matches(t) {
-			matching = append(matching, b)
+			found = append(found, b)
 		}
 	}
-	return matching
+	return found
 }

@@ -32,8 +32,8 @@ func (l *deliberation) withoutLedger(d *Decision, budgets []*activeBudget, err e
 	}
 	d.Debt = true
 	d.Reason = l.reason(d) // the ledger keeps it
-	if err = l.owe(d); err == nil {
-		return l.finish(d)
+	if err = l.ledger.Owe(d); err == nil {
+		return d
 	}
 	d.Debt = false
 	if full, ok := asRefused(err); ok {
