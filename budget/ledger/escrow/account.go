@@ -24,7 +24,9 @@ type account struct {
 	held atomic.Int64 // taken by permits since the start, to see the rate of spending
 	last atomic.Int64 // the last hold
 	low  atomic.Int64 // below this the slice is refilled
-	used atomic.Int64 // when an account was last asked for, Unix nanoseconds
+
+	asked atomic.Bool  // somebody asked for the account since idleFor was called
+	used  atomic.Int64 // when that was last seen, Unix nanoseconds
 
 	// What this epoch has in the journal that the bank has not settled yet.
 	unsettled     atomic.Int64
@@ -146,14 +148,23 @@ func (a *account) measure(elapsed time.Duration) bool {
 	return true
 }
 
-// standing is what the bank said, and what it has not heard yet.
-// touch notes that somebody asked for the account.
-func (a *account) touch(now time.Time) {
-	if last := a.used.Load(); now.UnixNano()-last > int64(time.Second) {
-		a.used.Store(now.UnixNano())
+// touch notes that somebody asked for the account. It reads no clock: a call does it
+// for each of its budgets, twice.
+func (a *account) touch() {
+	if !a.asked.Load() {
+		a.asked.Store(true)
 	}
 }
 
+// idleFor is how long nobody has asked for the account, to the last time that this was called.
+func (a *account) idleFor(now time.Time) time.Duration {
+	if a.asked.Swap(false) {
+		a.used.Store(now.UnixNano())
+	}
+	return time.Duration(now.UnixNano() - a.used.Load())
+}
+
+// standing is what the bank said, and what it has not heard yet.
 func (a *account) standing() budget.Standing {
 	a.mu.Lock()
 	known := a.known

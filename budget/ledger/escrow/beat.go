@@ -105,7 +105,7 @@ func (r *Replica) tick(e *epoch, a *account, now time.Time, elapsed time.Duratio
 		a.low.Store(int64(a.ahead(r.o.Horizon) / 2))
 	}
 	r.makeSure(e, a)
-	unused := now.UnixNano()-a.used.Load() > int64(r.o.IdleAfter)
+	unused := a.idleFor(now) > r.o.IdleAfter
 	if ended := a.ended(now); a.avail.Load() > 0 && (ended || unused || a.returning()) {
 		r.giveBack(e, a)
 	} else if ended {
@@ -141,7 +141,7 @@ func (r *Replica) readStandings(ctx context.Context, e *epoch) error {
 	now := time.Now()
 	var keys []Key
 	for _, a := range e.accounts.all() {
-		if now.UnixNano()-a.used.Load() < int64(10*time.Second) && len(keys) < r.o.MaxRead {
+		if a.idleFor(now) < 10*time.Second && len(keys) < r.o.MaxRead {
 			keys = append(keys, a.key)
 		}
 	}

@@ -2,7 +2,6 @@ package escrow
 
 import (
 	"sync"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -26,11 +25,10 @@ type openCall struct {
 func (e *epoch) call(d *budget.Decision) *openCall {
 	c := &openCall{id: d.ID, org: d.Org, debt: d.Debt, epoch: e, holds: d.Holds}
 	c.takes = c.room[:0]
-	now := time.Now()
 	for i := range d.Holds {
 		h := &d.Holds[i]
 		a := e.accounts.of(&h.Account)
-		a.touch(now)
+		a.touch()
 		c.takes = append(c.takes, take{a, h.Amount, record.Leased(d, h)})
 	}
 	return c

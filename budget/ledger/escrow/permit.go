@@ -3,7 +3,6 @@ package escrow
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"keel/budget"
 	"keel/budget/ledger/record"
@@ -146,6 +145,6 @@ func (r *Replica) Standing(name budget.Account) budget.Standing {
 		return budget.Standing{}
 	}
 	a := e.accounts.of(&name)
-	a.touch(time.Now())
+	a.touch()
 	return a.standing()
 }
