@@ -147,6 +147,7 @@ func (l *deliberation) propose(c *candidate, found []*activeBudget) (*Decision, 
 	if c.rates != nil {
 		d.Rules = append(d.Rules, Rule{Kind: KindPrice, Name: c.rates.ID, Effect: "priced"})
 	}
+	d.Envelope = l.envelope(&d.Estimate, budgets)
 	l.hold(d, &t, budgets)
 	return d, budgets
 }

@@ -113,8 +113,9 @@ type Decision struct {
 	Route           string       // name of the route taken, "" without
 	RoutedProvider  string
 	RoutedModel     string
-	MaxOutputTokens int64 // cap to apply, 0 for none; shadows nothing: see Call.MaxOutputTokens for the stated one
-	Estimate        Estimate
+	MaxOutputTokens int64    // cap to apply, 0 for none; shadows nothing: see Call.MaxOutputTokens for the stated one
+	Estimate        Estimate // of one attempt
+	Envelope        Envelope // of all of them; the zero Envelope for a call that none was made for
 	Holds           []Hold
 	Rules           []Rule
 	PriceVersion    string
@@ -185,10 +186,14 @@ type Closeout struct {
 	RawUsage   []byte       // the provider's own object
 	Cost       pricing.Cost
 	CostKnown  bool // false: usage is unpriced or unknown; the ledger then settles the full hold
-	Attempts   int
+	Attempts   int  // that left; those that Keel saw are AttemptRows
 	HTTPStatus int
 	Model      string // as the provider reported it
 	Detail     string // why it ended, for people
+
+	// AttemptRows are the attempts in the order of their numbers, as far as the filter
+	// in the cluster saw them; nil where there is none. Cost and Usage are of all of them together.
+	AttemptRows []Attempt
 
 	// ProviderCost is what the provider itself says that the call cost: dollars
 	// as a plain decimal, "" if it does not say. It is kept beside Cost and never settled.

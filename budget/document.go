@@ -110,6 +110,8 @@ type Route struct {
 	Mode       Mode     // Enforce or Observe: the first usable target; PreferCheap: the cheapest of enough quality
 	Targets    []Target
 	MinQuality string // decimal 0..1 as written, "" for none
+	// MaxAttempts is how many attempts the cost envelope has room for; 0 leaves it to the settings.
+	MaxAttempts int64
 }
 
 // Target is one place that a route can send a call to.
@@ -182,6 +184,10 @@ type Settings struct {
 	Malformed  Unknown // UnknownDeny when not stated: a body that is not what its API says
 	Offline    Offline // OfflineDeny when not stated
 	Durability Durability
+	// MaxAttempts is how many attempts that cost their bound the cost envelope of a call
+	// has room for: 1 when not stated, at most MaxAttempts. Every budget holds for all of them.
+	MaxAttempts    int64
+	UnknownAttempt UnknownAttempt // ChargeFull when not stated
 }
 
 // Change is one version of one document, as the config database keeps it.

@@ -23,7 +23,7 @@ func (l *deliberation) hold(d *Decision, t *traits, budgets []*activeBudget) {
 	text, ends, first := room[:0], marks[:0], len(d.Rules)
 	for _, b := range budgets {
 		hold := Hold{
-			Account: b.account(t, l.call.At), Amount: d.Estimate.Bound, Ceiling: -1,
+			Account: b.account(t, l.call.At), Amount: d.Envelope.Limit, Ceiling: -1,
 			Limit: b.Limit, Mode: b.Mode, Version: b.Version, Debt: b.debt(l.org.settings.Offline),
 		}
 		if b.Hold == HoldExpected {

@@ -182,6 +182,7 @@ func (r *documentReader) fieldsOf(kind Kind) (document, []field) {
 		route := &Route{}
 		return route, []field{
 			{"models", r.strs(&route.Models)}, {"mode", enum(r, &route.Mode)}, {"min_quality", r.str(&route.MinQuality)},
+			{"max_attempts", parsed(r, &route.MaxAttempts, parsePositive)},
 			{"targets", objects(r, &route.Targets, func(t *Target) []field {
 				return []field{{"provider", r.str(&t.Provider)}, {"model", r.str(&t.Model)}, {"quality", r.str(&t.Quality)}}
 			})},
@@ -210,7 +211,8 @@ func (r *documentReader) fieldsOf(kind Kind) (document, []field) {
 		)}}
 	case KindSettings:
 		s := &Settings{}
-		return s, []field{{"unknown", enum(r, &s.Unknown)}, {"malformed", enum(r, &s.Malformed)}, {"offline", enum(r, &s.Offline)}, {"durability", enum(r, &s.Durability)}}
+		return s, []field{{"unknown", enum(r, &s.Unknown)}, {"malformed", enum(r, &s.Malformed)}, {"offline", enum(r, &s.Offline)}, {"durability", enum(r, &s.Durability)},
+			{"max_attempts", parsed(r, &s.MaxAttempts, parsePositive)}, {"unknown_attempt", enum(r, &s.UnknownAttempt)}}
 	}
 	return nil, nil
 }

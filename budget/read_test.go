@@ -122,7 +122,7 @@ func TestReadDocuments(t *testing.T) {
 			{Meta: here("team"), Label: "team", From: Source{Header: "x-team"}},
 			{Meta: Meta{Org: "acme", Name: "who"}, Label: "user", From: Source{Claim: "sub"}},
 		},
-		Settings: []Settings{{Meta: here("default"), Unknown: UnknownPass, Malformed: UnknownDeny, Offline: OfflineDeny, Durability: "os"}},
+		Settings: []Settings{{Meta: here("default"), Unknown: UnknownPass, Malformed: UnknownDeny, Offline: OfflineDeny, Durability: "os", MaxAttempts: 1, UnknownAttempt: ChargeFull}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -373,7 +373,7 @@ func drawDocuments(t *rapid.T) Documents {
 			Tiers:       []Tier{{rapid.IntRange(1, 50).Draw(t, "at"), Warn}, {rapid.IntRange(51, 1000).Draw(t, "at"), EffectDeny}}, Per: []string{"user", "on"},
 		}},
 		Routes: []Route{{
-			Meta: meta("1.5"), Models: []string{"a*", "true"}, Mode: PreferCheap, MinQuality: "0.50",
+			Meta: meta("1.5"), Models: []string{"a*", "true"}, Mode: PreferCheap, MinQuality: "0.50", MaxAttempts: 2,
 			Targets: []Target{{label.Filter(func(s string) bool { return !strings.Contains(s, "*") }).Draw(t, "provider"), "m:1", "1.0"}, {"p", "null", "0.25"}},
 		}},
 		Policies: []Policy{
@@ -385,7 +385,7 @@ func drawDocuments(t *rapid.T) Documents {
 			{Meta: meta("h"), Label: "team", From: Source{Header: "x-team"}}, {Meta: meta("c"), Label: "_u", From: Source{Claim: label.Draw(t, "claim")}},
 			{Meta: meta("m"), Label: "null", From: Source{Metadata: "name.space/key"}}, {Meta: meta("p"), Label: "n", From: Source{PeerSAN: true}},
 		},
-		Settings: []Settings{{Meta: meta("s"), Unknown: UnknownDeny, Malformed: UnknownPass, Offline: OfflineAllowDebt, Durability: "fsync"}},
+		Settings: []Settings{{Meta: meta("s"), Unknown: UnknownDeny, Malformed: UnknownPass, Offline: OfflineAllowDebt, Durability: "fsync", MaxAttempts: 3, UnknownAttempt: ChargeInput}},
 	}
 	rates := rapid.MapOfN(rapid.Custom(func(t *rapid.T) meter.Kind { return meter.Kind(rapid.IntRange(0, meter.NumKinds-1).Draw(t, "kind")) }),
 		rapid.Custom(func(t *rapid.T) pricing.PicoUSD { return pricing.PicoUSD(rapid.Int64Range(0, 1<<60).Draw(t, "rate")) }), 1, meter.NumKinds)

@@ -68,26 +68,26 @@ func (l *deliberation) exceeded(d *Decision, c *candidate, r *Refused) *Denial {
 		"window_start", moment(h.WindowStart), "window_end", moment(h.WindowEnd),
 		"provider", d.RoutedProvider, "model", d.RoutedModel,
 	)}
-	byBound := h.Amount == d.Estimate.Bound
+	byBound := h.Amount == d.Envelope.Limit
 	var advice string
 	settledToo, err := sum(s.Settled, h.Amount)
 	switch {
 	case h.Amount > h.Ceiling:
 		denial.Details["wait"] = "false"
-		advice = fmt.Sprintf("it would not fit if nothing else was spent, so waiting does not help: %sask for the limit to be raised", l.fitting(denial, c, h.Ceiling, byBound))
+		advice = fmt.Sprintf("it would not fit if nothing else was spent, so waiting does not help: %sask for the limit to be raised", l.fitting(d, denial, c, h.Ceiling, byBound))
 	case err == nil && settledToo <= h.Ceiling:
 		denial.RetryAfter = l.soon()
 		advice = fmt.Sprintf("it fits once calls in flight end and give back what is held for them: try again in %s", inWords(denial.RetryAfter))
 	case h.WindowEnd.IsZero():
 		denial.Details["wait"] = "false"
-		advice = fmt.Sprintf("the budget has no end, so waiting does not help: %sask for the limit to be raised", l.fitting(denial, c, h.Ceiling-s.Settled-s.Held, byBound))
+		advice = fmt.Sprintf("the budget has no end, so waiting does not help: %sask for the limit to be raised", l.fitting(d, denial, c, h.Ceiling-s.Settled-s.Held, byBound))
 	case h.Rolling > 0:
 		denial.RetryAfter = max(time.Second, roundUp(h.WindowEnd.Sub(h.WindowStart)))
 		advice = fmt.Sprintf("%swait: what was spent more than %s ago counts no more, in steps of %s; try again in %s",
-			l.fitting(denial, c, h.Ceiling-s.Settled-s.Held, byBound), lengthOf(h.Rolling), lengthOf(h.WindowEnd.Sub(h.WindowStart)), inWords(denial.RetryAfter))
+			l.fitting(d, denial, c, h.Ceiling-s.Settled-s.Held, byBound), lengthOf(h.Rolling), lengthOf(h.WindowEnd.Sub(h.WindowStart)), inWords(denial.RetryAfter))
 	default:
 		denial.RetryAfter = max(time.Second, roundUp(h.WindowEnd.Sub(l.call.At)))
-		advice = fmt.Sprintf("%swait for the next window at %s (in %s)", l.fitting(denial, c, h.Ceiling-s.Settled-s.Held, byBound), moment(h.WindowEnd), inWords(denial.RetryAfter))
+		advice = fmt.Sprintf("%swait for the next window at %s (in %s)", l.fitting(d, denial, c, h.Ceiling-s.Settled-s.Held, byBound), moment(h.WindowEnd), inWords(denial.RetryAfter))
 	}
 	if h.Rolling > 0 {
 		denial.Details["rolling_seconds"] = strconv.FormatInt(int64(h.Rolling/time.Second), 10)
@@ -136,14 +136,14 @@ func denyTier(h Hold) string {
 
 // fitting is the advice to ask for less: how many output tokens a choice may
 // have for the call to fit into room. It searches with the rates of the hold.
-func (l *deliberation) fitting(denial *Denial, c *candidate, room pricing.NanoUSD, byBound bool) string {
+func (l *deliberation) fitting(d *Decision, denial *Denial, c *candidate, room pricing.NanoUSD, byBound bool) string {
 	if !byBound || c.rates == nil || room <= 0 {
 		return ""
 	}
 	choices := max(1, l.call.Choices)
 	fits := func(output int64) bool {
 		cost, err := c.rates.HoldCost(&meter.Usage{meter.Input: c.estimate.InputTokensBound, meter.Output: output * choices})
-		return err == nil && cost.Total <= room
+		return err == nil && cost.Total <= room/pricing.NanoUSD(max(1, d.Envelope.Attempts))
 	}
 	if !fits(1) {
 		return "send a shorter prompt, or "

@@ -192,6 +192,9 @@ func (r *Route) check() faults {
 		}
 	}
 	oneOf(&f, "mode", r.Mode, Observe, PreferCheap, Enforce)
+	if r.MaxAttempts > MaxAttempts {
+		f.addf("max_attempts", "%d attempts are more than %d: every call would hold that many times its bound", r.MaxAttempts, MaxAttempts)
+	}
 	least, err := parseQuality(r.MinQuality)
 	f.add("min_quality", err)
 	if len(r.Targets) == 0 {
@@ -297,6 +300,8 @@ func (s *Settings) setDefaults() {
 	orDefault(&s.Malformed, UnknownDeny)
 	orDefault(&s.Offline, OfflineDeny)
 	orDefault(&s.Durability, DurabilityOS)
+	orDefault(&s.UnknownAttempt, ChargeFull)
+	s.MaxAttempts = max(s.MaxAttempts, 1)
 }
 
 func (s *Settings) check() faults {
@@ -305,5 +310,9 @@ func (s *Settings) check() faults {
 	oneOf(&f, "malformed", s.Malformed, UnknownPass, UnknownDeny)
 	oneOf(&f, "offline", s.Offline, OfflineDeny, OfflineAllowDebt)
 	oneOf(&f, "durability", s.Durability, DurabilityOS, DurabilityFsync, DurabilityPostgres)
+	oneOf(&f, "unknown_attempt", s.UnknownAttempt, ChargeFull, ChargeInput, ChargeNone)
+	if s.MaxAttempts > MaxAttempts {
+		f.addf("max_attempts", "%d attempts are more than %d: every call would hold that many times its bound", s.MaxAttempts, MaxAttempts)
+	}
 	return f
 }

@@ -92,6 +92,9 @@ func (r *Route) fields() (o object) {
 		return object{{"provider", t.Provider}, {"model", t.Model}, {"quality", literal(t.Quality)}}
 	}))
 	o.set("min_quality", literal(r.MinQuality))
+	if r.MaxAttempts > 0 {
+		o.set("max_attempts", literal(strconv.FormatInt(r.MaxAttempts, 10)))
+	}
 	return o
 }
 
@@ -124,7 +127,13 @@ func (s *Settings) fields() (o object) {
 	o.set("unknown", string(s.Unknown))
 	o.set("malformed", string(s.Malformed))
 	o.set("offline", string(s.Offline))
-	o.set("durability", s.Durability)
+	o.set("durability", string(s.Durability))
+	if s.MaxAttempts > 1 {
+		o.set("max_attempts", literal(strconv.FormatInt(s.MaxAttempts, 10)))
+	}
+	if s.UnknownAttempt != ChargeFull {
+		o.set("unknown_attempt", string(s.UnknownAttempt))
+	}
 	return o
 }
 

@@ -18,6 +18,14 @@ const (
 	// filter, which Istio uses for another purpose.
 	FilterName = "keel.ext_proc"
 
+	// AttemptFilterName is the name of the filter that every attempt passes.
+	AttemptFilterName = "keel.ext_proc.attempt"
+
+	// PhaseKey is the gRPC metadata by which a stream says which filter it comes from.
+	PhaseKey      = "x-keel-phase"
+	PhaseRouter   = "router"
+	PhaseUpstream = "upstream"
+
 	// MetadataNamespace is the dynamic metadata that the processor writes.
 	MetadataNamespace = "keel"
 

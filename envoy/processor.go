@@ -34,7 +34,7 @@ const (
 func (b *builder) processorFilter() *hcmv3.HttpFilter {
 	service := grpcService(processorCluster)
 	service.Timeout = durationpb.New(0) // one stream lasts as long as its call
-	service.InitialMetadata = []*corev3.HeaderValue{{Key: "x-keel-phase", Value: "router"}}
+	service.InitialMetadata = []*corev3.HeaderValue{{Key: PhaseKey, Value: PhaseRouter}}
 	return &hcmv3.HttpFilter{
 		Name: FilterName,
 		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: b.any(&extprocv3.ExternalProcessor{
@@ -69,6 +69,42 @@ func (b *builder) processorFilter() *hcmv3.HttpFilter {
 				DisallowSystem:     wrapperspb.Bool(false),
 				AllowAllRouting:    wrapperspb.Bool(false),
 				AllowEnvoy:         wrapperspb.Bool(false),
+			},
+		})},
+	}
+}
+
+// attemptFilter sends every attempt at a provider past Keel: its headers, and what comes
+// back. It stands in the cluster, behind the router, so it sees what the router tries again.
+func (b *builder) attemptFilter() *hcmv3.HttpFilter {
+	service := grpcService(processorCluster)
+	service.Timeout = durationpb.New(0)
+	service.InitialMetadata = []*corev3.HeaderValue{{Key: PhaseKey, Value: PhaseUpstream}}
+	return &hcmv3.HttpFilter{
+		Name: AttemptFilterName,
+		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: b.any(&extprocv3.ExternalProcessor{
+			StatPrefix:  statPrefix + "_attempt",
+			GrpcService: service,
+			ProcessingMode: &extprocv3.ProcessingMode{
+				RequestHeaderMode:  extprocv3.ProcessingMode_SEND,
+				RequestBodyMode:    extprocv3.ProcessingMode_NONE,
+				RequestTrailerMode: extprocv3.ProcessingMode_SKIP,
+				ResponseHeaderMode: extprocv3.ProcessingMode_SEND,
+				// The processor asks for the body of an attempt that failed: what was billed is in it.
+				ResponseBodyMode:    extprocv3.ProcessingMode_NONE,
+				ResponseTrailerMode: extprocv3.ProcessingMode_SKIP,
+			},
+			MessageTimeout:           durationpb.New(messageTimeout),
+			MaxMessageTimeout:        durationpb.New(maxMessageTimeout),
+			FailureModeAllow:         false,
+			StatusOnError:            &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable},
+			AllowModeOverride:        true,
+			AllowContentLengthHeader: true,
+			RequestAttributes:        []string{"upstream.request_attempt_count", "upstream.address", "xds.upstream_host_metadata"},
+			ResponseAttributes:       []string{"response.code_details"},
+			MetadataOptions: &extprocv3.MetadataOptions{
+				ForwardingNamespaces: &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: []string{MetadataNamespace}},
+				ReceivingNamespaces:  &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: []string{MetadataNamespace}},
 			},
 		})},
 	}

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/structpb"
 	"time"
@@ -75,15 +76,17 @@ func (p *processor) Process(s extprocv3.ExternalProcessor_ProcessServer) error {
 			p.bodies = append(p.bodies, len(m.RequestBody.Body))
 			p.mu.Unlock()
 			out.Response = &extprocv3.ProcessingResponse_RequestBody{RequestBody: &extprocv3.BodyResponse{Response: route(m.RequestBody.Body)}}
-			metadata, err := structpb.NewStruct(map[string]any{MetadataNamespace: map[string]any{"decision_id": "d-1"}})
+			carried, err := structpb.NewStruct(map[string]any{MetadataNamespace: map[string]any{"decision_id": "d-1"}})
 			if err != nil {
 				return err
 			}
-			out.DynamicMetadata = metadata
+			out.DynamicMetadata = carried
 		case *extprocv3.ProcessingRequest_ResponseHeaders:
-			p.mu.Lock()
-			p.results = append(p.results, in.Attributes["envoy.filters.http.ext_proc"])
-			p.mu.Unlock()
+			if phase := metadata.ValueFromIncomingContext(s.Context(), PhaseKey); phase[0] == PhaseRouter {
+				p.mu.Lock()
+				p.results = append(p.results, in.Attributes["envoy.filters.http.ext_proc"])
+				p.mu.Unlock()
+			}
 			out.Response = &extprocv3.ProcessingResponse_ResponseHeaders{ResponseHeaders: &extprocv3.HeadersResponse{}}
 		case *extprocv3.ProcessingRequest_ResponseBody:
 			out.Response = &extprocv3.ProcessingResponse_ResponseBody{ResponseBody: &extprocv3.BodyResponse{}}

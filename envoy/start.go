@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"time"
 
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+
 	"keel/envoy/program"
 )
 
@@ -21,6 +23,7 @@ type Options struct {
 	Cache    string    // for the program; see program.CacheDir
 	Progress io.Writer // gets a line for what takes long; may be nil
 	Config   Config
+	Amend    func(*bootstrapv3.Bootstrap) // changes what Config made, before Envoy checks it; may be nil
 
 	Concurrency int           // worker threads; 0 is one for each CPU
 	LogLevel    string        // of Envoy: trace, debug, info, warning (default), error, critical, off
@@ -64,7 +67,7 @@ func Start(ctx context.Context, o Options) (*Envoy, error) {
 	if c.CAFile, err = readableCA(c.caFile(), dir, user); err != nil {
 		return nil, err
 	}
-	config, err := writeConfig(c, dir)
+	config, err := writeConfig(c, o.Amend, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -133,10 +136,13 @@ func readableCA(file, dir string, u *program.User) (string, error) {
 	return copied, writeReadable(copied, text)
 }
 
-func writeConfig(c Config, dir string) (string, error) {
+func writeConfig(c Config, amend func(*bootstrapv3.Bootstrap), dir string) (string, error) {
 	bootstrap, err := Bootstrap(c)
 	if err != nil {
 		return "", err
+	}
+	if amend != nil {
+		amend(bootstrap)
 	}
 	text, err := JSON(bootstrap)
 	if err != nil {

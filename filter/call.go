@@ -42,6 +42,7 @@ type Call struct {
 	header   http.Header
 	details  string // Envoy's response_code_details
 	attempts int
+	tries    []budget.Attempt  // as the filter in the cluster saw them
 	decoder  *encoding.Decoder // nil for a plain body
 	reader   wire.ResponseReader
 	buffered bool // Envoy holds the whole body, and the headers with it

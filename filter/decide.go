@@ -39,7 +39,7 @@ func (s *Server) admit(call *Call, noBody bool) *extprocv3.ProcessingResponse {
 			RemoveHeaders: append(call.remove, "accept-encoding"),
 		},
 	})
-	answer.DynamicMetadata = carry(call)
+	answer.DynamicMetadata = carryNothing(call)
 	return answer
 }
 
@@ -70,7 +70,7 @@ func (s *Server) admitBodiless(call *Call) *extprocv3.ProcessingResponse {
 		},
 		ClearRouteCache: true,
 	})
-	answer.DynamicMetadata = carry(call)
+	answer.DynamicMetadata = carryNothing(call)
 	return answer
 }
 
@@ -101,7 +101,7 @@ func (s *Server) admitUnknown(call *Call) *extprocv3.ProcessingResponse {
 	}
 	answer := requestHeadersAnswer(common)
 	answer.ModeOverride = unread()
-	answer.DynamicMetadata = carry(call)
+	answer.DynamicMetadata = carryNothing(call)
 	return answer
 }
 
@@ -174,7 +174,7 @@ func (s *Server) release(call *Call, body []byte, replaced bool) *extprocv3.Proc
 		}
 	}
 	answer := requestBodyAnswer(common)
-	answer.DynamicMetadata = carry(call)
+	answer.DynamicMetadata = carryCall(call)
 	return answer
 }
 

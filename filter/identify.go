@@ -27,9 +27,15 @@ const (
 	metadataSpace    = "keel"
 	metadataDecision = "decision_id"
 	metadataOrg      = "org"
+	metadataCall     = "call"
+	metadataAttempt  = "attempt_"
 	attributeSpace   = "envoy.filters.http.ext_proc"
 	jwtSpace         = "envoy.filters.http.jwt_authn"
 	unknownAPI       = "unknown"
+
+	// A stream says by gRPC metadata which filter it comes from; without it, from the one at the router.
+	envoyPhase    = "x-keel-phase"
+	phaseUpstream = "upstream"
 )
 
 // identify fills the first section of call from the request headers.

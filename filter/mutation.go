@@ -7,7 +7,6 @@ import (
 	extprocfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-	"google.golang.org/protobuf/types/known/structpb"
 )
 
 // This file says phase results in Envoy's terms and decides nothing.
@@ -95,6 +94,14 @@ func unread() *extprocfilterv3.ProcessingMode {
 	}
 }
 
+// bufferedRequest asks for the request body of an attempt in one piece.
+func bufferedRequest() *extprocfilterv3.ProcessingMode {
+	return &extprocfilterv3.ProcessingMode{
+		RequestBodyMode:    extprocfilterv3.ProcessingMode_BUFFERED,
+		ResponseHeaderMode: extprocfilterv3.ProcessingMode_SEND,
+	}
+}
+
 // buffered asks for the response body in one piece, and holds its headers until then.
 func buffered() *extprocfilterv3.ProcessingMode {
 	return &extprocfilterv3.ProcessingMode{
@@ -102,16 +109,4 @@ func buffered() *extprocfilterv3.ProcessingMode {
 		ResponseBodyMode:    extprocfilterv3.ProcessingMode_BUFFERED,
 		ResponseTrailerMode: extprocfilterv3.ProcessingMode_SEND,
 	}
-}
-
-// carry is the dynamic metadata that outlives the stream: the access log reads
-// it, on this replica or another.
-func carry(call *Call) *structpb.Struct {
-	text := func(s string) *structpb.Value { return structpb.NewStringValue(s) }
-	return &structpb.Struct{Fields: map[string]*structpb.Value{
-		metadataSpace: structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{
-			metadataDecision: text(call.id.String()),
-			metadataOrg:      text(call.org),
-		}}),
-	}}
 }

@@ -59,7 +59,7 @@ var durabilityWait = map[budget.Durability]time.Duration{budget.DurabilityFsync:
 // compare counts how our cost stands to the one that the provider reported, where it did.
 func (s *Server) compare(c *budget.Closeout) {
 	difference, ok := pricing.Compare(c.Cost, c.ProviderCost)
-	if !ok || c.Metered != budget.ByProvider {
+	if several := len(c.AttemptRows) > 1; !ok || several || c.Metered != budget.ByProvider {
 		return
 	}
 	s.metrics.compared.WithLabelValues(string(difference.Agreement)).Inc()
@@ -95,9 +95,16 @@ func (s *Server) settleRetrieval(call *Call) {
 	s.ledger.CloseOutResponse(c)
 }
 
-// closeout says how call ended and what it cost. What nobody knows is charged,
-// and the record says why.
+// closeout says how call ended and what all its attempts cost.
 func (s *Server) closeout(call *Call) *budget.Closeout {
+	c := s.lastAttempt(call)
+	call.decision.AddAttempts(c, call.config, call.tries, call.attempts, providerAnswered(call))
+	return c
+}
+
+// lastAttempt says how call ended and what the attempt cost whose answer the client
+// got. What nobody knows is charged, and the record says why.
+func (s *Server) lastAttempt(call *Call) *budget.Closeout {
 	c := &budget.Closeout{
 		ID: call.id, Org: call.org, At: time.Now(),
 		Attempts: max(call.attempts, 1), HTTPStatus: call.status, Detail: call.details,
@@ -113,7 +120,7 @@ func (s *Server) closeout(call *Call) *budget.Closeout {
 	case call.reader == nil:
 		c.Outcome = budget.Aborted
 		c.Detail = "ended before a response; the provider may have done the work"
-		d.ChargeHeld(c)
+		d.ChargeEnvelope(c)
 		return c
 	}
 

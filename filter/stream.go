@@ -8,12 +8,16 @@ import (
 
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
 
 // Process serves one call. It never returns nil: a clean end would make Envoy
 // pass the rest of the call through without Keel.
 func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) (err error) {
+	if phase := metadata.ValueFromIncomingContext(stream.Context(), envoyPhase); len(phase) == 1 && phase[0] == phaseUpstream {
+		return s.processAttempt(stream)
+	}
 	call := new(Call)
 	s.metrics.inFlight.Inc()
 	defer func() {
@@ -57,6 +61,32 @@ func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) (err 
 	}
 }
 
+// processAttempt serves one attempt. It never returns nil, as Process.
+func (s *Server) processAttempt(stream extprocv3.ExternalProcessor_ProcessServer) (err error) {
+	var a *attempt
+	defer func() {
+		if p := recover(); p != nil {
+			s.metrics.panics.Inc()
+			s.log.Error("filter: panic in an attempt", "panic", p, "stack", string(debug.Stack()))
+			err = status.Error(codes.Unavailable, "keel: internal error, see the log of the processor")
+		}
+	}()
+	for {
+		message, err := stream.Recv()
+		if err != nil {
+			return status.Error(codes.Unavailable, "keel: the attempt has ended")
+		}
+		answer, err := s.answerAttempt(&a, message)
+		if err != nil {
+			s.log.Error("filter: attempt failed closed", "error", err)
+			return status.Error(codes.Unavailable, err.Error())
+		}
+		if err := stream.Send(answer); err != nil {
+			return status.Error(codes.Unavailable, err.Error())
+		}
+	}
+}
+
 // answer is the one place where messages meet phases.
 func (s *Server) answer(call *Call, message *extprocv3.ProcessingRequest) (*extprocv3.ProcessingResponse, error) {
 	switch m := message.Request.(type) {
@@ -71,6 +101,10 @@ func (s *Server) answer(call *Call, message *extprocv3.ProcessingRequest) (*extp
 	case *extprocv3.ProcessingRequest_RequestTrailers:
 		return requestTrailersUnchanged(), nil
 	case *extprocv3.ProcessingRequest_ResponseHeaders:
+		var err error
+		if call.tries, err = carriedAttempts(message); err != nil {
+			return nil, err
+		}
 		return s.observeHeaders(call, m.ResponseHeaders, message), nil
 	case *extprocv3.ProcessingRequest_ResponseBody:
 		return s.observeBody(call, m.ResponseBody), nil

@@ -207,6 +207,8 @@ type fakeStream struct {
 	sendFail int
 }
 
+func (f *fakeStream) Context() context.Context { return context.Background() }
+
 func (f *fakeStream) Recv() (*extprocv3.ProcessingRequest, error) {
 	if len(f.in) == 0 {
 		return nil, f.end

@@ -116,6 +116,8 @@ select c.stored_at, d.estimate::text, d.output_cap, c.input_tokens, c.output_tok
 from keel.closeouts c join keel.decisions d on d.org = c.org and d.decision_id = c.decision_id
 where c.stored_at > $1 and c.stored_at < now() - $2::interval
   and c.metered = 'provider' and c.outcome = 'complete' and not c.presumed and c.http_status < 300
+  and (c.attempt_rows is null or not exists (
+    select from jsonb_array_elements(c.attempt_rows) x where x ? 'usage' and x->>'ended' <> 'answered')) -- else the usage is of several attempts
 order by c.stored_at, c.decision_id limit $3`, *through, delay, learnBatch)
 	if err != nil {
 		return 0, 0, err

@@ -19,16 +19,16 @@ import (
 const insertCloseouts = `
 insert into keel.closeouts (org, epoch, decision_id, seq, lease, charges, closed_at, outcome, metered, presumed, usage,
   input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
-  raw_usage, cost_n, cost_known, lines, unpriced, attempts, http_status, model, detail, provider_cost_usd, response_id, exchange_rate)
+  raw_usage, cost_n, cost_known, lines, unpriced, attempts, http_status, model, detail, provider_cost_usd, response_id, exchange_rate, attempt_rows)
 select $1, $2, id, seq, lease, charges::jsonb, closed_at, outcome, metered, presumed, usage::jsonb,
   input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
-  raw_usage::jsonb, cost_n, cost_known, lines::jsonb, unpriced::text[], attempts, http_status, model, detail, provider_cost_usd::numeric, response_id, exchange_rate
+  raw_usage::jsonb, cost_n, cost_known, lines::jsonb, unpriced::text[], attempts, http_status, model, detail, provider_cost_usd::numeric, response_id, exchange_rate, attempt_rows::jsonb
 from unnest($3::uuid[], $4::bigint[], $5::uuid[], $6::text[], $7::timestamptz[], $8::text[], $9::text[], $10::boolean[], $11::text[],
   $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::text[], $18::bigint[], $19::boolean[], $20::text[], $21::text[],
-  $22::bigint[], $23::integer[], $24::text[], $25::text[], $26::text[], $27::text[], $28::text[])
+  $22::bigint[], $23::integer[], $24::text[], $25::text[], $26::text[], $27::text[], $28::text[], $29::text[])
 c (id, seq, lease, charges, closed_at, outcome, metered, presumed, usage,
   input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
-  raw_usage, cost_n, cost_known, lines, unpriced, attempts, http_status, model, detail, provider_cost_usd, response_id, exchange_rate)
+  raw_usage, cost_n, cost_known, lines, unpriced, attempts, http_status, model, detail, provider_cost_usd, response_id, exchange_rate, attempt_rows)
 on conflict (org, decision_id) do nothing
 returning decision_id, seq`
 
@@ -63,6 +63,7 @@ type closeoutColumns struct {
 	provider  []*string
 	responses []string
 	exchange  []*string
+	rows      []*string
 }
 
 // add appends a closeout. It has no seq where the ledger presumes it.
@@ -121,6 +122,7 @@ func (c *closeoutColumns) add(seq uint64, end *record.Closeout, presumed bool) {
 		exchange = x.String()
 	}
 	c.exchange = append(c.exchange, optional(exchange))
+	c.rows = append(c.rows, attemptsText(end.AttemptRows))
 }
 
 func (c *closeoutColumns) args(org string, epoch uuid.UUID) []any {
@@ -130,7 +132,21 @@ func (c *closeoutColumns) args(org string, epoch uuid.UUID) []any {
 	}
 	return []any{org, of, c.ids, c.seqs, c.leases, c.charges, c.at, c.outcomes[0], c.outcomes[1], c.presumed, c.usage,
 		c.tokens[0], c.tokens[1], c.tokens[2], c.tokens[3], c.tokens[4], c.raw, c.cost, c.known, c.lines[0], c.lines[1],
-		c.attempts, c.status, c.texts[0], c.texts[1], c.provider, c.responses, c.exchange}
+		c.attempts, c.status, c.texts[0], c.texts[1], c.provider, c.responses, c.exchange, c.rows}
+}
+
+// attemptsText is null where no attempt was seen.
+func attemptsText(rows []budget.Attempt) *string {
+	if len(rows) == 0 {
+		return nil
+	}
+	storable := make([]budget.Attempt, len(rows))
+	for i, a := range rows {
+		a.Provider, a.Model, a.Address, a.Detail = text(a.Provider), text(a.Model), text(a.Address), text(a.Detail)
+		storable[i] = a
+	}
+	s := jsonText(storable)
+	return &s
 }
 
 func optional(s string) *string {

@@ -33,6 +33,8 @@ type routeColumns struct {
 	Mode       budget.Mode     `json:"mode"`
 	Targets    []targetColumns `json:"targets"`
 	MinQuality *json.Number    `json:"min_quality"`
+
+	MaxAttempts *int64 `json:"max_attempts"`
 }
 
 type targetColumns struct {
@@ -73,4 +75,7 @@ type settingsColumns struct {
 	Malformed  budget.Unknown    `json:"malformed"`
 	Offline    budget.Offline    `json:"offline"`
 	Durability budget.Durability `json:"durability"`
+
+	MaxAttempts    int64                 `json:"max_attempts"`
+	UnknownAttempt budget.UnknownAttempt `json:"unknown_attempt"`
 }

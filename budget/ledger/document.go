@@ -32,12 +32,12 @@ type table struct {
 
 var tables = []table{
 	{budget.KindBudget, "budgets", []string{"selector", "limit_usd", `"window"`, "timezone", "mode", "hold", "tiers", "per", "offline", "offline_debt_usd", "cut"}},
-	{budget.KindRoute, "routes", []string{"models", "mode", "targets", "min_quality"}},
+	{budget.KindRoute, "routes", []string{"models", "mode", "targets", "min_quality", "max_attempts"}},
 	{budget.KindPolicy, "policies", []string{`"when"`, `"do"`}},
 	{budget.KindExchangeRate, "exchange_rates", []string{`"from"`, `"to"`, "rate", "effective_from"}},
 	{budget.KindPrice, "prices", []string{"provider", "model", "effective_from", "contract", "service_tier", "region", "search_context", "daily", "currency", "rates"}},
 	{budget.KindSubject, "subjects", []string{"label", `"from"`}},
-	{budget.KindSettings, "settings", []string{"unknown", "malformed", "offline", "durability"}},
+	{budget.KindSettings, "settings", []string{"unknown", "malformed", "offline", "durability", "max_attempts", "unknown_attempt"}},
 }
 
 func tableOf(kind budget.Kind) (table, error) {
@@ -106,7 +106,7 @@ func encodeDocuments(docs budget.Documents) ([]document, error) {
 		for _, t := range r.Targets {
 			targets = append(targets, targetColumns{t.Provider, t.Model, number(t.Quality)})
 		}
-		add(budget.KindRoute, r.Meta, routeColumns{append([]string{}, r.Models...), orElse(r.Mode, budget.Enforce), targets, number(r.MinQuality)})
+		add(budget.KindRoute, r.Meta, routeColumns{append([]string{}, r.Models...), orElse(r.Mode, budget.Enforce), targets, number(r.MinQuality), stated(r.MaxAttempts)})
 	}
 	for _, p := range docs.Policies {
 		do := doAction{Deny: p.Do.Deny, Route: p.Do.Route}
@@ -126,7 +126,8 @@ func encodeDocuments(docs budget.Documents) ([]document, error) {
 	}
 	for _, s := range docs.Settings {
 		add(budget.KindSettings, s.Meta, settingsColumns{orElse(s.Unknown, budget.UnknownPass), orElse(s.Malformed, budget.UnknownDeny),
-			orElse(s.Offline, budget.OfflineDeny), orElse(s.Durability, budget.DurabilityOS)})
+			orElse(s.Offline, budget.OfflineDeny), orElse(s.Durability, budget.DurabilityOS),
+			max(s.MaxAttempts, 1), orElse(s.UnknownAttempt, budget.ChargeFull)})
 	}
 	return rows, errors.Join(errs...)
 }
@@ -136,6 +137,14 @@ func orElse[T ~string](v, otherwise T) T {
 		return otherwise
 	}
 	return v
+}
+
+// stated is null for 0, which stands for what was not stated.
+func stated(n int64) *int64 {
+	if n == 0 {
+		return nil
+	}
+	return &n
 }
 
 func number(s string) *json.Number {
@@ -207,6 +216,9 @@ func (r document) decode(docs *budget.Documents) error {
 			return err
 		}
 		route := budget.Route{Meta: meta, Models: c.Models, Mode: c.Mode, MinQuality: written(c.MinQuality, "")}
+		if c.MaxAttempts != nil {
+			route.MaxAttempts = *c.MaxAttempts
+		}
 		for _, t := range c.Targets {
 			route.Targets = append(route.Targets, budget.Target{Provider: t.Provider, Model: t.Model, Quality: written(t.Quality, "1")})
 		}
@@ -252,7 +264,8 @@ func (r document) decode(docs *budget.Documents) error {
 		if err := r.columns(&c); err != nil {
 			return err
 		}
-		docs.Settings = append(docs.Settings, budget.Settings{Meta: meta, Unknown: c.Unknown, Malformed: c.Malformed, Offline: c.Offline, Durability: c.Durability})
+		docs.Settings = append(docs.Settings, budget.Settings{Meta: meta, Unknown: c.Unknown, Malformed: c.Malformed, Offline: c.Offline, Durability: c.Durability,
+			MaxAttempts: c.MaxAttempts, UnknownAttempt: c.UnknownAttempt})
 	default:
 		return errors.New("unknown kind of document")
 	}

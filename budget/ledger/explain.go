@@ -79,9 +79,10 @@ type CloseoutDetail struct {
 	Model     string          `json:"model"`
 	Detail    string          `json:"detail"`
 
-	ProviderCost *string `json:"provider_cost_usd"` // as the provider states it; nil where it does not
-	ResponseID   string  `json:"response_id"`       // the provider's name for the response
-	ExchangeRate *string `json:"exchange_rate"`     // that turned the price's currency into USD; nil where it is in USD
+	ProviderCost *string         `json:"provider_cost_usd"` // as the provider states it; nil where it does not
+	ResponseID   string          `json:"response_id"`       // the provider's name for the response
+	ExchangeRate *string         `json:"exchange_rate"`     // that turned the price's currency into USD; nil where it is in USD
+	Attempts     json.RawMessage `json:"attempts"`          // one a try, as keel.closeouts has them; null where none was seen
 }
 
 // LogDetail is what Envoy's access log said.
@@ -148,7 +149,7 @@ where d.org = $1 and d.decision_id = $2 order by n`, d.Org, id)
 		return err
 	}
 	if e.Closeout, err = one[CloseoutDetail](tx.Query(ctx, `
-select closed_at, stored_at, outcome, presumed, usage, raw_usage, cost_known, lines, unpriced, model, detail, provider_cost_usd::text, response_id, exchange_rate
+select closed_at, stored_at, outcome, presumed, usage, raw_usage, cost_known, lines, unpriced, model, detail, provider_cost_usd::text, response_id, exchange_rate, attempt_rows
 from keel.closeouts where org = $1 and decision_id = $2`, d.Org, id)); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"keel/budget"
 	"keel/budget/ledger"
 )
 
@@ -47,6 +48,9 @@ func writeExplanation(out io.Writer, e *ledger.Explanation) error {
 		line("  expected\t%s\t%d input + %d output tokens", dollars(r.Estimated), r.EstimatedInput, r.EstimatedOutput)
 		line("  at most\t%s\t%d input + %d output tokens (%s)", dollars(r.Bound), e.Detail.InputTokensBound, e.Detail.OutputTokensBound, boundKind(e.Detail.BoundKind))
 		line("  method\t%s, prices %s", e.Detail.Method, r.PriceVersion)
+	}
+	if r.Envelope != r.Bound && r.Envelope != "" {
+		line("  envelope\t%s\tover all attempts", dollars(r.Envelope))
 	}
 	for _, h := range e.Holds {
 		line("  held\t$%s\tin budget %s%s, %s, limit $%s", h.Amount, h.Budget, sentence(" for ", h.Key), window(h), h.Limit)
@@ -100,6 +104,7 @@ func writeCost(line func(string, ...any), e *ledger.Explanation, r *spendRecord)
 			line("  %s\t$%s\t%s at %s a million", l.Meter, l.Amount, l.Quantity, rate)
 		}
 	}
+	writeAttempts(line, c.Attempts)
 	if c.ExchangeRate != nil {
 		line("  exchanged\t%s", *c.ExchangeRate)
 	}
@@ -120,6 +125,21 @@ func writeCost(line func(string, ...any), e *ledger.Explanation, r *spendRecord)
 	}
 }
 
+// writeAttempts tells of every attempt where there was more than one.
+func writeAttempts(line func(string, ...any), rows json.RawMessage) {
+	var attempts []budget.Attempt
+	if json.Unmarshal(rows, &attempts) != nil || len(attempts) < 2 {
+		return
+	}
+	for _, a := range attempts {
+		broke := ""
+		if a.Broke {
+			broke = ", beyond the envelope"
+		}
+		line("  attempt %d\t$%s\t%s/%s: %s%s%s (%s)%s", a.Number, a.Cost, a.Provider, a.Model, a.Ended, status(a.Status), broke, a.Basis, sentence("; ", a.Detail))
+	}
+}
+
 // spendRecord is a row of keel.spend_records.
 type spendRecord struct {
 	Subject         map[string]string `json:"subject"`
@@ -135,6 +155,7 @@ type spendRecord struct {
 	EstimatedOutput int64             `json:"estimated_output_tokens"`
 	Estimated       json.Number       `json:"estimated_cost_usd"`
 	Bound           json.Number       `json:"bound_cost_usd"`
+	Envelope        json.Number       `json:"envelope_usd"`
 	Actual          json.Number       `json:"actual_cost_usd"`
 	Attempts        int               `json:"attempts"`
 	Metered         string            `json:"metered"`

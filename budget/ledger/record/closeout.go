@@ -23,7 +23,7 @@ func AppendCloseout(b []byte, c *Closeout) []byte {
 // DecodeCloseout reads what AppendCloseout wrote. Slices without elements are
 // nil, and times are UTC. A meter that this program does not know is an error.
 func DecodeCloseout(b []byte) (*Closeout, error) {
-	r := open("closeout", b)
+	r := open("closeout", version, b)
 	c := new(Closeout)
 	readEnding(r, &c.Closeout)
 	c.Known = r.bool("known")
@@ -40,7 +40,7 @@ func AppendResponse(b []byte, c *budget.Closeout) []byte { return appendEnding(a
 
 // DecodeResponse reads what AppendResponse wrote, as DecodeCloseout does.
 func DecodeResponse(b []byte) (*budget.Closeout, error) {
-	r := open("response", b)
+	r := open("response", version, b)
 	c := new(budget.Closeout)
 	readEnding(r, c)
 	if err := r.end(); err != nil {
@@ -51,14 +51,14 @@ func DecodeResponse(b []byte) (*budget.Closeout, error) {
 
 // AppendReturn appends the encoding of r to b.
 func AppendReturn(b []byte, r *Return) []byte {
-	b = append(b, version)
+	b = append(b, plain)
 	b = appendAccount(b, &r.Account)
 	return appendInt(b, int64(r.Amount))
 }
 
 // DecodeReturn reads what AppendReturn wrote.
 func DecodeReturn(b []byte) (*Return, error) {
-	r := open("return", b)
+	r := open("return", plain, b)
 	back := new(Return)
 	readAccount(r, &back.Account)
 	back.Amount = pricing.NanoUSD(r.int64("amount"))
@@ -102,7 +102,12 @@ func appendEnding(b []byte, c *budget.Closeout) []byte {
 	b = appendText(b, c.Detail)
 	b = appendText(b, c.ProviderCost)
 	b = appendText(b, c.ResponseID)
-	return appendBool(b, c.Awaited)
+	b = appendBool(b, c.Awaited)
+	b = appendCount(b, len(c.AttemptRows))
+	for i := range c.AttemptRows {
+		b = appendAttempt(b, &c.AttemptRows[i])
+	}
+	return b
 }
 
 func readEnding(r *reader, c *budget.Closeout) {
@@ -127,4 +132,7 @@ func readEnding(r *reader, c *budget.Closeout) {
 	c.ProviderCost = r.text("provider cost")
 	c.ResponseID = r.text("response id")
 	c.Awaited = r.bool("awaited")
+	if r.wrote > plain {
+		c.AttemptRows = list(r, "attempts", minAttempt, readAttempt)
+	}
 }

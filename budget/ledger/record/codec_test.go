@@ -31,6 +31,36 @@ func TestEveryField(t *testing.T) {
 	everyField(t, "response", AppendResponse, DecodeResponse)
 }
 
+// TestBefore reads what the version before wrote: all but what is new since.
+func TestBefore(t *testing.T) {
+	t.Parallel()
+	d, err := DecodeDecision(hexFile(t, "decision.1.hex"))
+	if err != nil || d.Envelope != (budget.Envelope{}) || len(d.Holds) != 2 || !d.Debt || d.Reason == "" {
+		t.Errorf("decision: %v, %+v", err, d)
+	}
+	c, err := DecodeCloseout(hexFile(t, "closeout.1.hex"))
+	if err != nil || c.AttemptRows != nil || len(c.Charges) != 2 || !c.Awaited || !c.Known {
+		t.Errorf("closeout: %v, %+v", err, c)
+	}
+	r, err := DecodeResponse(hexFile(t, "response.1.hex"))
+	if err != nil || r.AttemptRows != nil || !r.Awaited {
+		t.Errorf("response: %v, %+v", err, r)
+	}
+}
+
+func hexFile(t *testing.T, name string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := hex.DecodeString(strings.ReplaceAll(string(text), "\n", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 func everyField[T any](t *testing.T, name string, encode func([]byte, *T) []byte, decode func([]byte) (*T, error)) {
 	t.Run(name, func(t *testing.T) {
 		for _, want := range []*T{filled[T](t), new(T)} {
@@ -217,6 +247,7 @@ func TestSmallest(t *testing.T) {
 		{"hold", minHold, appendHold(nil, new(budget.Hold))},
 		{"rule", minRule, appendRule(nil, new(budget.Rule))},
 		{"charge", minCharge, appendCharge(nil, new(Charge))},
+		{"attempt", minAttempt, appendAttempt(nil, new(budget.Attempt))},
 		{"image", minImage, appendImage(nil, new(tokens.ImageShape))},
 		{"media", minMedia, appendMedia(nil, new(tokens.MediaShape))},
 		{"line", minLine, appendLine(nil, &pricing.Line{Meter: shortest})},

@@ -35,13 +35,14 @@ func AppendDecision(b []byte, d *budget.Decision) []byte {
 		b = appendDenial(b, d.Denial)
 	}
 	b = appendBool(b, d.Unmetered)
-	return appendBool(b, d.Debt)
+	b = appendBool(b, d.Debt)
+	return appendEnvelope(b, &d.Envelope)
 }
 
 // DecodeDecision reads what AppendDecision wrote. Slices and maps without
 // elements are nil, and times are UTC.
 func DecodeDecision(b []byte) (*budget.Decision, error) {
-	r := open("decision", b)
+	r := open("decision", version, b)
 	d := new(budget.Decision)
 	readCall(r, &d.Call)
 	d.Action = budget.Action(r.text("action"))
@@ -61,6 +62,9 @@ func DecodeDecision(b []byte) (*budget.Decision, error) {
 	}
 	d.Unmetered = r.bool("unmetered")
 	d.Debt = r.bool("debt")
+	if r.wrote > plain {
+		readEnvelope(r, &d.Envelope)
+	}
 	if err := r.end(); err != nil {
 		return nil, err
 	}

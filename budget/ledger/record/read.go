@@ -13,6 +13,7 @@ import (
 // error everything reads as zero, so that only the end has to look at it.
 type reader struct {
 	kind  string
+	wrote byte // version of the program that wrote it
 	b     []byte
 	at    int
 	group string // what the field is in: "holds", "estimate.input"
@@ -20,11 +21,12 @@ type reader struct {
 	err   error
 }
 
-// open checks the version.
-func open(kind string, b []byte) *reader {
+// open checks the version, of which there is none after newest.
+func open(kind string, newest byte, b []byte) *reader {
 	r := &reader{kind: kind, b: b, index: -1}
-	if got := r.byte("version"); r.err == nil && got != version {
-		r.err = fmt.Errorf("%s record: format version %d, and this program reads version %d: read it with the version of keel that wrote it", kind, got, version)
+	r.wrote = r.byte("version")
+	if r.err == nil && (r.wrote < plain || r.wrote > newest) {
+		r.err = fmt.Errorf("%s record: format version %d, and this program reads version %d: read it with the version of keel that wrote it", kind, r.wrote, newest)
 	}
 	return r
 }

@@ -10,7 +10,11 @@ import (
 
 // version is that of the format. A change of the format raises it, and this
 // program must then still read the version before: a journal outlives an upgrade.
-const version = 1
+// A kind of record keeps the version in which it was last changed.
+const (
+	version = 2
+	plain   = 1 // before envelopes and attempts; returns are still of it
+)
 
 // fewKeys is how many keys of a map are sorted without an allocation.
 const fewKeys = 16

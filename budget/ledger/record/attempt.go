@@ -1,0 +1,62 @@
+package record
+
+import (
+	"keel/budget"
+	"keel/pricing"
+)
+
+// minAttempt is the fewest bytes that an attempt takes; a test has it.
+const minAttempt = 13
+
+func appendEnvelope(b []byte, v *budget.Envelope) []byte {
+	b = appendInt(b, int64(v.Limit))
+	b = appendInt(b, v.Attempts)
+	b = appendText(b, v.Mode)
+	return appendText(b, v.Unknown)
+}
+
+func readEnvelope(r *reader, v *budget.Envelope) {
+	r.in("envelope")
+	defer r.in("")
+	v.Limit = pricing.NanoUSD(r.int64("limit"))
+	v.Attempts = r.int64("attempts")
+	v.Mode = budget.Mode(r.text("mode"))
+	v.Unknown = budget.UnknownAttempt(r.text("unknown"))
+}
+
+func appendAttempt(b []byte, a *budget.Attempt) []byte {
+	b = appendInt(b, a.Number)
+	b = appendTime(b, a.At)
+	b = appendText(b, a.Provider)
+	b = appendText(b, a.Model)
+	b = appendText(b, a.Address)
+	b = appendText(b, a.Ended)
+	b = appendInt(b, a.Status)
+	b = appendInt(b, int64(a.Bound))
+	b = appendBool(b, a.Broke)
+	b = appendInt(b, int64(a.Cost))
+	b = appendText(b, a.Basis)
+	b = appendBool(b, a.Usage != nil)
+	if a.Usage != nil {
+		b = appendUsage(b, a.Usage)
+	}
+	return appendText(b, a.Detail)
+}
+
+func readAttempt(r *reader, a *budget.Attempt) {
+	a.Number = r.int("number")
+	a.At = r.time("time")
+	a.Provider = r.text("provider")
+	a.Model = r.text("model")
+	a.Address = r.text("address")
+	a.Ended = budget.AttemptEnd(r.text("ended"))
+	a.Status = r.int("status")
+	a.Bound = pricing.NanoUSD(r.int64("bound"))
+	a.Broke = r.bool("broke")
+	a.Cost = pricing.NanoUSD(r.int64("cost"))
+	a.Basis = budget.Basis(r.text("basis"))
+	if r.bool("has usage") {
+		a.Usage = readUsage(r)
+	}
+	a.Detail = r.text("detail")
+}

@@ -1,0 +1,112 @@
+package filter
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"github.com/google/uuid"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"keel/budget"
+	"keel/filter/wire"
+	"keel/pricing"
+)
+
+// What has to survive a stream travels with the call in Envoy's dynamic metadata,
+// which no client can write: the decision from the filter at the router to every
+// attempt, each attempt to those after it and back to the router, all of it to the
+// access log. So it does not matter which replica gets which stream. A value is JSON in
+// a string: numbers of dynamic metadata are floats.
+
+// carriedCall is what an attempt has to know of the decision.
+type carriedCall struct {
+	At              time.Time       `json:"at"`
+	Method          string          `json:"method"`
+	Path            string          `json:"path"`
+	Asked           string          `json:"asked"` // the provider that the call would have gone to: with method and path it gives the format
+	Stream          bool            `json:"stream,omitempty"`
+	Provider        string          `json:"provider"` // where the call was sent
+	Model           string          `json:"model"`
+	ServiceTier     string          `json:"service_tier,omitempty"`
+	Speed           string          `json:"speed,omitempty"`
+	Region          string          `json:"region,omitempty"`
+	SearchContext   string          `json:"search_context,omitempty"`
+	InputBound      int64           `json:"input_tokens_bound"`
+	OutputBound     int64           `json:"output_tokens_bound"`
+	Bound           pricing.NanoUSD `json:"bound_usd"` // of one attempt
+	Unpriced        string          `json:"unpriced,omitempty"`
+	budget.Envelope `json:"envelope"`
+}
+
+// carryCall is the metadata of a call that is let out with an envelope.
+func carryCall(call *Call) *structpb.Struct {
+	d := call.decision
+	return carry(call, metadataCall, carriedCall{
+		At: d.At, Method: call.method, Path: call.path, Asked: call.provider, Stream: d.Stream, Provider: d.RoutedProvider, Model: d.RoutedModel,
+		ServiceTier: d.ServiceTier, Speed: d.Speed, Region: d.Region, SearchContext: d.SearchContext,
+		InputBound: d.Estimate.InputTokensBound, OutputBound: d.Estimate.OutputTokensBound, Bound: d.Estimate.Bound,
+		Unpriced: d.Estimate.Unpriced, Envelope: d.Envelope,
+	})
+}
+
+// carryNothing is the metadata of a call that is not limited: its name.
+func carryNothing(call *Call) *structpb.Struct { return carry(call, "", nil) }
+
+func carry(call *Call, key string, value any) *structpb.Struct {
+	fields := map[string]*structpb.Value{
+		metadataDecision: structpb.NewStringValue(call.id.String()),
+		metadataOrg:      structpb.NewStringValue(call.org),
+	}
+	if key != "" {
+		fields[key] = carried(value)
+	}
+	return inNamespace(fields)
+}
+
+func inNamespace(fields map[string]*structpb.Value) *structpb.Struct {
+	return &structpb.Struct{Fields: map[string]*structpb.Value{metadataSpace: structpb.NewStructValue(&structpb.Struct{Fields: fields})}}
+}
+
+func carried(value any) *structpb.Value {
+	text, err := json.Marshal(value)
+	if err != nil { // plain values always encode
+		panic(err)
+	}
+	return structpb.NewStringValue(string(text))
+}
+
+// decision is what c says, as far as prices and envelopes need it.
+func (c *carriedCall) decision(id uuid.UUID, org string, api wire.API) *budget.Decision {
+	return &budget.Decision{
+		Call: budget.Call{
+			ID: id, Org: org, At: c.At, API: string(api), Stream: c.Stream,
+			ServiceTier: c.ServiceTier, Speed: c.Speed, Region: c.Region, SearchContext: c.SearchContext,
+		},
+		RoutedProvider: c.Provider, RoutedModel: c.Model, Envelope: c.Envelope,
+		Estimate: budget.Estimate{InputTokensBound: c.InputBound, OutputTokensBound: c.OutputBound, Bound: c.Bound, Unpriced: c.Unpriced},
+	}
+}
+
+// attemptKey is under which an attempt is carried.
+func attemptKey(number int) string { return metadataAttempt + strconv.Itoa(number) }
+
+// carriedAttempts reads the attempts that a message brings, in the order of their numbers.
+func carriedAttempts(message *extprocv3.ProcessingRequest) (attempts []budget.Attempt, err error) {
+	for key, value := range message.GetMetadataContext().GetFilterMetadata()[metadataSpace].GetFields() {
+		if !strings.HasPrefix(key, metadataAttempt) {
+			continue
+		}
+		var a budget.Attempt
+		if err := json.Unmarshal([]byte(value.GetStringValue()), &a); err != nil {
+			return nil, fmt.Errorf("keel: the metadata %s/%s can't be read: %w; does another filter write this namespace?", metadataSpace, key, err)
+		}
+		attempts = append(attempts, a)
+	}
+	slices.SortFunc(attempts, func(a, b budget.Attempt) int { return a.Number - b.Number })
+	return attempts, nil
+}
