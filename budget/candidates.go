@@ -16,7 +16,10 @@ type candidate struct {
 	quality         int64
 	estimate        Estimate
 	rates           *pricing.Rates // nil: the model has no price
-	skipped         string         // why it is out of the question
+	skipped         string         // why the call can't go there
+	note            string         // why a mode does not choose it
+	sick            bool           // it fails too often, as saw says
+	saw             string
 }
 
 func (c *candidate) name() string { return c.provider + "/" + c.model }
@@ -27,9 +30,13 @@ type pressure struct {
 	effect, saw string
 }
 
-// choose lists the targets to try, in order: the first usable one of a route,
-// or every good enough one from the cheapest up where the route or a budget
-// prefers that.
+// routes says whether the route chooses the target: one that observes does not, unless a budget presses.
+func (l *deliberation) routes() bool {
+	return l.route != nil && (l.route.Mode != Observe || len(l.pressed) > 0)
+}
+
+// choose lists the targets to try, in order. Observe sends the call where it was asked to go
+// and records what the other modes would have done.
 func (l *deliberation) choose() ([]*candidate, *Denial) {
 	if l.route == nil {
 		l.route = l.org.routeFor(l.call.Model)
@@ -39,30 +46,64 @@ func (l *deliberation) choose() ([]*candidate, *Denial) {
 		l.candidates = []*candidate{asked}
 		return l.candidates, nil
 	}
-	for i, target := range l.route.Targets {
-		c := l.estimated(target.Provider, target.Model)
-		c.quality = l.route.qualities[i]
-		if l.call.Routable != nil && !l.call.Routable(c.provider) {
-			c.skipped = "its provider does not speak " + l.call.API
-		}
-		l.candidates = append(l.candidates, c)
+	for i := range l.route.Targets {
+		l.candidates = append(l.candidates, l.target(i))
 	}
 	usable := slices.DeleteFunc(slices.Clone(l.candidates), func(c *candidate) bool { return c.skipped != "" })
-
+	cheap, budgeted := l.preferCheap(usable), l.enforce(usable)
+	l.draft.RouteChoices = choices(asked, cheap, budgeted)
 	if l.route.Mode == Observe {
-		l.observeRoute(usable)
-		return []*candidate{asked}, nil
+		if l.findPressure(asked); len(l.pressed) == 0 || len(cheap) == 0 {
+			l.pressed = nil
+			l.observeRoute(cheap)
+			return []*candidate{asked}, nil
+		}
 	}
 	if len(usable) == 0 {
-		return nil, l.noTarget(fmt.Sprintf("no provider of its targets speaks %s", l.call.API))
+		return nil, l.noTarget(l.whySkipped())
 	}
-	if l.findPressure(usable[0]); l.route.Mode != PreferCheap && len(l.pressed) == 0 {
-		return usable[:1], nil
+	if l.route.Mode == Enforce {
+		return budgeted, nil
 	}
-	if usable = l.cheapestFirst(usable); len(usable) == 0 {
+	if len(l.pressed) == 0 {
+		l.findPressure(usable[0])
+	}
+	if len(cheap) == 0 {
 		return nil, l.noTarget(fmt.Sprintf("no target that can be used has a quality of %s or more", l.route.MinQuality))
 	}
-	return usable, nil
+	return cheap, nil
+}
+
+// target is the i-th target of the route, with what speaks against it.
+func (l *deliberation) target(i int) *candidate {
+	target := &l.route.Targets[i]
+	c := l.estimated(target.Provider, target.Model)
+	c.quality = l.route.qualities[i]
+	c.saw, c.sick = l.health.Sick(c.provider, c.model, l.call.At)
+	switch shape := &l.draft.Shape; {
+	case l.call.Routable != nil && !l.call.Routable(c.provider):
+		c.skipped = "its provider does not speak " + l.call.API
+	case c.provider != l.call.Provider && target.Credential != CredentialInjected:
+		c.skipped = "the call brings the credential of " + l.call.Provider + " and the target has none of its own"
+	case slices.Contains(target.Lacks, LackTools) && shape.Tools > 0:
+		c.skipped = "it takes no tools"
+	case slices.Contains(target.Lacks, LackImages) && len(shape.Images) > 0:
+		c.skipped = "it takes no images"
+	case slices.Contains(target.Lacks, LackSchema) && shape.Bytes["schema"] > 0:
+		c.skipped = "it keeps to no schema"
+	case c.rates != nil && c.rates.ContextWindow > 0 && c.estimate.InputTokens > c.rates.ContextWindow:
+		c.skipped = fmt.Sprintf("its context of %d tokens is too small", c.rates.ContextWindow)
+	}
+	return c
+}
+
+// whySkipped says why no target is left.
+func (l *deliberation) whySkipped() string {
+	reasons := make([]string, len(l.candidates))
+	for i, c := range l.candidates {
+		reasons[i] = c.name() + ": " + c.skipped
+	}
+	return strings.Join(reasons, ", ")
 }
 
 // routeFor returns the route that takes a model: one that names it, else the
@@ -80,57 +121,102 @@ func (o *organisation) routeFor(model string) *activeRoute {
 	return best
 }
 
-// cheapestFirst keeps candidates of enough quality that have a price, ordered
-// by expected cost; equal ones stay in the order of the route. Where none has a price it
-// keeps the order: the budgets say whether that may be.
-func (l *deliberation) cheapestFirst(usable []*candidate) []*candidate {
-	var enough, priced []*candidate
-	for _, c := range usable {
+// preferCheap orders the targets of enough quality by expected cost. One that is sick is
+// left out as long as another is well. Where none has a price it keeps the order: the budgets
+// say whether that may be.
+func (l *deliberation) preferCheap(usable []*candidate) []*candidate {
+	enough := slices.DeleteFunc(slices.Clone(usable), func(c *candidate) bool {
 		if c.quality < l.route.minQuality {
-			c.skipped = "its quality is below " + l.route.MinQuality
-			continue
+			c.note = "its quality is below " + l.route.MinQuality
 		}
-		enough = append(enough, c)
-		if c.rates != nil {
-			priced = append(priced, c)
+		return c.note != ""
+	})
+	enough = pricedFirst(enough)
+	if well := slices.DeleteFunc(slices.Clone(enough), func(c *candidate) bool { return c.sick }); len(well) > 0 {
+		enough = well
+	}
+	slices.SortStableFunc(enough, byCost)
+	return enough
+}
+
+// enforce orders targets for a budget that wins: the cheapest that fits, whatever its quality. Those
+// that are sick come last.
+func (l *deliberation) enforce(usable []*candidate) []*candidate {
+	all := pricedFirst(slices.Clone(usable))
+	slices.SortStableFunc(all, func(a, b *candidate) int {
+		if a.sick != b.sick {
+			if a.sick {
+				return 1
+			}
+			return -1
 		}
+		return byCost(a, b)
+	})
+	return all
+}
+
+// pricedFirst drops candidates without a price, unless none has one.
+func pricedFirst(all []*candidate) []*candidate {
+	if !slices.ContainsFunc(all, func(c *candidate) bool { return c.rates != nil }) {
+		return all
 	}
-	if len(priced) == 0 {
-		return enough
-	}
-	for _, c := range enough {
+	return slices.DeleteFunc(all, func(c *candidate) bool {
 		if c.rates == nil {
-			c.skipped = c.estimate.Unpriced
+			c.note = c.estimate.Unpriced
 		}
+		return c.rates == nil
+	})
+}
+
+func byCost(a, b *candidate) int { return cmp.Compare(a.estimate.Expected, b.estimate.Expected) }
+
+// choices are what each mode takes of a route's targets, beside what was asked for.
+func choices(asked *candidate, cheap, budgeted []*candidate) []Choice {
+	all := []Choice{asked.choice(ByAsked)}
+	if len(cheap) > 0 {
+		all = append(all, cheap[0].choice(ByPreferCheap))
 	}
-	slices.SortStableFunc(priced, func(a, b *candidate) int { return cmp.Compare(a.estimate.Expected, b.estimate.Expected) })
-	return priced
+	if len(budgeted) > 0 {
+		all = append(all, budgeted[0].choice(ByEnforce))
+	}
+	return all
+}
+
+func (c *candidate) choice(by ChoiceBy) Choice {
+	return Choice{By: by, Provider: c.provider, Model: c.model, Expected: c.estimate.Expected, Bound: c.estimate.Bound, Unpriced: c.estimate.Unpriced}
 }
 
 // observeRoute records what the route would do.
-func (l *deliberation) observeRoute(usable []*candidate) {
-	rule := Rule{Kind: KindRoute, Name: l.route.Name, Version: l.route.Version, Effect: "would find no target"}
-	if len(usable) > 0 {
-		rule.Effect = "would route to " + usable[0].name()
+func (l *deliberation) observeRoute(cheap []*candidate) {
+	rule := Rule{Kind: KindRoute, Name: l.route.Name, Version: l.route.Version, Effect: "would find no target", Saw: l.sawTargets()}
+	if len(cheap) > 0 {
+		rule.Effect = "would route to " + cheap[0].name()
 	}
 	l.draft.Rules = append(l.draft.Rules, rule)
 }
 
+// sawTargets are the numbers that a route looks at.
+func (l *deliberation) sawTargets() string {
+	var saw []string
+	for _, c := range l.candidates {
+		if c.rates == nil || c.skipped != "" {
+			continue
+		}
+		text := fmt.Sprintf("%s %s USD", c.name(), c.estimate.Expected)
+		if c.sick {
+			text += " (" + c.saw + ")"
+		}
+		saw = append(saw, text)
+	}
+	return strings.Join(saw, ", ")
+}
+
 // recordRoute records where the route sends the call, and what it saw.
 func (l *deliberation) recordRoute(d *Decision, c *candidate) {
-	if l.route == nil || l.route.Mode == Observe {
+	if !l.routes() {
 		return
 	}
-	rule := Rule{Kind: KindRoute, Name: l.route.Name, Version: l.route.Version, Effect: "routed to " + c.name()}
-	if l.route.Mode == PreferCheap || len(l.pressed) > 0 {
-		var costs []string
-		for _, c := range l.candidates {
-			if c.rates != nil && c.skipped == "" {
-				costs = append(costs, fmt.Sprintf("%s %s USD", c.name(), c.estimate.Expected))
-			}
-		}
-		rule.Saw = strings.Join(costs, ", ")
-	}
+	rule := Rule{Kind: KindRoute, Name: l.route.Name, Version: l.route.Version, Effect: "routed to " + c.name(), Saw: l.sawTargets()}
 	d.Rules = append(d.Rules, rule)
 }
 
@@ -177,7 +263,7 @@ func (l *deliberation) noTarget(why string) *Denial {
 
 func (l *deliberation) traits(c *candidate) traits {
 	t := traits{subject: l.call.Subject, provider: c.provider, model: c.model, api: l.call.API}
-	if l.route != nil && l.route.Mode != Observe {
+	if l.routes() {
 		t.route = l.route.Name
 	}
 	return t
@@ -200,7 +286,7 @@ func (l *deliberation) fillAlternatives(d *Decision) {
 		if c.provider == d.RoutedProvider && c.model == d.RoutedModel {
 			continue
 		}
-		a := Alternative{Provider: c.provider, Model: c.model, Priced: c.rates != nil, Skipped: cmp.Or(c.skipped, c.estimate.Unpriced)}
+		a := Alternative{Provider: c.provider, Model: c.model, Priced: c.rates != nil, Skipped: cmp.Or(c.skipped, c.note, c.estimate.Unpriced)}
 		if a.Priced {
 			a.Expected, a.Bound = c.estimate.Expected, c.estimate.Bound
 		}

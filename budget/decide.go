@@ -13,6 +13,7 @@ import (
 type Decider struct {
 	Ledger    Ledger
 	Estimator *tokens.Estimator
+	Health    *Health // of targets; nil where all count as well
 }
 
 // Decide decides about a call and takes its holds. The decision is never nil,
@@ -39,6 +40,7 @@ type deliberation struct {
 	call      *Call
 	estimator *tokens.Estimator
 	ledger    Ledger
+	health    *Health
 	dry       bool
 
 	draft      Decision     // what holds for every target: the policies, the route
@@ -50,7 +52,7 @@ type deliberation struct {
 
 // deliberate is the path of a decision: policy → candidates → estimate → hold.
 func (d *Decider) deliberate(ctx context.Context, cfg *Config, call *Call, dry bool) *Decision {
-	l := &deliberation{org: cfg.org(call.Org), call: call, estimator: d.Estimator, ledger: d.Ledger, dry: dry}
+	l := &deliberation{org: cfg.org(call.Org), call: call, estimator: d.Estimator, ledger: d.Ledger, health: d.Health, dry: dry}
 	l.draft = Decision{Call: *call, Action: Allow, RoutedProvider: call.Provider, RoutedModel: call.Model, Shape: call.Prompt.Shape()}
 	l.draft.Prompt = nil // a decision outlives the request body
 	l.draft.Org = l.org.name
@@ -134,7 +136,7 @@ func (l *deliberation) propose(c *candidate, found []*activeBudget) (*Decision, 
 	*d = l.draft
 	d.Rules = append(make([]Rule, 0, len(l.draft.Rules)+2+len(budgets)+len(l.pressed)), l.draft.Rules...)
 	d.RoutedProvider, d.RoutedModel, d.Estimate = c.provider, c.model, c.estimate
-	if l.route != nil && l.route.Mode != Observe {
+	if l.routes() {
 		d.Route = l.route.Name
 	}
 	if l.outputCap > 0 && (l.call.MaxOutputTokens == 0 || l.call.MaxOutputTokens > l.outputCap) {

@@ -56,7 +56,7 @@ targets:
   - {provider: openai, model: gpt-4.1}
   - {provider: openai, model: gpt-4.1-mini, quality: 0.8}
   - {provider: openai, model: gpt-4.1-nano, quality: 0.5}
-  - {provider: anthropic, model: claude-haiku-4-5}
+  - {provider: anthropic, model: claude-haiku-4-5, credential: injected}
 min_quality: 0.7
 ---
 `
@@ -142,8 +142,8 @@ func TestDecide(t *testing.T) {
 		{"route prefer-cheap, quality just enough", strings.Replace(route("prefer-cheap"), "min_quality: 0.7", "min_quality: 0.50", 1), nil},
 		{"route without usable target", route("prefer-cheap"), change(func(c *Call) { c.API = "x"; c.Routable = func(string) bool { return false } })},
 		{"route, quality out of reach", strings.Replace(route("prefer-cheap"), "- {provider: openai, model: gpt-4.1}\n  - {provider: openai, model: gpt-4.1-mini, quality: 0.8}\n  ", "", 1), nil},
-		{"budget presses below its tier", route("enforce") + strings.Replace(enforced, "---", "tiers: [{at: 90%, do: prefer-cheap}]\n---", 1), spend("research", "0.89", "0")},
-		{"budget presses from its tier on", route("enforce") + strings.Replace(enforced, "---", "tiers: [{at: 90%, do: prefer-cheap}]\n---", 1), spend("research", "0.90", "0")},
+		{"budget presses below its tier", route("observe") + strings.Replace(enforced, "---", "tiers: [{at: 90%, do: prefer-cheap}]\n---", 1), spend("research", "0.89", "0")},
+		{"budget presses from its tier on", route("observe") + strings.Replace(enforced, "---", "tiers: [{at: 90%, do: prefer-cheap}]\n---", 1), spend("research", "0.90", "0")},
 		{"budget in mode prefer-cheap", route("enforce") + strings.Replace(enforced, "selector: {team: research}", "selector: {model: gpt-4.1}\nmode: prefer-cheap", 1), nil},
 		{"next candidate when the cheapest is full", route("prefer-cheap") + strings.Replace(enforced, "{team: research}", "{model: gpt-4.1-mini}", 1), spend("research", "1", "0")},
 		{"no candidate fits", route("prefer-cheap") + enforced, spend("research", "1", "0")},

@@ -118,6 +118,7 @@ type Decision struct {
 	Envelope        Envelope // of all of them; the zero Envelope for a call that none was made for
 	Holds           []Hold
 	Rules           []Rule
+	RouteChoices    []Choice // what each mode of the route that took the call makes of it; nil without a route
 	PriceVersion    string
 	Denial          *Denial       // set when Action is Deny
 	Alternatives    []Alternative // for a dry run
@@ -141,6 +142,26 @@ type Alternative struct {
 	Priced   bool            `json:"-"`                 // false: Expected and Bound say nothing
 	Skipped  string          `json:"skipped,omitempty"` // why it was not a candidate
 }
+
+// Choice is what one way to route the call would have cost.
+type Choice struct {
+	By       ChoiceBy        `json:"by"`
+	Provider string          `json:"provider"`
+	Model    string          `json:"model"`
+	Expected pricing.NanoUSD `json:"expected_usd"`
+	Bound    pricing.NanoUSD `json:"bound_usd"`
+	Unpriced string          `json:"unpriced,omitempty"` // why there is no cost, "" when priced
+}
+
+// ChoiceBy is a way to choose among the targets of a route.
+type ChoiceBy string
+
+// The ways.
+const (
+	ByAsked       ChoiceBy = "asked"        // where the call was asked to go
+	ByPreferCheap ChoiceBy = "prefer-cheap" // of enough quality, healthy, cheapest
+	ByEnforce     ChoiceBy = "enforce"      // cheapest, where the budget wins
+)
 
 // Denial explains itself.
 type Denial struct {

@@ -107,7 +107,7 @@ const (
 type Route struct {
 	Meta
 	Models     []string // globs over what clients may ask for
-	Mode       Mode     // Enforce or Observe: the first usable target; PreferCheap: the cheapest of enough quality
+	Mode       Mode     // Observe: as asked; PreferCheap: the cheapest healthy one of enough quality; Enforce: the cheapest that fits
 	Targets    []Target
 	MinQuality string // decimal 0..1 as written, "" for none
 	// MaxAttempts is how many attempts the cost envelope has room for; 0 leaves it to the settings.
@@ -119,7 +119,30 @@ type Target struct {
 	Provider string
 	Model    string
 	Quality  string // decimal 0..1 as written, "1" when not stated
+	Lacks    []Lack // what the target can't do: a call that needs it does not go there
+	// Credential says that Envoy gives calls to this target a credential of its own: needed where
+	// a call may come that was made out to another provider.
+	Credential Credential
 }
+
+// Lack is something that a target can't do.
+type Lack string
+
+// What targets may lack.
+const (
+	LackTools  Lack = "tools"
+	LackImages Lack = "images"
+	LackSchema Lack = "schema" // answers that keep to a JSON schema
+)
+
+// Credential is where the credential of a call to a target comes from.
+type Credential string
+
+// The credentials.
+const (
+	CredentialClient   Credential = "client"   // the client's own, "" means the same
+	CredentialInjected Credential = "injected" // Envoy's credential_injector, aws_request_signing, or what stands for it
+)
 
 // Policy is a request rule.
 type Policy struct {

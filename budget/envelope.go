@@ -39,7 +39,7 @@ const (
 // envelope is what a call that is sent to c may cost in all.
 func (l *deliberation) envelope(e *Estimate, budgets []*activeBudget) Envelope {
 	v := Envelope{Limit: e.Bound, Attempts: l.org.settings.MaxAttempts, Mode: Observe, Unknown: l.org.settings.UnknownAttempt}
-	if l.route != nil && l.route.Mode != Observe && l.route.MaxAttempts > 0 {
+	if l.routes() && l.route.MaxAttempts > 0 {
 		v.Attempts = l.route.MaxAttempts
 	}
 	for _, b := range budgets {

@@ -188,6 +188,17 @@ func enum[T ~string](r *documentReader, to *T) func(ast.Node, string) {
 	}
 }
 
+// enums reads a list of such strings.
+func enums[T ~string](r *documentReader, to *[]T) func(ast.Node, string) {
+	return func(node ast.Node, path string) {
+		var all []string
+		r.strs(&all)(node, path)
+		for _, s := range all {
+			*to = append(*to, T(s))
+		}
+	}
+}
+
 // parsed reads a scalar by parse.
 func parsed[T any](r *documentReader, to *T, parse func(string) (T, error)) func(ast.Node, string) {
 	return func(node ast.Node, path string) {

@@ -184,7 +184,8 @@ func (r *documentReader) fieldsOf(kind Kind) (document, []field) {
 			{"models", r.strs(&route.Models)}, {"mode", enum(r, &route.Mode)}, {"min_quality", r.str(&route.MinQuality)},
 			{"max_attempts", parsed(r, &route.MaxAttempts, parsePositive)},
 			{"targets", objects(r, &route.Targets, func(t *Target) []field {
-				return []field{{"provider", r.str(&t.Provider)}, {"model", r.str(&t.Model)}, {"quality", r.str(&t.Quality)}}
+				return []field{{"provider", r.str(&t.Provider)}, {"model", r.str(&t.Model)}, {"quality", r.str(&t.Quality)},
+					{"lacks", enums(r, &t.Lacks)}, {"credential", enum(r, &t.Credential)}}
 			})},
 		}
 	case KindPolicy:

@@ -99,7 +99,7 @@ func TestReadDocuments(t *testing.T) {
 		}},
 		Routes: []Route{{
 			Meta: here("chat-large"), Models: []string{"gpt-5", "gpt-5-2*"}, Mode: PreferCheap,
-			Targets: []Target{{"openai", "gpt-5", "1.0"}, {"openai", "gpt-5-mini", "0.8"}}, MinQuality: "0.7",
+			Targets: []Target{{Provider: "openai", Model: "gpt-5", Quality: "1.0"}, {Provider: "openai", Model: "gpt-5-mini", Quality: "0.8"}}, MinQuality: "0.7",
 		}},
 		Policies: []Policy{{
 			Meta: here("cap-output"), When: `subject.team == "interns" && request.model.startsWith("claude-opus")`,
@@ -374,7 +374,10 @@ func drawDocuments(t *rapid.T) Documents {
 		}},
 		Routes: []Route{{
 			Meta: meta("1.5"), Models: []string{"a*", "true"}, Mode: PreferCheap, MinQuality: "0.50", MaxAttempts: 2,
-			Targets: []Target{{label.Filter(func(s string) bool { return !strings.Contains(s, "*") }).Draw(t, "provider"), "m:1", "1.0"}, {"p", "null", "0.25"}},
+			Targets: []Target{{
+				Provider: label.Filter(func(s string) bool { return !strings.Contains(s, "*") }).Draw(t, "provider"), Model: "m:1", Quality: "1.0",
+				Credential: CredentialInjected,
+			}, {Provider: "p", Model: "null", Quality: "0.25", Lacks: []Lack{LackTools, LackSchema}}},
 		}},
 		Policies: []Policy{
 			{Meta: meta("deny"), When: "subject.team == \"it's\" &&\n  request.stream\n", Do: PolicyAction{Deny: label.Draw(t, "reason")}},

@@ -194,7 +194,11 @@ func moment(t time.Time) string {
 func (l *deliberation) reason(d *Decision) string {
 	var parts []string
 	if d.Action == Substitute {
-		parts = append(parts, fmt.Sprintf("sent to %s/%s in place of %s/%s by route %s", d.RoutedProvider, d.RoutedModel, l.call.Provider, l.call.Model, d.Route))
+		text := fmt.Sprintf("sent to %s/%s in place of %s/%s by route %s", d.RoutedProvider, d.RoutedModel, l.call.Provider, l.call.Model, d.Route)
+		if asked := d.RouteChoices[0]; asked.Unpriced == "" && d.Estimate.Unpriced == "" {
+			text += fmt.Sprintf(", for %s in place of %s USD", d.Estimate.Expected, asked.Expected)
+		}
+		parts = append(parts, text)
 	}
 	if d.MaxOutputTokens > 0 {
 		parts = append(parts, fmt.Sprintf("output limited to %d tokens by policy", d.MaxOutputTokens))

@@ -1,6 +1,7 @@
 package budget
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -201,6 +202,7 @@ func (r *Route) check() faults {
 		f.addf("targets", "a route needs targets: [{provider: …, model: …}]")
 		return f
 	}
+	client := ""         // the provider whose credential clients bring
 	enough := err != nil // of no quality that can be told
 	for i, target := range r.Targets {
 		at := fmt.Sprintf("targets[%d]", i)
@@ -208,6 +210,18 @@ func (r *Route) check() faults {
 			if value == "" || strings.Contains(value, "*") {
 				f.addf(at+field, "a target needs the exact name of its %s", field[1:])
 			}
+		}
+		for n, lack := range target.Lacks {
+			oneOf(&f, fmt.Sprintf("%s.lacks[%d]", at, n), lack, LackTools, LackImages, LackSchema)
+		}
+		if target.Credential != "" {
+			oneOf(&f, at+".credential", target.Credential, CredentialClient, CredentialInjected)
+		}
+		if target.Credential != CredentialInjected {
+			if client != "" && target.Provider != client {
+				f.addf(at+".credential", "targets of %s and %s can't both take the client's own credential, and Keel gives no provider that of another: let Envoy's credential_injector or aws_request_signing give calls to %[2]s one, and say {credential: injected}", client, target.Provider)
+			}
+			client = cmp.Or(client, target.Provider)
 		}
 		quality, err := parseQuality(target.Quality)
 		f.add(at+".quality", err)

@@ -89,7 +89,10 @@ func (r *Route) fields() (o object) {
 	o.set("models", texts(r.Models))
 	o.set("mode", string(r.Mode))
 	o.set("targets", list(r.Targets, func(t Target) any {
-		return object{{"provider", t.Provider}, {"model", t.Model}, {"quality", literal(t.Quality)}}
+		o := object{{"provider", t.Provider}, {"model", t.Model}, {"quality", literal(t.Quality)}}
+		o.set("lacks", list(t.Lacks, func(l Lack) any { return string(l) }))
+		o.set("credential", string(t.Credential))
+		return o
 	}))
 	o.set("min_quality", literal(r.MinQuality))
 	if r.MaxAttempts > 0 {

@@ -35,6 +35,7 @@ type Call struct {
 	decision  *budget.Decision
 	bodiless  bool // answered at its headers
 	retrieval bool // fetches what an earlier call made
+	released  time.Time
 	sent      bool // the answer that lets the call out was handed to Envoy
 
 	// Observed in the response.
@@ -42,6 +43,7 @@ type Call struct {
 	header   http.Header
 	details  string // Envoy's response_code_details
 	attempts int
+	answered time.Time         // when the response headers came
 	tries    []budget.Attempt  // as the filter in the cluster saw them
 	decoder  *encoding.Decoder // nil for a plain body
 	reader   wire.ResponseReader

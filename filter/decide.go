@@ -155,6 +155,10 @@ func (s *Server) release(call *Call, body []byte, replaced bool) *extprocv3.Proc
 	if d.RoutedModel != call.request.Model {
 		edit.Model = d.RoutedModel
 	}
+	if d.RoutedProvider != call.provider {
+		// It was given for another provider. The target's own comes after this filter, from Envoy.
+		call.remove = append(call.remove, credentialHeaders...)
+	}
 	path, changed := call.codec.Rewrite(call.request, call.path, body, edit)
 	call.request.UsageForced = edit.ForceUsage
 
@@ -177,6 +181,9 @@ func (s *Server) release(call *Call, body []byte, replaced bool) *extprocv3.Proc
 	answer.DynamicMetadata = carryCall(call)
 	return answer
 }
+
+// credentialHeaders are where the providers' APIs take a key or token.
+var credentialHeaders = []string{"authorization", "x-api-key", "api-key", "x-goog-api-key", "x-amz-security-token", "cookie"}
 
 // facts is what the decision is made from.
 func (s *Server) facts(call *Call) budget.Call {

@@ -22,6 +22,7 @@ const (
 	headerDecision   = "x-keel-decision-id"
 	headerEstimate   = "x-keel-estimated-cost-usd"
 	headerModel      = "x-keel-model"
+	headerAsked      = "x-keel-requested-cost-usd" // what a substituted call would have cost where it was asked to go, as estimated
 	headerCost       = "x-keel-cost-usd"
 	headerWarning    = "x-keel-warning"
 	metadataSpace    = "keel"

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
@@ -35,7 +36,7 @@ func (s *Server) observeHeaders(call *Call, headers *extprocv3.HttpHeaders, mess
 	}
 	call.details = attribute(message, "response.code_details")
 	call.attempts = attributeInt(message, "upstream.request_attempt_count")
-	call.ended = headers.EndOfStream
+	call.ended, call.answered = headers.EndOfStream, time.Now()
 
 	if call.decision == nil {
 		return s.observeUndecided(call)
@@ -106,6 +107,9 @@ func responseHeaders(call *Call) []*corev3.HeaderValueOption {
 	}
 	if d.Estimate.Unpriced == "" {
 		set = append(set, setHeader(headerEstimate, d.Estimate.Expected.String()))
+	}
+	if d.Action == budget.Substitute && d.RouteChoices[0].Unpriced == "" {
+		set = append(set, setHeader(headerAsked, d.RouteChoices[0].Expected.String()))
 	}
 	for _, rule := range d.Rules {
 		if _, warning, warned := strings.Cut(rule.Effect, "warned "); warned {

@@ -32,6 +32,7 @@ func (s *Server) settle(call *Call) string {
 	}
 	s.metrics.closeouts.WithLabelValues(string(closeout.Outcome), string(closeout.Metered)).Inc()
 	s.compare(closeout)
+	s.noteHealth(call, closeout)
 	if !closeout.CostKnown {
 		return ""
 	}
@@ -67,6 +68,18 @@ func (s *Server) compare(c *budget.Closeout) {
 		s.log.Info("filter: the provider reports another cost", "decision", c.ID, "model", c.Model,
 			"ours_usd", difference.Ours.String(), "provider_usd", c.ProviderCost)
 	}
+}
+
+// noteHealth tells how the targets of a call did. A client that left says nothing about them.
+func (s *Server) noteHealth(call *Call, c *budget.Closeout) {
+	if s.decider.Health == nil || call.reader == nil {
+		return
+	}
+	attempts := c.AttemptRows
+	if attempts == nil { // there is no filter in the cluster
+		attempts = []budget.Attempt{{Provider: call.decision.RoutedProvider, Model: call.decision.RoutedModel, Ended: budget.AttemptAnswered, Status: call.status}}
+	}
+	s.decider.Health.SawAttempts(attempts, call.answered.Sub(call.released), time.Now())
 }
 
 // settleRetrieval tells the ledger what a fetched response used: the call that

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"time"
 
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/grpc/codes"
@@ -51,6 +52,9 @@ func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) (err 
 			return status.Error(codes.Unavailable, err.Error())
 		}
 		if call.decision != nil && answer.GetImmediateResponse() == nil {
+			if !call.sent {
+				call.released = time.Now()
+			}
 			call.sent = true
 		}
 		if call.ended {

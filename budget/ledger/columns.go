@@ -41,6 +41,9 @@ type targetColumns struct {
 	Provider string       `json:"provider"`
 	Model    string       `json:"model"`
 	Quality  *json.Number `json:"quality,omitempty"`
+
+	Lacks      []budget.Lack     `json:"lacks,omitempty"`
+	Credential budget.Credential `json:"credential,omitempty"`
 }
 
 type policyColumns struct {

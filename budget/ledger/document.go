@@ -104,7 +104,7 @@ func encodeDocuments(docs budget.Documents) ([]document, error) {
 	for _, r := range docs.Routes {
 		targets := make([]targetColumns, 0, len(r.Targets))
 		for _, t := range r.Targets {
-			targets = append(targets, targetColumns{t.Provider, t.Model, number(t.Quality)})
+			targets = append(targets, targetColumns{t.Provider, t.Model, number(t.Quality), t.Lacks, t.Credential})
 		}
 		add(budget.KindRoute, r.Meta, routeColumns{append([]string{}, r.Models...), orElse(r.Mode, budget.Enforce), targets, number(r.MinQuality), stated(r.MaxAttempts)})
 	}
@@ -220,7 +220,7 @@ func (r document) decode(docs *budget.Documents) error {
 			route.MaxAttempts = *c.MaxAttempts
 		}
 		for _, t := range c.Targets {
-			route.Targets = append(route.Targets, budget.Target{Provider: t.Provider, Model: t.Model, Quality: written(t.Quality, "1")})
+			route.Targets = append(route.Targets, budget.Target{Provider: t.Provider, Model: t.Model, Quality: written(t.Quality, "1"), Lacks: t.Lacks, Credential: t.Credential})
 		}
 		docs.Routes = append(docs.Routes, route)
 	case budget.KindPolicy:

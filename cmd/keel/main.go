@@ -45,6 +45,7 @@ type commands struct {
 	Apply    applyCmd    `cmd:"" help:"Store config documents from YAML files, and show what changes."`
 	Get      getCmd      `cmd:"" help:"Show config documents as they are stored."`
 	Delete   deleteCmd   `cmd:"" help:"Delete a config document."`
+	Pressure pressureCmd `cmd:"" help:"Show where routing pressure accumulates: what routes save, and what they could."`
 	Explain  explainCmd  `cmd:"" help:"Answer for one call: what it was thought to cost, what it cost, and which rules were active."`
 	Estimate estimateCmd `cmd:"" help:"Say what a request is likely to cost, and what it can't exceed, before it is sent."`
 	Meter    meterCmd    `cmd:"" help:"Price recorded exchanges offline: JSON lines in, JSON lines out."`

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +31,9 @@ const configCache = "config-cache.json"
 // calibrateEvery is how often closeouts teach the estimator.
 const calibrateEvery = time.Minute
 
+// healthEvery is how often replicas tell each other how targets do.
+const healthEvery = time.Second
+
 // processor is what serve and dev have in common: the ledger, the configuration
 // that follows the database, the services that Envoy calls and the admin page.
 type processor struct {
@@ -39,10 +43,10 @@ type processor struct {
 	filter *filter.Server
 	admin  *http.Server
 
-	adminAddr, grpcAddr   string
-	failed                chan error // a listener that died
-	stop                  context.CancelFunc
-	watching, calibrating chan struct{} // closed when they have ended
+	adminAddr, grpcAddr string
+	failed              chan error // a listener that died
+	stop                context.CancelFunc
+	following           sync.WaitGroup
 }
 
 type processorOptions struct {
@@ -74,12 +78,10 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	p := &processor{
-		log:         o.Log,
-		adminAddr:   adminListener.Addr().String(),
-		grpcAddr:    grpcListener.Addr().String(),
-		failed:      make(chan error, 2),
-		watching:    make(chan struct{}),
-		calibrating: make(chan struct{}),
+		log:       o.Log,
+		adminAddr: adminListener.Addr().String(),
+		grpcAddr:  grpcListener.Addr().String(),
+		failed:    make(chan error, 2),
 	}
 	p.ledger, err = ledger.Open(ctx, o.Database, ledger.Options{AllowAway: true, Logger: o.Log, StaleAfter: o.OrphanAfter, Journal: o.Journal})
 	if err != nil {
@@ -105,21 +107,23 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 	estimator := tokens.New()
 	watch, stop := context.WithCancel(context.Background())
 	p.stop = stop
-	go func() {
-		defer close(p.watching)
+	health := budget.NewHealth()
+	p.following.Go(func() {
 		p.ledger.Watch(watch, func(documents budget.Documents) { p.follow(documents, cache) },
 			func(err error) { p.log.Warn("configuration: not followed", "error", err) })
-	}()
-
-	go func() {
-		defer close(p.calibrating)
+	})
+	p.following.Go(func() {
 		p.ledger.Calibrate(watch, estimator, calibrateEvery,
 			func(err error) { p.log.Warn("calibration: estimates keep what they last learned", "error", err) })
-	}()
+	})
+	p.following.Go(func() {
+		p.ledger.ShareHealth(watch, health, healthEvery,
+			func(err error) { p.log.Warn("health of targets: not shared", "error", err) })
+	})
 
 	p.filter = filter.New(filter.Options{
 		Config:  &p.config,
-		Decider: &budget.Decider{Ledger: p.ledger, Estimator: estimator},
+		Decider: &budget.Decider{Ledger: p.ledger, Estimator: estimator, Health: health},
 		Ledger:  p.ledger,
 		Logger:  o.Log,
 		Metrics: metrics,
@@ -175,8 +179,7 @@ func (p *processor) follow(documents budget.Documents, cache string) {
 func (p *processor) Close(ctx context.Context) error {
 	p.filter.Drain(ctx.Done())
 	p.stop()
-	<-p.watching
-	<-p.calibrating
+	p.following.Wait()
 	// The deadline was for calls. Records have a time of their own.
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()

@@ -10,8 +10,24 @@ alter table keel.routes
   add column max_attempts bigint, -- null: as the settings say
   add constraint "max_attempts must be 1 to 100" check (max_attempts between 1 and 100);
 
+create or replace function keel.is_targets(j jsonb) returns boolean language sql immutable as $$
+  select case when jsonb_typeof(j) = 'array' and j <> '[]' then not exists (
+    select from jsonb_array_elements(j) t(v)
+    where jsonb_typeof(v) <> 'object' or v - array['provider', 'model', 'quality', 'lacks', 'credential'] <> '{}'
+      or coalesce(jsonb_typeof(v->'provider') <> 'string' or v->>'provider' = '', true)
+      or coalesce(jsonb_typeof(v->'model') <> 'string' or v->>'model' = '', true)
+      or case when v ? 'lacks' then not coalesce(v->'lacks' <@ '["tools", "images", "schema"]', false) end
+      or case when v ? 'credential' then coalesce(v->>'credential' not in ('client', 'injected'), true) end
+      or case jsonb_typeof(v->'quality') when 'number' then (v->>'quality')::numeric not between 0 and 1 else v ? 'quality' end)
+    else false end
+$$;
+
 -- {limit_usd, max_attempts, mode, unknown}; null for a call that none was made for.
 alter table keel.decisions add column envelope jsonb;
+
+-- [{by, provider, model, expected_usd, bound_usd, unpriced}]: where a route, each of its modes and the request itself would
+-- send the call; null without a route.
+alter table keel.decisions add column route_choices jsonb;
 
 -- [{number, at, provider, model, address, ended, status, bound_usd, broke, cost_usd, basis, usage, detail}],
 -- in the order of their numbers; null where the filter in the cluster saw none. Their costs sum to that of the closeout.
@@ -64,3 +80,15 @@ select c.decision_id, c.org, null, c.closed_at, null, null, null, null, null, c.
   null
 from keel.closeouts c
 where not exists (select from keel.decisions d where d.org = c.org and d.decision_id = c.decision_id);
+
+-- How targets did lately, as each replica saw them. The counts are worth half every 20 s after at.
+create table keel.target_health (
+  epoch      uuid not null,
+  provider   text not null,
+  model      text not null,
+  at         timestamptz not null,
+  good       double precision not null,
+  bad        double precision not null,
+  latency_us bigint not null,
+  primary key (epoch, provider, model)
+);

@@ -8,6 +8,9 @@ import (
 // minAttempt is the fewest bytes that an attempt takes; a test has it.
 const minAttempt = 13
 
+// minChoice is the same of a choice.
+const minChoice = 6
+
 func appendEnvelope(b []byte, v *budget.Envelope) []byte {
 	b = appendInt(b, int64(v.Limit))
 	b = appendInt(b, v.Attempts)
@@ -59,4 +62,22 @@ func readAttempt(r *reader, a *budget.Attempt) {
 		a.Usage = readUsage(r)
 	}
 	a.Detail = r.text("detail")
+}
+
+func appendChoice(b []byte, c *budget.Choice) []byte {
+	b = appendText(b, c.By)
+	b = appendText(b, c.Provider)
+	b = appendText(b, c.Model)
+	b = appendInt(b, int64(c.Expected))
+	b = appendInt(b, int64(c.Bound))
+	return appendText(b, c.Unpriced)
+}
+
+func readChoice(r *reader, c *budget.Choice) {
+	c.By = budget.ChoiceBy(r.text("by"))
+	c.Provider = r.text("provider")
+	c.Model = r.text("model")
+	c.Expected = pricing.NanoUSD(r.int64("expected"))
+	c.Bound = pricing.NanoUSD(r.int64("bound"))
+	c.Unpriced = r.text("unpriced")
 }

@@ -247,6 +247,7 @@ func TestSmallest(t *testing.T) {
 		{"hold", minHold, appendHold(nil, new(budget.Hold))},
 		{"rule", minRule, appendRule(nil, new(budget.Rule))},
 		{"charge", minCharge, appendCharge(nil, new(Charge))},
+		{"choice", minChoice, appendChoice(nil, new(budget.Choice))},
 		{"attempt", minAttempt, appendAttempt(nil, new(budget.Attempt))},
 		{"image", minImage, appendImage(nil, new(tokens.ImageShape))},
 		{"media", minMedia, appendMedia(nil, new(tokens.MediaShape))},

@@ -36,7 +36,12 @@ func AppendDecision(b []byte, d *budget.Decision) []byte {
 	}
 	b = appendBool(b, d.Unmetered)
 	b = appendBool(b, d.Debt)
-	return appendEnvelope(b, &d.Envelope)
+	b = appendEnvelope(b, &d.Envelope)
+	b = appendCount(b, len(d.RouteChoices))
+	for i := range d.RouteChoices {
+		b = appendChoice(b, &d.RouteChoices[i])
+	}
+	return b
 }
 
 // DecodeDecision reads what AppendDecision wrote. Slices and maps without
@@ -64,6 +69,7 @@ func DecodeDecision(b []byte) (*budget.Decision, error) {
 	d.Debt = r.bool("debt")
 	if r.wrote > plain {
 		readEnvelope(r, &d.Envelope)
+		d.RouteChoices = list(r, "choices", minChoice, readChoice)
 	}
 	if err := r.end(); err != nil {
 		return nil, err

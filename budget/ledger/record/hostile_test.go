@@ -36,7 +36,7 @@ func TestDamaged(t *testing.T) {
 		{"a long number", second(DecodeReturn(append(bytes.Clone(back[:len(back)-1]), 0x80, 0))), "amount at byte 10 of 12: the number is written longer than it is"},
 		{"a number beyond 64 bits", second(DecodeReturn(append(bytes.Clone(back[:len(back)-1]), bytes.Repeat([]byte{0xff}, 11)...))), "does not fit in 64 bits"},
 		{"a cut number", second(DecodeReturn(append(bytes.Clone(back[:len(back)-1]), 0x80))), "the record ends within a number"},
-		{"no truth value", second(DecodeDecision(append(bytes.Clone(decision[:len(decision)-5]), 2, 0, 0, 0, 0))), "debt at byte"},
+		{"no truth value", second(DecodeDecision(append(bytes.Clone(decision[:len(decision)-6]), 2, 0, 0, 0, 0, 0))), "debt at byte"},
 		{"many labels", second(DecodeDecision(append(bytes.Clone(decision[:1+16+5+1]), huge...))), "decision record: subject at byte 23 of 32: 4611686018427387904 of at least 2 bytes each can't be in the 0 bytes"},
 		{"a label more than can be", second(DecodeDecision(append(bytes.Clone(decision[:1+16+5+1]), 2, 0, 0, 0))), "2 of at least 2 bytes each can't be in the 3 bytes"},
 		{"a hold more than can be", holdsOf(2, 2*minHold-1), "holds at byte 1 of 25: 2 of at least 12 bytes each can't be in the 23 bytes"},
