@@ -44,7 +44,8 @@ type deliberation struct {
 	dry       bool
 
 	draft      Decision     // what holds for every target: the policies, the route
-	outputCap  int64        // smallest of the policies', 0 for none
+	outputCap  int64        // smallest of the policies', or what is left; 0 for none
+	capBy      string       // what it is of
 	route      *activeRoute // nil for a call that no route takes
 	candidates []*candidate // the targets of the route, or the one that was asked for
 	pressed    []pressure   // budgets that want it cheap
@@ -81,6 +82,16 @@ func (d *Decider) deliberate(ctx context.Context, cfg *Config, call *Call, dry b
 		full, ok := asRefused(err)
 		if !ok {
 			return l.withoutLedger(d, budgets, err)
+		}
+		fitted, again, err := l.fit(ctx, c, d, full)
+		switch {
+		case fitted != nil && err == nil:
+			l.fillAlternatives(fitted)
+			return fitted
+		case err != nil:
+			return l.withoutLedger(d, budgets, err)
+		case again != nil:
+			full = again // another call was faster
 		}
 		if refused == nil { // the first choice is the one to explain
 			refused = l.refuse(d, l.exceeded(d, c, full))

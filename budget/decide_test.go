@@ -94,6 +94,12 @@ func TestDecide(t *testing.T) {
 	change := func(f func(*Call)) func(testing.TB, *Config, *memoryLedger, *Call) {
 		return func(_ testing.TB, _ *Config, _ *memoryLedger, c *Call) { f(c) }
 	}
+	unstated := func(name, settled string) func(testing.TB, *Config, *memoryLedger, *Call) {
+		return func(tb testing.TB, cfg *Config, l *memoryLedger, c *Call) {
+			l.spend(tb, cfg, name, "", settled, "0")
+			c.MaxOutputTokens = 0
+		}
+	}
 	away := func(_ testing.TB, _ *Config, l *memoryLedger, _ *Call) {
 		l.err = fmt.Errorf("permit: %w", ErrUnavailable)
 	}
@@ -119,6 +125,14 @@ func TestDecide(t *testing.T) {
 		{"wait for the window", enforced, spend("research", "0.9999", "0")},
 		{"wait or ask for less", enforced, spend("research", "0.995", "0")},
 		{"wait for calls in flight", enforced, spend("research", "0.10", "0.895")},
+		{"output bounded to what is left", enforced, unstated("research", "0.99")},
+		{"output bounded to what is left, of two choices and three attempts", enforced + "kind: Settings\nname: default\nmax_attempts: 3\n", func(tb testing.TB, cfg *Config, l *memoryLedger, c *Call) {
+			unstated("research", "0.95")(tb, cfg, l, c)
+			c.Choices = 2
+		}},
+		{"output below the floor", enforced, unstated("research", "0.996")},
+		{"output below the floor, for ever", strings.Replace(enforced, "month", "lifetime", 1), unstated("research", "0.996")},
+		{"output floor of the org", enforced + "kind: Settings\nname: default\noutput_floor: 100\n", unstated("research", "0.996")},
 		{"never fits", strings.Replace(enforced, "1 USD", "0.005 USD", 1), nil},
 		{"never fits, prompt too long", strings.Replace(enforced, "1 USD", "0.0001 USD", 1), nil},
 		{"lifetime", strings.Replace(enforced, "month", "lifetime", 1), spend("research", "0.9999", "0")},

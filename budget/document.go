@@ -211,7 +211,13 @@ type Settings struct {
 	// has room for: 1 when not stated, at most MaxAttempts. Every budget holds for all of them.
 	MaxAttempts    int64
 	UnknownAttempt UnknownAttempt // ChargeFull when not stated
+	// OutputFloor is the least output, in tokens, that a call which states no limit is let out with
+	// when a budget has no room for more: 256 when not stated.
+	OutputFloor int64
 }
+
+// DefaultOutputFloor is Settings.OutputFloor where it is not stated, in tokens.
+const DefaultOutputFloor = 256
 
 // Change is one version of one document, as the config database keeps it.
 type Change struct {

@@ -213,7 +213,8 @@ func (r *documentReader) fieldsOf(kind Kind) (document, []field) {
 	case KindSettings:
 		s := &Settings{}
 		return s, []field{{"unknown", enum(r, &s.Unknown)}, {"malformed", enum(r, &s.Malformed)}, {"offline", enum(r, &s.Offline)}, {"durability", enum(r, &s.Durability)},
-			{"max_attempts", parsed(r, &s.MaxAttempts, parsePositive)}, {"unknown_attempt", enum(r, &s.UnknownAttempt)}}
+			{"max_attempts", parsed(r, &s.MaxAttempts, parsePositive)}, {"unknown_attempt", enum(r, &s.UnknownAttempt)},
+			{"output_floor", parsed(r, &s.OutputFloor, parsePositive)}}
 	}
 	return nil, nil
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"keel/pricing"
-	"keel/pricing/meter"
 )
 
 func asRefused(err error) (*Refused, bool) {
@@ -135,26 +134,14 @@ func denyTier(h Hold) string {
 }
 
 // fitting is the advice to ask for less: how many output tokens a choice may
-// have for the call to fit into room. It searches with the rates of the hold.
+// have for the call to fit into room.
 func (l *deliberation) fitting(d *Decision, denial *Denial, c *candidate, room pricing.NanoUSD, byBound bool) string {
 	if !byBound || c.rates == nil || room <= 0 {
 		return ""
 	}
-	choices := max(1, l.call.Choices)
-	fits := func(output int64) bool {
-		cost, err := c.rates.HoldCost(&meter.Usage{meter.Input: c.estimate.InputTokensBound, meter.Output: output * choices})
-		return err == nil && cost.Total <= room/pricing.NanoUSD(max(1, d.Envelope.Attempts))
-	}
-	if !fits(1) {
+	low := l.outputWithin(d, c, room)
+	if low == 0 {
 		return "send a shorter prompt, or "
-	}
-	low, high := int64(1), max(1, c.estimate.OutputTokensBound/choices)
-	for low < high {
-		if middle := high - (high-low)/2; fits(middle) {
-			low = middle
-		} else {
-			high = middle - 1
-		}
 	}
 	denial.Details["fitting_output_tokens"] = strconv.FormatInt(low, 10)
 	return fmt.Sprintf("ask for at most %d output tokens, or ", low)
@@ -201,7 +188,7 @@ func (l *deliberation) reason(d *Decision) string {
 		parts = append(parts, text)
 	}
 	if d.MaxOutputTokens > 0 {
-		parts = append(parts, fmt.Sprintf("output limited to %d tokens by policy", d.MaxOutputTokens))
+		parts = append(parts, fmt.Sprintf("output limited to %d tokens by %s", d.MaxOutputTokens, l.capBy))
 	}
 	if d.Estimate.Unpriced != "" {
 		parts = append(parts, d.Estimate.Unpriced+"; no budget enforces a limit here")

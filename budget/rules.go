@@ -43,7 +43,7 @@ func (l *deliberation) applyPolicies() *Denial {
 			}
 			rule.Effect = fmt.Sprintf("constrained to %d output tokens", p.Do.MaxOutputTokens)
 			if l.outputCap == 0 || p.Do.MaxOutputTokens < l.outputCap {
-				l.outputCap = p.Do.MaxOutputTokens
+				l.outputCap, l.capBy = p.Do.MaxOutputTokens, "policy "+p.Name
 			}
 		case routed != "":
 			rule.Effect = fmt.Sprintf("matched, but policy %s routed first", routed)

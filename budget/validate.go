@@ -316,6 +316,9 @@ func (s *Settings) setDefaults() {
 	orDefault(&s.Durability, DurabilityOS)
 	orDefault(&s.UnknownAttempt, ChargeFull)
 	s.MaxAttempts = max(s.MaxAttempts, 1)
+	if s.OutputFloor == 0 {
+		s.OutputFloor = DefaultOutputFloor
+	}
 }
 
 func (s *Settings) check() faults {

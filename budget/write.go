@@ -134,6 +134,9 @@ func (s *Settings) fields() (o object) {
 	if s.MaxAttempts > 1 {
 		o.set("max_attempts", literal(strconv.FormatInt(s.MaxAttempts, 10)))
 	}
+	if s.OutputFloor != DefaultOutputFloor {
+		o.set("output_floor", literal(strconv.FormatInt(s.OutputFloor, 10)))
+	}
 	if s.UnknownAttempt != ChargeFull {
 		o.set("unknown_attempt", string(s.UnknownAttempt))
 	}

@@ -81,4 +81,5 @@ type settingsColumns struct {
 
 	MaxAttempts    int64                 `json:"max_attempts"`
 	UnknownAttempt budget.UnknownAttempt `json:"unknown_attempt"`
+	OutputFloor    int64                 `json:"output_floor"`
 }

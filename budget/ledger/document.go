@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,7 +38,7 @@ var tables = []table{
 	{budget.KindExchangeRate, "exchange_rates", []string{`"from"`, `"to"`, "rate", "effective_from"}},
 	{budget.KindPrice, "prices", []string{"provider", "model", "effective_from", "contract", "service_tier", "region", "search_context", "daily", "currency", "rates"}},
 	{budget.KindSubject, "subjects", []string{"label", `"from"`}},
-	{budget.KindSettings, "settings", []string{"unknown", "malformed", "offline", "durability", "max_attempts", "unknown_attempt"}},
+	{budget.KindSettings, "settings", []string{"unknown", "malformed", "offline", "durability", "max_attempts", "unknown_attempt", "output_floor"}},
 }
 
 func tableOf(kind budget.Kind) (table, error) {
@@ -127,7 +128,7 @@ func encodeDocuments(docs budget.Documents) ([]document, error) {
 	for _, s := range docs.Settings {
 		add(budget.KindSettings, s.Meta, settingsColumns{orElse(s.Unknown, budget.UnknownPass), orElse(s.Malformed, budget.UnknownDeny),
 			orElse(s.Offline, budget.OfflineDeny), orElse(s.Durability, budget.DurabilityOS),
-			max(s.MaxAttempts, 1), orElse(s.UnknownAttempt, budget.ChargeFull)})
+			max(s.MaxAttempts, 1), orElse(s.UnknownAttempt, budget.ChargeFull), cmp.Or(s.OutputFloor, budget.DefaultOutputFloor)})
 	}
 	return rows, errors.Join(errs...)
 }
@@ -265,7 +266,7 @@ func (r document) decode(docs *budget.Documents) error {
 			return err
 		}
 		docs.Settings = append(docs.Settings, budget.Settings{Meta: meta, Unknown: c.Unknown, Malformed: c.Malformed, Offline: c.Offline, Durability: c.Durability,
-			MaxAttempts: c.MaxAttempts, UnknownAttempt: c.UnknownAttempt})
+			MaxAttempts: c.MaxAttempts, UnknownAttempt: c.UnknownAttempt, OutputFloor: c.OutputFloor})
 	default:
 		return errors.New("unknown kind of document")
 	}

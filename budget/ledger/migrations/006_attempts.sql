@@ -3,6 +3,8 @@
 alter table keel.settings
   add column max_attempts bigint not null default 1,
   add column unknown_attempt text not null default 'full',
+  add column output_floor bigint not null default 256, -- tokens
+  add constraint "output_floor must be 1 or more" check (output_floor > 0),
   add constraint "max_attempts must be 1 to 100" check (max_attempts between 1 and 100),
   add constraint "unknown_attempt must be full, input or none" check (unknown_attempt in ('full', 'input', 'none'));
 
