@@ -41,13 +41,17 @@ func (l *deliberation) choose() ([]*candidate, *Denial) {
 	if l.route == nil {
 		l.route = l.org.routeFor(l.call.Model)
 	}
-	asked := l.estimated(l.call.Provider, l.call.Model)
+	asked := l.asked
+	if asked == nil || l.outputCap > 0 { // nobody asked, or before a policy limited the output
+		asked = l.estimated(l.call.Provider, l.call.Model)
+	}
 	if l.route == nil {
 		l.candidates = []*candidate{asked}
 		return l.candidates, nil
 	}
+	l.candidates = make([]*candidate, 0, len(l.route.Targets))
 	for i := range l.route.Targets {
-		l.candidates = append(l.candidates, l.target(i))
+		l.candidates = append(l.candidates, l.target(i, asked))
 	}
 	usable := slices.DeleteFunc(slices.Clone(l.candidates), func(c *candidate) bool { return c.skipped != "" })
 	cheap, budgeted := l.preferCheap(usable), l.enforce(usable)
@@ -75,9 +79,15 @@ func (l *deliberation) choose() ([]*candidate, *Denial) {
 }
 
 // target is the i-th target of the route, with what speaks against it.
-func (l *deliberation) target(i int) *candidate {
+func (l *deliberation) target(i int, asked *candidate) *candidate {
 	target := &l.route.Targets[i]
-	c := l.estimated(target.Provider, target.Model)
+	var c *candidate
+	if target.Provider == asked.provider && target.Model == asked.model {
+		same := *asked
+		c = &same
+	} else {
+		c = l.estimated(target.Provider, target.Model)
+	}
 	c.quality = l.route.qualities[i]
 	c.saw, c.sick = l.health.Sick(c.provider, c.model, l.call.At)
 	switch shape := &l.draft.Shape; {
@@ -197,18 +207,22 @@ func (l *deliberation) observeRoute(cheap []*candidate) {
 
 // sawTargets are the numbers that a route looks at.
 func (l *deliberation) sawTargets() string {
-	var saw []string
+	var room [512]byte
+	saw := room[:0]
 	for _, c := range l.candidates {
 		if c.rates == nil || c.skipped != "" {
 			continue
 		}
-		text := fmt.Sprintf("%s %s USD", c.name(), c.estimate.Expected)
-		if c.sick {
-			text += " (" + c.saw + ")"
+		if len(saw) > 0 {
+			saw = append(saw, ", "...)
 		}
-		saw = append(saw, text)
+		saw = append(append(append(saw, c.provider...), '/'), c.model...)
+		saw = append(c.estimate.Expected.Append(append(saw, ' ')), " USD"...)
+		if c.sick {
+			saw = append(append(append(saw, " ("...), c.saw...), ')')
+		}
 	}
-	return strings.Join(saw, ", ")
+	return string(saw)
 }
 
 // recordRoute records where the route sends the call, and what it saw.

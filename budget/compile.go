@@ -246,7 +246,21 @@ func (o *organisation) addPolicy(p *Policy) error {
 	if err != nil {
 		return fmt.Errorf("when: %w", err)
 	}
+	for _, name := range program.Budgets() {
+		if o.budget(name) == nil {
+			return fmt.Errorf("when: there is no budget %q", name)
+		}
+	}
 	o.policies = append(o.policies, &activePolicy{p, program})
+	return nil
+}
+
+func (o *organisation) budget(name string) *activeBudget {
+	for _, b := range o.budgets {
+		if b.Name == name {
+			return b
+		}
+	}
 	return nil
 }
 

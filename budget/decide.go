@@ -43,6 +43,7 @@ type deliberation struct {
 	health    *Health
 	dry       bool
 
+	asked      *candidate   // where the call was asked to go, once a policy wanted to know
 	draft      Decision     // what holds for every target: the policies, the route
 	outputCap  int64        // smallest of the policies', or what is left; 0 for none
 	capBy      string       // what it is of

@@ -87,6 +87,9 @@ func testCall() *Call {
 func TestDecide(t *testing.T) {
 	t.Parallel()
 	const enforced = "kind: Budget\nname: research\nselector: {team: research}\nlimit: 1 USD\nwindow: month\n---\n"
+	// A budget that observes, and a policy that lets the free models pass when it is spent.
+	spent := strings.Replace(enforced, "---", "mode: observe\n---", 1) +
+		"kind: Policy\nname: spent\nwhen: budgets.research.used_percent >= 100 && !request.model.endsWith(\"-nano\")\ndo: {deny: the budget is spent}\n"
 	route := func(mode string) string { return fmt.Sprintf(testRoute, mode) }
 	spend := func(name, settled, held string) func(testing.TB, *Config, *memoryLedger, *Call) {
 		return func(tb testing.TB, cfg *Config, l *memoryLedger, _ *Call) { l.spend(tb, cfg, name, "", settled, held) }
@@ -146,6 +149,15 @@ func TestDecide(t *testing.T) {
 		{"no bound", enforced, change(func(c *Call) { c.Prompt.Hosted = "file id"; c.Subject["team"] = "sales" })},
 		{"policy denies", "kind: Policy\nname: b\nwhen: 'true'\ndo: {deny: second}\n---\nkind: Policy\nname: a\nwhen: subject.team == \"research\"\ndo: {deny: not today}\n---\n" + enforced, nil},
 		{"policy can't be evaluated", "kind: Policy\nname: odd\nwhen: subject.level == \"\" || int(subject.level) > 3\ndo: {constrain: {max_output_tokens: 5}}\n", change(func(c *Call) { c.Subject["level"] = "high" })},
+		{"policy, the budget is spent", spent, spend("research", "1", "0")},
+		{"policy, the budget is spent, a free model passes", spent, func(tb testing.TB, cfg *Config, l *memoryLedger, c *Call) {
+			spend("research", "1", "0")(tb, cfg, l, c)
+			c.Model = "gpt-4.1-nano"
+		}},
+		{"policy, the budget is not spent", spent, spend("research", "0.5", "0")},
+		{"policy by cost and time", "kind: Policy\nname: a\nwhen: request.priced && request.bound_cost > usd(\"0.01\") && now.getHours() < 13\ndo: {deny: too dear before lunch}\n", nil},
+		{"policies warn and tag", "kind: Policy\nname: a\nwhen: 'true'\ndo: {warn: this ends soon}\n---\nkind: Policy\nname: b\nwhen: 'true'\ndo: {tag: {team: batch, line: b}}\n---\nkind: Budget\nname: batch\nselector: {team: batch}\nlimit: 1 USD\nwindow: day\n---\n" + enforced, nil},
+		{"first policy alone", "kind: Policy\nname: a\nwhen: 'true'\ndo: {warn: first}\n---\nkind: Policy\nname: b\nwhen: 'true'\ndo: {deny: second}\n---\nkind: Settings\nname: default\npolicies: first\n", nil},
 		{"policies constrain", "kind: Policy\nname: a\nwhen: 'true'\ndo: {constrain: {max_output_tokens: 500}}\n---\nkind: Policy\nname: b\nwhen: 'true'\ndo: {constrain: {max_output_tokens: 200}}\n---\nkind: Policy\nname: c\nwhen: 'true'\ndo: {constrain: {max_output_tokens: 4000}}\n---\n" + enforced, nil},
 		{"policy constrains what states no limit", "kind: Policy\nname: a\nwhen: request.max_output_tokens == 0\ndo: {constrain: {max_output_tokens: 500}}\n---\n" + enforced, change(func(c *Call) { c.MaxOutputTokens = 0 })},
 		{"policy routes", route("enforce") + "kind: Route\nname: small\nmodels: [small]\ntargets: [{provider: openai, model: gpt-4.1-nano}]\n---\nkind: Policy\nname: a\nwhen: request.input_tokens > 10\ndo: {route: small}\n---\nkind: Policy\nname: b\nwhen: 'true'\ndo: {route: chat}\n---\n", nil},

@@ -153,10 +153,21 @@ type Policy struct {
 
 // PolicyAction is what a policy does; exactly one field is set.
 type PolicyAction struct {
-	Deny            string // the reason that the client reads
-	MaxOutputTokens int64  // constrain
-	Route           string // name of a route
+	Deny            string            // the reason that the client reads
+	MaxOutputTokens int64             // constrain
+	Route           string            // name of a route
+	Warn            string            // what the response's x-keel-warning says
+	Tag             map[string]string // labels that the subject gets
 }
+
+// Policies says which of the policies that match a call count.
+type Policies string
+
+// The answers.
+const (
+	PoliciesAll   Policies = "all"   // all of them, up to one that denies
+	PoliciesFirst Policies = "first" // the first by name
+)
 
 // Price is a rate of the company's own: a contract price or a correction of the vendored catalogue.
 type Price struct {
@@ -207,6 +218,7 @@ type Settings struct {
 	Malformed  Unknown // UnknownDeny when not stated: a body that is not what its API says
 	Offline    Offline // OfflineDeny when not stated
 	Durability Durability
+	Policies   Policies // PoliciesAll when not stated
 	// MaxAttempts is how many attempts that cost their bound the cost envelope of a call
 	// has room for: 1 when not stated, at most MaxAttempts. Every budget holds for all of them.
 	MaxAttempts    int64

@@ -45,7 +45,7 @@ func NewHealth() *Health {
 
 // at returns h as it is worth at a later time.
 func (h TargetHealth) at(now time.Time) TargetHealth {
-	if age := now.Sub(h.At); age > 0 {
+	if age := now.Sub(h.At); age > 0 && h.Good+h.Bad > 0 {
 		share := math.Exp2(-float64(age) / float64(healthHalfLife))
 		h.Good, h.Bad, h.At = h.Good*share, h.Bad*share, now
 	}
@@ -53,6 +53,9 @@ func (h TargetHealth) at(now time.Time) TargetHealth {
 }
 
 func (h TargetHealth) plus(o TargetHealth, now time.Time) TargetHealth {
+	if o.Good == 0 && o.Bad == 0 { // nobody else saw it, which is usual
+		return h.at(now)
+	}
 	h, o = h.at(now), o.at(now)
 	if all := h.Good + o.Good; all > 0 {
 		h.Latency = time.Duration((float64(h.Latency)*h.Good + float64(o.Latency)*o.Good) / all)

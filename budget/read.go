@@ -193,7 +193,7 @@ func (r *documentReader) fieldsOf(kind Kind) (document, []field) {
 		return p, []field{{"when", r.str(&p.When)}, {"do", r.object(
 			field{"deny", r.str(&p.Do.Deny)},
 			field{"constrain", r.object(field{"max_output_tokens", parsed(r, &p.Do.MaxOutputTokens, parsePositive)})},
-			field{"route", r.str(&p.Do.Route)},
+			field{"route", r.str(&p.Do.Route)}, field{"warn", r.str(&p.Do.Warn)}, field{"tag", r.labels(&p.Do.Tag)},
 		)}}
 	case KindExchangeRate:
 		x := &ExchangeRate{}
@@ -213,7 +213,7 @@ func (r *documentReader) fieldsOf(kind Kind) (document, []field) {
 	case KindSettings:
 		s := &Settings{}
 		return s, []field{{"unknown", enum(r, &s.Unknown)}, {"malformed", enum(r, &s.Malformed)}, {"offline", enum(r, &s.Offline)}, {"durability", enum(r, &s.Durability)},
-			{"max_attempts", parsed(r, &s.MaxAttempts, parsePositive)}, {"unknown_attempt", enum(r, &s.UnknownAttempt)},
+			{"max_attempts", parsed(r, &s.MaxAttempts, parsePositive)}, {"unknown_attempt", enum(r, &s.UnknownAttempt)}, {"policies", enum(r, &s.Policies)},
 			{"output_floor", parsed(r, &s.OutputFloor, parsePositive)}}
 	}
 	return nil, nil

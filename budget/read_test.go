@@ -122,7 +122,7 @@ func TestReadDocuments(t *testing.T) {
 			{Meta: here("team"), Label: "team", From: Source{Header: "x-team"}},
 			{Meta: Meta{Org: "acme", Name: "who"}, Label: "user", From: Source{Claim: "sub"}},
 		},
-		Settings: []Settings{{Meta: here("default"), Unknown: UnknownPass, Malformed: UnknownDeny, Offline: OfflineDeny, Durability: "os", MaxAttempts: 1, UnknownAttempt: ChargeFull, OutputFloor: 256}},
+		Settings: []Settings{{Meta: here("default"), Unknown: UnknownPass, Malformed: UnknownDeny, Offline: OfflineDeny, Durability: "os", MaxAttempts: 1, UnknownAttempt: ChargeFull, OutputFloor: 256, Policies: PoliciesAll}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -388,7 +388,7 @@ func drawDocuments(t *rapid.T) Documents {
 			{Meta: meta("h"), Label: "team", From: Source{Header: "x-team"}}, {Meta: meta("c"), Label: "_u", From: Source{Claim: label.Draw(t, "claim")}},
 			{Meta: meta("m"), Label: "null", From: Source{Metadata: "name.space/key"}}, {Meta: meta("p"), Label: "n", From: Source{PeerSAN: true}},
 		},
-		Settings: []Settings{{Meta: meta("s"), Unknown: UnknownDeny, Malformed: UnknownPass, Offline: OfflineAllowDebt, Durability: "fsync", MaxAttempts: 3, UnknownAttempt: ChargeInput, OutputFloor: 10}},
+		Settings: []Settings{{Meta: meta("s"), Unknown: UnknownDeny, Malformed: UnknownPass, Offline: OfflineAllowDebt, Durability: "fsync", MaxAttempts: 3, UnknownAttempt: ChargeInput, OutputFloor: 10, Policies: PoliciesFirst}},
 	}
 	rates := rapid.MapOfN(rapid.Custom(func(t *rapid.T) meter.Kind { return meter.Kind(rapid.IntRange(0, meter.NumKinds-1).Draw(t, "kind")) }),
 		rapid.Custom(func(t *rapid.T) pricing.PicoUSD { return pricing.PicoUSD(rapid.Int64Range(0, 1<<60).Draw(t, "rate")) }), 1, meter.NumKinds)

@@ -2,49 +2,44 @@ package budget
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
+	"strings"
 
 	"keel/budget/policy"
 )
 
 // applyPolicies evaluates the policies in the order of their names. The first
 // that denies ends it; of several limits on the output the smallest counts, of
-// several routes the first. A policy that can't be evaluated denies: nobody
-// can say that it does not mean this call.
+// several routes the first. Where the settings say so, the first that matches is the only one that counts. A policy that
+// can't be evaluated denies: nobody can say that it does not mean this call.
 func (l *deliberation) applyPolicies() *Denial {
 	if len(l.org.policies) == 0 {
 		return nil
 	}
-	in := policy.NewInput(l.call.Subject, policy.Request{
-		Model: l.call.Model, Provider: l.call.Provider, API: l.call.API, Path: l.call.Path, Stream: l.call.Stream,
-		MaxOutputTokens: l.call.MaxOutputTokens,
-		InputTokens:     l.estimator.Input(l.call.Provider, l.call.Model, l.call.Prompt).Expected,
-	})
+	in := policy.NewInput(l.call.Subject, l.policyRequest(), l.policyStanding)
 	routed := ""
 	for _, p := range l.org.policies {
 		matched, err := p.program.Match(in)
-		rule := Rule{Kind: KindPolicy, Name: p.Name, Version: p.Version}
+		if err == nil && !matched {
+			continue
+		}
+		rule := Rule{Kind: KindPolicy, Name: p.Name, Version: p.Version, Saw: l.sawBudgets(p)}
+		var denial *Denial
 		switch {
 		case err != nil:
 			rule.Effect = "denied: the policy could not be evaluated"
-			l.draft.Rules = append(l.draft.Rules, rule)
-			return l.policyDenial(p, fmt.Sprintf("its condition could not be evaluated (%v), and calls are denied until it can; correct the policy", err))
-		case !matched:
-			continue
+			denial = l.policyDenial(p, fmt.Sprintf("its condition could not be evaluated (%v), and calls are denied until it can; correct the policy", err))
 		case p.Do.Deny != "":
 			rule.Effect = "denied"
-			l.draft.Rules = append(l.draft.Rules, rule)
-			return l.policyDenial(p, p.Do.Deny)
+			denial = l.policyDenial(p, p.Do.Deny)
 		case p.Do.MaxOutputTokens > 0:
-			stated := l.call.MaxOutputTokens
-			if stated > 0 && stated <= p.Do.MaxOutputTokens {
-				rule.Effect = fmt.Sprintf("kept: %d output tokens are within %d", stated, p.Do.MaxOutputTokens)
-				break
-			}
-			rule.Effect = fmt.Sprintf("constrained to %d output tokens", p.Do.MaxOutputTokens)
-			if l.outputCap == 0 || p.Do.MaxOutputTokens < l.outputCap {
-				l.outputCap, l.capBy = p.Do.MaxOutputTokens, "policy "+p.Name
-			}
+			rule.Effect = l.capOutput(p)
+		case p.Do.Warn != "":
+			rule.Effect = "warned " + p.Do.Warn
+		case len(p.Do.Tag) > 0:
+			rule.Effect = l.tag(p.Do.Tag)
 		case routed != "":
 			rule.Effect = fmt.Sprintf("matched, but policy %s routed first", routed)
 		default:
@@ -52,14 +47,110 @@ func (l *deliberation) applyPolicies() *Denial {
 			rule.Effect = "chose route " + p.Do.Route
 		}
 		l.draft.Rules = append(l.draft.Rules, rule)
+		if denial != nil {
+			return denial
+		}
+		if l.org.settings.Policies == PoliciesFirst {
+			break
+		}
 	}
 	return nil
 }
 
+// policyRequest is the call as conditions read it, with what it would cost where it was asked to go.
+func (l *deliberation) policyRequest() policy.Request {
+	r := policy.Request{
+		Model: l.call.Model, Provider: l.call.Provider, API: l.call.API, Path: l.call.Path, Stream: l.call.Stream,
+		MaxOutputTokens: l.call.MaxOutputTokens, Choices: max(1, l.call.Choices), ServiceTier: l.call.ServiceTier, At: l.call.At,
+	}
+	if p := l.call.Prompt; p != nil {
+		r.Tools, r.Images, r.HostedTools = p.Tools > 0, int64(len(p.Images)), p.Hosted
+	}
+	if route := l.org.routeFor(l.call.Model); route != nil {
+		r.Route = route.Name
+	}
+	asked := l.estimated(l.call.Provider, l.call.Model)
+	l.asked = asked
+	r.InputTokens = asked.estimate.InputTokens
+	if asked.rates != nil {
+		r.Priced, r.ExpectedCost, r.BoundCost = true, int64(asked.estimate.Expected), int64(asked.estimate.Bound)
+	}
+	return r
+}
+
+// policyStanding is how far a budget is used in the account that the call would fall under.
+func (l *deliberation) policyStanding(name string) policy.Standing {
+	b := l.org.budget(name)
+	if b == nil {
+		return policy.Standing{}
+	}
+	t := l.traits(l.asked)
+	s := l.ledger.Standing(b.account(&t, l.call.At))
+	used, err := sum(s.Settled, s.Held)
+	if err != nil {
+		used = b.Limit
+	}
+	return policy.Standing{Used: int64(used), Limit: int64(b.Limit)}
+}
+
+// sawBudgets are the numbers that a policy looked at.
+func (l *deliberation) sawBudgets(p *activePolicy) (saw string) {
+	for _, name := range p.program.Budgets() {
+		b := l.org.budget(name)
+		if b == nil {
+			continue
+		}
+		t := l.traits(l.asked)
+		if saw != "" {
+			saw += ", "
+		}
+		saw += name + " " + b.saw(l.ledger.Standing(b.account(&t, l.call.At)))
+	}
+	return saw
+}
+
+// capOutput lowers the limit on the output, and says so.
+func (l *deliberation) capOutput(p *activePolicy) string {
+	stated, most := l.call.MaxOutputTokens, p.Do.MaxOutputTokens
+	if stated > 0 && stated <= most {
+		return fmt.Sprintf("kept: %d output tokens are within %d", stated, most)
+	}
+	if l.outputCap == 0 || most < l.outputCap {
+		l.outputCap, l.capBy = most, "policy "+p.Name
+	}
+	return fmt.Sprintf("constrained to %d output tokens", most)
+}
+
+// tag gives the subject labels, whatever the client said: budgets select by them, and the record has them.
+func (l *deliberation) tag(labels map[string]string) string {
+	subject := maps.Clone(l.call.Subject)
+	if subject == nil {
+		subject = make(Subject)
+	}
+	maps.Copy(subject, labels)
+	l.call.Subject, l.draft.Subject = subject, subject
+	var text []string
+	for _, label := range slices.Sorted(maps.Keys(labels)) {
+		text = append(text, label+"="+labels[label])
+	}
+	return "tagged " + strings.Join(text, ", ")
+}
+
 func (l *deliberation) policyDenial(p *activePolicy, reason string) *Denial {
+	if l.asked != nil {
+		l.draft.Estimate = l.asked.estimate
+	}
 	return &Denial{
 		Status: http.StatusForbidden, Code: "policy_denied",
-		Message: fmt.Sprintf("denied by policy %s: %s (decision %s)", p.Name, reason, l.call.ID),
+		Message: fmt.Sprintf("denied by policy %s: %s%s (decision %s)", p.Name, reason, l.wouldCost(), l.call.ID),
 		Details: l.details("policy", p.Name),
 	}
+}
+
+// wouldCost is what a call that is denied would have cost, in words.
+func (l *deliberation) wouldCost() string {
+	if l.asked == nil || l.asked.rates == nil {
+		return ""
+	}
+	return fmt.Sprintf("; the call was expected to cost %s USD, and at most %s", l.asked.estimate.Expected, l.asked.estimate.Bound)
 }

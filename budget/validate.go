@@ -260,14 +260,16 @@ func (p *Policy) check() faults {
 		f.add("when", err)
 	}
 	set := 0
-	for _, is := range []bool{p.Do.Deny != "", p.Do.MaxOutputTokens != 0, p.Do.Route != ""} {
+	for _, is := range []bool{p.Do.Deny != "", p.Do.MaxOutputTokens != 0, p.Do.Route != "", p.Do.Warn != "", len(p.Do.Tag) > 0} {
 		if is {
 			set++
 		}
 	}
 	switch {
 	case set != 1:
-		f.addf("do", `a policy does one thing: {deny: "reason"}, {constrain: {max_output_tokens: N}} or {route: name}`)
+		f.addf("do", `a policy does one thing: {deny: "reason"}, {constrain: {max_output_tokens: N}}, {route: name}, {warn: "text"} or {tag: {label: value}}`)
+	case p.Do.Tag[""] != "":
+		f.addf("do.tag", "a label needs a name")
 	case p.Do.MaxOutputTokens < 0:
 		f.addf("do.constrain.max_output_tokens", "max_output_tokens must be at least 1")
 	}
@@ -315,6 +317,7 @@ func (s *Settings) setDefaults() {
 	orDefault(&s.Offline, OfflineDeny)
 	orDefault(&s.Durability, DurabilityOS)
 	orDefault(&s.UnknownAttempt, ChargeFull)
+	orDefault(&s.Policies, PoliciesAll)
 	s.MaxAttempts = max(s.MaxAttempts, 1)
 	if s.OutputFloor == 0 {
 		s.OutputFloor = DefaultOutputFloor
@@ -327,6 +330,7 @@ func (s *Settings) check() faults {
 	oneOf(&f, "malformed", s.Malformed, UnknownPass, UnknownDeny)
 	oneOf(&f, "offline", s.Offline, OfflineDeny, OfflineAllowDebt)
 	oneOf(&f, "durability", s.Durability, DurabilityOS, DurabilityFsync, DurabilityPostgres)
+	oneOf(&f, "policies", s.Policies, PoliciesAll, PoliciesFirst)
 	oneOf(&f, "unknown_attempt", s.UnknownAttempt, ChargeFull, ChargeInput, ChargeNone)
 	if s.MaxAttempts > MaxAttempts {
 		f.addf("max_attempts", "%d attempts are more than %d: every call would hold that many times its bound", s.MaxAttempts, MaxAttempts)

@@ -109,6 +109,12 @@ func (p *Policy) fields() (o object) {
 		do.set("constrain", object{{"max_output_tokens", p.Do.MaxOutputTokens}})
 	}
 	do.set("route", p.Do.Route)
+	do.set("warn", p.Do.Warn)
+	var tag object
+	for _, label := range slices.Sorted(maps.Keys(p.Do.Tag)) {
+		tag = append(tag, entry{label, p.Do.Tag[label]})
+	}
+	do.set("tag", tag)
 	o.set("do", do)
 	return o
 }
@@ -133,6 +139,9 @@ func (s *Settings) fields() (o object) {
 	o.set("durability", string(s.Durability))
 	if s.MaxAttempts > 1 {
 		o.set("max_attempts", literal(strconv.FormatInt(s.MaxAttempts, 10)))
+	}
+	if s.Policies != PoliciesAll {
+		o.set("policies", string(s.Policies))
 	}
 	if s.OutputFloor != DefaultOutputFloor {
 		o.set("output_floor", literal(strconv.FormatInt(s.OutputFloor, 10)))

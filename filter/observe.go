@@ -113,10 +113,18 @@ func responseHeaders(call *Call) []*corev3.HeaderValueOption {
 	}
 	for _, rule := range d.Rules {
 		if _, warning, warned := strings.Cut(rule.Effect, "warned "); warned {
-			set = append(set, setHeader(headerWarning, "budget "+rule.Name+" "+warning))
+			set = append(set, setHeader(headerWarning, warningText(rule.Kind, rule.Name, warning)))
 		}
 	}
 	return set
+}
+
+// warningText is the value of x-keel-warning.
+func warningText(kind budget.Kind, name, warning string) string {
+	if kind == budget.KindPolicy {
+		return "policy " + name + ": " + warning
+	}
+	return "budget " + name + " " + warning
 }
 
 // observeBody meters a piece of the response and says what the client gets of it.

@@ -55,6 +55,9 @@ type doAction struct {
 	Deny      string     `json:"deny,omitempty"`
 	Constrain *constrain `json:"constrain,omitempty"`
 	Route     string     `json:"route,omitempty"`
+
+	Warn string            `json:"warn,omitempty"`
+	Tag  map[string]string `json:"tag,omitempty"`
 }
 
 type constrain struct {
@@ -82,4 +85,5 @@ type settingsColumns struct {
 	MaxAttempts    int64                 `json:"max_attempts"`
 	UnknownAttempt budget.UnknownAttempt `json:"unknown_attempt"`
 	OutputFloor    int64                 `json:"output_floor"`
+	Policies       budget.Policies       `json:"policies"`
 }

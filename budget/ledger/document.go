@@ -38,7 +38,7 @@ var tables = []table{
 	{budget.KindExchangeRate, "exchange_rates", []string{`"from"`, `"to"`, "rate", "effective_from"}},
 	{budget.KindPrice, "prices", []string{"provider", "model", "effective_from", "contract", "service_tier", "region", "search_context", "daily", "currency", "rates"}},
 	{budget.KindSubject, "subjects", []string{"label", `"from"`}},
-	{budget.KindSettings, "settings", []string{"unknown", "malformed", "offline", "durability", "max_attempts", "unknown_attempt", "output_floor"}},
+	{budget.KindSettings, "settings", []string{"unknown", "malformed", "offline", "durability", "max_attempts", "unknown_attempt", "output_floor", "policies"}},
 }
 
 func tableOf(kind budget.Kind) (table, error) {
@@ -110,7 +110,7 @@ func encodeDocuments(docs budget.Documents) ([]document, error) {
 		add(budget.KindRoute, r.Meta, routeColumns{append([]string{}, r.Models...), orElse(r.Mode, budget.Enforce), targets, number(r.MinQuality), stated(r.MaxAttempts)})
 	}
 	for _, p := range docs.Policies {
-		do := doAction{Deny: p.Do.Deny, Route: p.Do.Route}
+		do := doAction{Deny: p.Do.Deny, Route: p.Do.Route, Warn: p.Do.Warn, Tag: p.Do.Tag}
 		if p.Do.MaxOutputTokens != 0 {
 			do.Constrain = &constrain{p.Do.MaxOutputTokens}
 		}
@@ -128,7 +128,7 @@ func encodeDocuments(docs budget.Documents) ([]document, error) {
 	for _, s := range docs.Settings {
 		add(budget.KindSettings, s.Meta, settingsColumns{orElse(s.Unknown, budget.UnknownPass), orElse(s.Malformed, budget.UnknownDeny),
 			orElse(s.Offline, budget.OfflineDeny), orElse(s.Durability, budget.DurabilityOS),
-			max(s.MaxAttempts, 1), orElse(s.UnknownAttempt, budget.ChargeFull), cmp.Or(s.OutputFloor, budget.DefaultOutputFloor)})
+			max(s.MaxAttempts, 1), orElse(s.UnknownAttempt, budget.ChargeFull), cmp.Or(s.OutputFloor, budget.DefaultOutputFloor), orElse(s.Policies, budget.PoliciesAll)})
 	}
 	return rows, errors.Join(errs...)
 }
@@ -229,7 +229,7 @@ func (r document) decode(docs *budget.Documents) error {
 		if err := r.columns(&c); err != nil {
 			return err
 		}
-		p := budget.Policy{Meta: meta, When: c.When, Do: budget.PolicyAction{Deny: c.Do.Deny, Route: c.Do.Route}}
+		p := budget.Policy{Meta: meta, When: c.When, Do: budget.PolicyAction{Deny: c.Do.Deny, Route: c.Do.Route, Warn: c.Do.Warn, Tag: c.Do.Tag}}
 		if c.Do.Constrain != nil {
 			p.Do.MaxOutputTokens = c.Do.Constrain.MaxOutputTokens
 		}
@@ -266,7 +266,7 @@ func (r document) decode(docs *budget.Documents) error {
 			return err
 		}
 		docs.Settings = append(docs.Settings, budget.Settings{Meta: meta, Unknown: c.Unknown, Malformed: c.Malformed, Offline: c.Offline, Durability: c.Durability,
-			MaxAttempts: c.MaxAttempts, UnknownAttempt: c.UnknownAttempt, OutputFloor: c.OutputFloor})
+			MaxAttempts: c.MaxAttempts, UnknownAttempt: c.UnknownAttempt, OutputFloor: c.OutputFloor, Policies: c.Policies})
 	default:
 		return errors.New("unknown kind of document")
 	}

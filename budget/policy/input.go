@@ -2,6 +2,7 @@ package policy
 
 import (
 	"reflect"
+	"time"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
@@ -18,7 +19,20 @@ type Request struct {
 	Stream          bool
 	MaxOutputTokens int64 // stated for one choice, 0 where the request states none
 	InputTokens     int64 // estimated, the likely number
+	Choices         int64 // alternatives asked for
+	Images          int64
+	Tools           bool   // it defines tools
+	HostedTools     string // kinds of tools that the provider runs, "" for none
+	ServiceTier     string // as asked for
+	Priced          bool   // whether the two costs are known
+	ExpectedCost    int64  // nano-dollars, at the target that was asked for; 0 where it is not known
+	BoundCost       int64  // nano-dollars
+	Route           string // that takes the model, "" for none
+	At              time.Time
 }
+
+// A Standing is how far a budget is used, as a condition reads it: nano-dollars.
+type Standing struct{ Used, Limit int64 }
 
 var requestFields = []struct {
 	name  string
@@ -32,6 +46,14 @@ var requestFields = []struct {
 	{"stream", cel.BoolType, func(r *Request) any { return r.Stream }},
 	{"max_output_tokens", cel.IntType, func(r *Request) any { return r.MaxOutputTokens }},
 	{"input_tokens", cel.IntType, func(r *Request) any { return r.InputTokens }},
+	{"choices", cel.IntType, func(r *Request) any { return r.Choices }},
+	{"images", cel.IntType, func(r *Request) any { return r.Images }},
+	{"tools", cel.BoolType, func(r *Request) any { return r.Tools }},
+	{"hosted_tools", cel.StringType, func(r *Request) any { return r.HostedTools }},
+	{"service_tier", cel.StringType, func(r *Request) any { return r.ServiceTier }},
+	{"priced", cel.BoolType, func(r *Request) any { return r.Priced }},
+	{"expected_cost", cel.IntType, func(r *Request) any { return r.ExpectedCost }},
+	{"bound_cost", cel.IntType, func(r *Request) any { return r.BoundCost }},
 }
 
 func requestFieldNames() []string {
@@ -45,19 +67,32 @@ func requestFieldNames() []string {
 // An Input is one call as conditions see it. It is made once a call, however
 // many policies look at it, and is only read.
 type Input struct {
+	labels  map[string]string
 	subject ref.Val
+	budgets ref.Val
 	request Request
 }
 
-// NewInput returns the input for a call. The map must not change afterwards.
-func NewInput(subject map[string]string, request Request) *Input {
-	return &Input{subject: labels{types.NewStringStringMap(types.DefaultTypeAdapter, subject)}, request: request}
+// NewInput returns the input for a call. The map must not change afterwards. standing tells of
+// a budget by its name, as the call would use it; it is asked only where a condition does, and may be nil.
+func NewInput(subject map[string]string, request Request, standing func(budget string) Standing) *Input {
+	return &Input{
+		labels: subject, subject: labels{types.NewStringStringMap(types.DefaultTypeAdapter, subject)},
+		budgets: standings{types.NewStringStringMap(types.DefaultTypeAdapter, nil), standing}, request: request,
+	}
 }
 
 // ResolveName implements cel.Activation.
 func (in *Input) ResolveName(name string) (any, bool) {
-	if name == "subject" {
+	switch name {
+	case "subject":
 		return in.subject, true
+	case "budgets":
+		return in.budgets, true
+	case "route":
+		return in.request.Route, true
+	case "now":
+		return types.Timestamp{Time: in.request.At}, true
 	}
 	for i := range requestFields {
 		f := &requestFields[i]
@@ -103,3 +138,33 @@ func (l labels) Equal(other ref.Val) ref.Val {
 
 func (l labels) ConvertToNative(t reflect.Type) (any, error) { return l.present.ConvertToNative(t) }
 func (l labels) ConvertToType(t ref.Type) ref.Val            { return l.present.ConvertToType(t) }
+
+// standings reads a budget when it is asked for. It is no traits.Mapper, as labels.
+type standings struct {
+	traits.Mapper
+	of func(string) Standing
+}
+
+func (s standings) Find(key ref.Val) (ref.Val, bool) { return s.Get(key), true }
+func (s standings) IsSet(ref.Val) ref.Val            { return types.True }
+
+func (s standings) Get(key ref.Val) ref.Val {
+	name, ok := key.Value().(string)
+	if !ok {
+		return types.MaybeNoSuchOverloadErr(key)
+	}
+	var is Standing
+	if s.of != nil {
+		is = s.of(name)
+	}
+	percent := int64(0)
+	switch {
+	case is.Limit > 0:
+		percent = int64(float64(is.Used) / float64(is.Limit) * 100)
+	case is.Used > 0:
+		percent = 100
+	}
+	return types.DefaultTypeAdapter.NativeToValue(map[string]int64{
+		"used": is.Used, "limit": is.Limit, "left": max(0, is.Limit-is.Used), "used_percent": percent,
+	})
+}

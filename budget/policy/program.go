@@ -24,22 +24,64 @@ const maxLength = 8 << 10
 type Program struct {
 	source  string
 	program cel.Program
+	needs   []predicate // all of which hold where the condition does
+	budgets []string    // that it reads
 }
+
+// Budgets are the names of the budgets that the condition reads.
+func (p *Program) Budgets() []string { return p.budgets }
 
 // An Error says what is wrong with a condition, and where.
 type Error struct {
 	Line    int // 1-based, within the expression
 	Column  int // 1-based, in code points
 	Message string
+	Source  string // the line
 }
 
+// Error gives the position, what is wrong, and the line with a mark under the position.
 func (e *Error) Error() string {
-	return fmt.Sprintf("%d:%d: %s", e.Line, e.Column, e.Message)
+	text := fmt.Sprintf("%d:%d: %s", e.Line, e.Column, e.Message)
+	if strings.TrimSpace(e.Source) == "" {
+		return text
+	}
+	before := []rune(e.Source)
+	before = before[:min(e.Column-1, len(before))]
+	for i, r := range before {
+		if r != '\t' { // a tab stays one, so that the mark stands where it does in the line
+			before[i] = ' '
+		}
+	}
+	return text + "\n  " + e.Source + "\n  " + string(before) + "^"
+}
+
+// within gives errors the lines of the condition that they are about.
+func within(condition string, err error) error {
+	lines := strings.Split(condition, "\n")
+	var mark func(error)
+	mark = func(err error) {
+		switch e := err.(type) {
+		case *Error:
+			if e.Line <= len(lines) {
+				e.Source = lines[e.Line-1]
+			}
+		case interface{ Unwrap() []error }:
+			for _, each := range e.Unwrap() {
+				mark(each)
+			}
+		}
+	}
+	mark(err)
+	return err
 }
 
 var environment = sync.OnceValues(func() (*cel.Env, error) {
 	options := []cel.EnvOption{
 		cel.Variable("subject", cel.MapType(cel.StringType, cel.StringType)),
+		cel.Variable("budgets", cel.MapType(cel.StringType, cel.MapType(cel.StringType, cel.IntType))),
+		cel.Variable("route", cel.StringType),
+		cel.Variable("now", cel.TimestampType),
+		cel.Function("usd", cel.Overload("usd_string", []*cel.Type{cel.StringType}, cel.IntType, cel.UnaryBinding(dollars))),
 		cel.ParserExpressionSizeLimit(maxLength),
 		cel.ParserRecursionLimit(64),
 		cel.EagerlyValidateDeclarations(true),
@@ -58,6 +100,14 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 // fails there would fail for every caller who leaves a label out, and a policy
 // that fails denies, so it is refused here.
 func Compile(condition string) (*Program, error) {
+	p, err := compile(condition)
+	if err != nil {
+		return nil, within(condition, err)
+	}
+	return p, nil
+}
+
+func compile(condition string) (*Program, error) {
 	if strings.TrimSpace(condition) == "" {
 		return nil, &Error{Line: 1, Column: 1, Message: "the condition is empty; write true for a policy that applies to every call"}
 	}
@@ -72,12 +122,24 @@ func Compile(condition string) (*Program, error) {
 	if !ast.OutputType().IsExactType(cel.BoolType) {
 		return nil, &Error{Line: 1, Column: 1, Message: fmt.Sprintf("the condition gives %s; it has to give a bool", ast.OutputType())}
 	}
-	program, err := env.Program(ast, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(costLimit))
+	p := &Program{source: condition}
+	if err := p.look(ast); err != nil {
+		return nil, err
+	}
+	most, err := bounded(env, ast)
+	if err != nil {
+		return nil, err
+	}
+	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
+	if most > costSmall {
+		options = append(options, cel.CostLimit(costLimit))
+	}
+	program, err := env.Program(ast, options...)
 	if err != nil {
 		return nil, &Error{Line: 1, Column: 1, Message: firstLine(err.Error())}
 	}
-	p := &Program{source: condition, program: program}
-	if _, err := p.Match(NewInput(nil, Request{})); err != nil {
+	p.program = program
+	if _, err := p.evaluate(NewInput(nil, Request{}, nil)); err != nil {
 		return nil, &Error{Line: 1, Column: 1, Message: fmt.Sprintf("the condition fails for a call without labels: %v", err)}
 	}
 	return p, nil
@@ -87,6 +149,15 @@ func Compile(condition string) (*Program, error) {
 // whether the call is meant: whoever asks has to treat the call as denied,
 // because a rule that can be made to fail must not be a way around it.
 func (p *Program) Match(in *Input) (bool, error) {
+	for i := range p.needs {
+		if !p.needs[i].holds(in) {
+			return false, nil
+		}
+	}
+	return p.evaluate(in)
+}
+
+func (p *Program) evaluate(in *Input) (bool, error) {
 	out, _, err := p.program.Eval(in)
 	if err != nil {
 		return false, errors.New(firstLine(err.Error()))

@@ -21,8 +21,32 @@ import (
 // the journal, in six budgets, and its closeout: 5,000 a second, one after the other. The bank is a model,
 // which counts how often it was asked while a call waited: never.
 func BenchmarkDecide(b *testing.B) {
+	b.Run("6 budgets", func(b *testing.B) { benchDecide(b, budget.Documents{}) })
+	b.Run("and 20 policies and 5 targets", func(b *testing.B) { benchDecide(b, rules()) })
+}
+
+// rules are policies of which two match the call, and a route that takes it.
+func rules() (docs budget.Documents) {
+	policy := func(when string, do budget.PolicyAction) {
+		name := fmt.Sprintf("policy-%02d", len(docs.Policies))
+		docs.Policies = append(docs.Policies, budget.Policy{Meta: budget.Meta{Name: name, Version: 1}, When: when, Do: do})
+	}
+	policy(`subject.team == "research" && request.bound_cost > usd("5")`, budget.PolicyAction{Deny: "too dear"})
+	policy(`request.model.startsWith("gpt-4o") && request.input_tokens > 10`, budget.PolicyAction{MaxOutputTokens: 400})
+	policy(`budgets["budget-1"].used_percent >= 0 && request.stream == false`, budget.PolicyAction{Warn: "nearly spent"})
+	for i := range 17 {
+		policy(fmt.Sprintf(`subject.team == "team-%d" && request.model in ["gpt-5", "o3"] && request.input_tokens > 1000`, i), budget.PolicyAction{Deny: "no"})
+	}
+	route := budget.Route{Meta: budget.Meta{Name: "route", Version: 1}, Models: []string{"gpt-4o*"}, Mode: budget.PreferCheap, MinQuality: "0.5"}
+	for _, model := range []string{"gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini", "gpt-5"} {
+		route.Targets = append(route.Targets, budget.Target{Provider: "openai", Model: model, Quality: "0.8"})
+	}
+	docs.Routes = append(docs.Routes, route)
+	return docs
+}
+
+func benchDecide(b *testing.B, docs budget.Documents) {
 	bank := newModel()
-	var docs budget.Documents
 	for i := range 6 {
 		name := fmt.Sprint("budget-", i)
 		bank.ceilings[name] = 1 << 60
@@ -44,7 +68,7 @@ func BenchmarkDecide(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer r.Kill()
-	decider := &budget.Decider{Ledger: silent{r}, Estimator: tokens.New()}
+	decider := &budget.Decider{Ledger: silent{r}, Estimator: tokens.New(), Health: budget.NewHealth()}
 	text := []byte(`"` + strings.Repeat("a word and another ", 100) + `"`)
 	call := func() *budget.Call {
 		return &budget.Call{
@@ -60,7 +84,7 @@ func BenchmarkDecide(b *testing.B) {
 		return time.Since(began), d
 	}
 	for range 100 { // slices are leased
-		if _, d := one(); d.Action != budget.Allow || len(d.Holds) != 6 {
+		if _, d := one(); d.Action == budget.Deny || len(d.Holds) != 6 {
 			b.Fatalf("%s, %d holds: %s", d.Action, len(d.Holds), d.Reason)
 		}
 		time.Sleep(time.Millisecond)

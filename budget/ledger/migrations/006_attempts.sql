@@ -3,6 +3,8 @@
 alter table keel.settings
   add column max_attempts bigint not null default 1,
   add column unknown_attempt text not null default 'full',
+  add column policies text not null default 'all',
+  add constraint "policies must be all or first" check (policies in ('all', 'first')),
   add column output_floor bigint not null default 256, -- tokens
   add constraint "output_floor must be 1 or more" check (output_floor > 0),
   add constraint "max_attempts must be 1 to 100" check (max_attempts between 1 and 100),
@@ -21,6 +23,19 @@ create or replace function keel.is_targets(j jsonb) returns boolean language sql
       or case when v ? 'lacks' then not coalesce(v->'lacks' <@ '["tools", "images", "schema"]', false) end
       or case when v ? 'credential' then coalesce(v->>'credential' not in ('client', 'injected'), true) end
       or case jsonb_typeof(v->'quality') when 'number' then (v->>'quality')::numeric not between 0 and 1 else v ? 'quality' end)
+    else false end
+$$;
+
+-- {"deny": "reason"}, {"constrain": {"max_output_tokens": 1024}}, {"route": "name"}, {"warn": "text"} or {"tag": {"label": "value"}}
+create or replace function keel.is_policy_action(j jsonb) returns boolean language sql immutable as $$
+  select case when jsonb_typeof(j) <> 'object' then false
+    when j - 'deny' = '{}' then coalesce(jsonb_typeof(j->'deny') = 'string' and j->>'deny' <> '', false)
+    when j - 'route' = '{}' then coalesce(jsonb_typeof(j->'route') = 'string' and j->>'route' <> '', false)
+    when j - 'warn' = '{}' then coalesce(jsonb_typeof(j->'warn') = 'string' and j->>'warn' <> '', false)
+    when j - 'tag' = '{}' then coalesce(jsonb_typeof(j->'tag') = 'object' and j->'tag' <> '{}'
+      and not exists (select from jsonb_each(j->'tag') t(k, v) where k = '' or jsonb_typeof(v) <> 'string'), false)
+    when j - 'constrain' = '{}' then coalesce(jsonb_typeof(j->'constrain') = 'object' and (j->'constrain') - 'max_output_tokens' = '{}'
+      and j->'constrain'->>'max_output_tokens' ~ '^[1-9][0-9]{0,9}$', false)
     else false end
 $$;
 
