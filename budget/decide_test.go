@@ -123,6 +123,8 @@ func TestDecide(t *testing.T) {
 		{"held", enforced, nil},
 		{"held at expected", strings.Replace(enforced, "---", "hold: expected\n---", 1), nil},
 		{"other team", enforced, change(func(c *Call) { c.Subject["team"] = "sales" })},
+		{"template, of a session", strings.Replace(enforced, "---", "per: [session]\ntemplate: true\n---", 1), change(func(c *Call) { c.Subject["session"] = "s-1" })},
+		{"template, no session", strings.Replace(enforced, "---", "per: [session]\ntemplate: true\n---", 1), nil},
 		{"per user", strings.Replace(enforced, "---", "per: [team, user]\n---", 1), change(func(c *Call) { c.Subject["user"] = "a,b=%\x00é" })},
 		{"warned", strings.Replace(enforced, "---", "tiers: [{at: 50%, do: warn}, {at: 75%, do: warn}, {at: 90%, do: warn}]\n---", 1), spend("research", "0.70", "0.05")},
 		{"wait for the window", enforced, spend("research", "0.9999", "0")},

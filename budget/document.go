@@ -88,6 +88,9 @@ type Budget struct {
 	Hold     HoldKind          // HoldBound when the document names none
 	Tiers    []Tier            // ascending by AtPercent
 	Per      []string          // labels whose every value has its own account
+	// Template makes it a budget for each run that the Per labels name, such as a session: a
+	// call that lacks one of them is not of a run, and does not fall under it.
+	Template bool
 
 	Offline     Offline          // while the database is away; "": as the settings of the org say
 	OfflineDebt *pricing.NanoUSD // most that one replica may let an account owe then, ≥ 0; nil: no cap

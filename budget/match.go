@@ -60,6 +60,13 @@ func (b *activeBudget) matches(t *traits) bool {
 			return false
 		}
 	}
+	if b.Template {
+		for _, label := range b.Per {
+			if t.label(label) == "" {
+				return false
+			}
+		}
+	}
 	return true
 }
 

@@ -168,7 +168,7 @@ func (r *documentReader) fieldsOf(kind Kind) (document, []field) {
 		}
 		return b, []field{
 			{"selector", r.labels(&b.Selector)}, {"limit", parsed(r, &b.Limit, pricing.ParseMoney)}, {"window", r.str(&b.Window)}, {"timezone", r.str(&b.Timezone)},
-			{"mode", enum(r, &b.Mode)}, {"hold", enum(r, &b.Hold)}, {"per", r.strs(&b.Per)},
+			{"mode", enum(r, &b.Mode)}, {"hold", enum(r, &b.Hold)}, {"per", r.strs(&b.Per)}, {"template", r.boolean(&b.Template)},
 			{"offline", enum(r, &b.Offline)}, {"cut", enum(r, &b.Cut)},
 			{"offline_debt", parsed(r, &b.OfflineDebt, func(text string) (*pricing.NanoUSD, error) {
 				amount, err := pricing.ParseMoney(text)

@@ -171,7 +171,7 @@ func TestReadDocumentsRefuses(t *testing.T) {
 	price := func(lines string) string { return "kind: Price\nname: p\nprovider: o\nmodel: m\n" + lines + "\n" }
 	budget := func(line string) string { return "kind: Budget\nname: b\nlimit: 1 USD\nwindow: day\n" + line + "\n" }
 	for _, tt := range []struct{ name, text, want string }{
-		{"unknown field", budget("limti: 2500 USD"), `f.yaml:5:1: unknown field "limti"; there are cut, hold, kind, limit, mode, name, offline, offline_debt, org, per, selector, tiers, timezone, window
+		{"unknown field", budget("limti: 2500 USD"), `f.yaml:5:1: unknown field "limti"; there are cut, hold, kind, limit, mode, name, offline, offline_debt, org, per, selector, template, tiers, timezone, window
     5 | limti: 2500 USD
       | ^`},
 		{"unknown nested field", budget("tiers: [{at: 75%, do: warn, to: me}]"), `f.yaml:5:29: unknown field "to"; there are at, do
@@ -370,7 +370,7 @@ func drawDocuments(t *rapid.T) Documents {
 			Window: rapid.SampledFrom([]string{"hour", "day", "week", "month", "quarter", "year", "lifetime"}).Draw(t, "window"), Timezone: rapid.SampledFrom(append(testZones, "Etc/GMT+1")).Draw(t, "zone"),
 			Mode: rapid.SampledFrom([]Mode{Observe, PreferCheap, Enforce}).Draw(t, "mode"), Hold: HoldExpected, Cut: rapid.SampledFrom([]Cut{CutNow, CutStrict}).Draw(t, "cut"), Offline: rapid.SampledFrom([]Offline{"", OfflineAllowDebt}).Draw(t, "offline"),
 			OfflineDebt: rapid.SampledFrom([]*pricing.NanoUSD{nil, new(pricing.NanoUSD(0)), new(pricing.NanoUSD(5_000_000_001))}).Draw(t, "debt"),
-			Tiers:       []Tier{{rapid.IntRange(1, 50).Draw(t, "at"), Warn}, {rapid.IntRange(51, 1000).Draw(t, "at"), EffectDeny}}, Per: []string{"user", "on"},
+			Tiers:       []Tier{{rapid.IntRange(1, 50).Draw(t, "at"), Warn}, {rapid.IntRange(51, 1000).Draw(t, "at"), EffectDeny}}, Per: []string{"user", "on"}, Template: rapid.Bool().Draw(t, "template"),
 		}},
 		Routes: []Route{{
 			Meta: meta("1.5"), Models: []string{"a*", "true"}, Mode: PreferCheap, MinQuality: "0.50", MaxAttempts: 2,

@@ -98,6 +98,9 @@ func (b *Budget) setDefaults() {
 	orDefault(&b.Mode, Enforce)
 	orDefault(&b.Hold, HoldBound)
 	orDefault(&b.Cut, CutNow)
+	if b.Template {
+		orDefault(&b.Window, "lifetime")
+	}
 	if !slices.IsSortedFunc(b.Tiers, byShare) {
 		b.Tiers = slices.SortedStableFunc(slices.Values(b.Tiers), byShare)
 	}
@@ -117,6 +120,9 @@ func (b *Budget) check() faults {
 		f.add("selector."+label, checkLabel(label))
 		_, err := parseGlob(pattern)
 		f.add("selector."+label, err)
+	}
+	if b.Template && len(b.Per) == 0 {
+		f.addf("template", "a template needs per: the labels that name a run, such as [session]")
 	}
 	if b.Limit < 0 {
 		f.addf("limit", "a limit can't be negative; 0 USD refuses every call that costs something")

@@ -75,6 +75,9 @@ func (b *Budget) fields() (o object) {
 		return object{{"at", literal(strconv.Itoa(t.AtPercent) + "%")}, {"do", string(t.Do)}}
 	}))
 	o.set("per", texts(b.Per))
+	if b.Template {
+		o.set("template", true)
+	}
 	o.set("offline", string(b.Offline))
 	if b.OfflineDebt != nil {
 		o.set("offline_debt", literal(b.OfflineDebt.String()+" USD"))
@@ -96,7 +99,7 @@ func (r *Route) fields() (o object) {
 	}))
 	o.set("min_quality", literal(r.MinQuality))
 	if r.MaxAttempts > 0 {
-		o.set("max_attempts", literal(strconv.FormatInt(r.MaxAttempts, 10)))
+		o.set("max_attempts", r.MaxAttempts)
 	}
 	return o
 }
@@ -138,13 +141,13 @@ func (s *Settings) fields() (o object) {
 	o.set("offline", string(s.Offline))
 	o.set("durability", string(s.Durability))
 	if s.MaxAttempts > 1 {
-		o.set("max_attempts", literal(strconv.FormatInt(s.MaxAttempts, 10)))
+		o.set("max_attempts", s.MaxAttempts)
 	}
 	if s.Policies != PoliciesAll {
 		o.set("policies", string(s.Policies))
 	}
 	if s.OutputFloor != DefaultOutputFloor {
-		o.set("output_floor", literal(strconv.FormatInt(s.OutputFloor, 10)))
+		o.set("output_floor", s.OutputFloor)
 	}
 	if s.UnknownAttempt != ChargeFull {
 		o.set("unknown_attempt", string(s.UnknownAttempt))

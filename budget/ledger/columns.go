@@ -17,6 +17,7 @@ type budgetColumns struct {
 	Hold     budget.HoldKind   `json:"hold"`
 	Tiers    []tierColumns     `json:"tiers"`
 	Per      []string          `json:"per"`
+	Template bool              `json:"template"`
 
 	Offline     *budget.Offline `json:"offline"`
 	OfflineDebt *json.Number    `json:"offline_debt_usd"`

@@ -24,7 +24,7 @@ func sample() budget.Documents {
 	return budget.Documents{
 		Budgets: []budget.Budget{{Meta: m("research-month"), Selector: map[string]string{"team": "research", "model": "gpt-*"},
 			Limit: 2500_000_000_001, Window: "month", Timezone: "Europe/Berlin", Mode: budget.Enforce, Hold: budget.HoldBound, Cut: budget.CutNow,
-			Tiers: []budget.Tier{{AtPercent: 75, Do: budget.Warn}, {AtPercent: 90, Do: budget.EffectPreferCheap}, {AtPercent: 100, Do: budget.EffectDeny}}, Per: []string{"user"}}},
+			Tiers: []budget.Tier{{AtPercent: 75, Do: budget.Warn}, {AtPercent: 90, Do: budget.EffectPreferCheap}, {AtPercent: 100, Do: budget.EffectDeny}}, Per: []string{"user"}, Template: true}},
 		Routes: []budget.Route{{Meta: m("chat-large"), Models: []string{"gpt-5", "gpt-5-2*"}, Mode: budget.PreferCheap, MinQuality: "0.7",
 			Targets: []budget.Target{{Provider: "openai", Model: "gpt-5", Quality: "1.0"}, {Provider: "openai", Model: "gpt-5-mini", Quality: "0.8"}}}},
 		Policies: []budget.Policy{{Meta: m("cap-output"), When: `subject.team == "interns"`, Do: budget.PolicyAction{MaxOutputTokens: 1024}},

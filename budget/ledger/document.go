@@ -32,7 +32,7 @@ type table struct {
 }
 
 var tables = []table{
-	{budget.KindBudget, "budgets", []string{"selector", "limit_usd", `"window"`, "timezone", "mode", "hold", "tiers", "per", "offline", "offline_debt_usd", "cut"}},
+	{budget.KindBudget, "budgets", []string{"selector", "limit_usd", `"window"`, "timezone", "mode", "hold", "tiers", "per", "template", "offline", "offline_debt_usd", "cut"}},
 	{budget.KindRoute, "routes", []string{"models", "mode", "targets", "min_quality", "max_attempts"}},
 	{budget.KindPolicy, "policies", []string{`"when"`, `"do"`}},
 	{budget.KindExchangeRate, "exchange_rates", []string{`"from"`, `"to"`, "rate", "effective_from"}},
@@ -91,7 +91,7 @@ func encodeDocuments(docs budget.Documents) ([]document, error) {
 		}
 		columns := budgetColumns{
 			Selector: selector, Limit: json.Number(b.Limit.String()), Window: b.Window, Timezone: orElse(b.Timezone, "UTC"),
-			Mode: orElse(b.Mode, budget.Enforce), Hold: orElse(b.Hold, budget.HoldBound), Tiers: tiers, Per: append([]string{}, b.Per...),
+			Mode: orElse(b.Mode, budget.Enforce), Hold: orElse(b.Hold, budget.HoldBound), Tiers: tiers, Per: append([]string{}, b.Per...), Template: b.Template,
 			Cut: orElse(b.Cut, budget.CutNow),
 		}
 		if b.Offline != "" {
@@ -188,7 +188,7 @@ func (r document) decode(docs *budget.Documents) error {
 		if err != nil {
 			return fmt.Errorf("limit_usd: %w", err)
 		}
-		b := budget.Budget{Meta: meta, Selector: c.Selector, Limit: limit, Window: c.Window, Timezone: c.Timezone, Mode: c.Mode, Hold: c.Hold}
+		b := budget.Budget{Meta: meta, Selector: c.Selector, Limit: limit, Window: c.Window, Timezone: c.Timezone, Mode: c.Mode, Hold: c.Hold, Template: c.Template}
 		for _, t := range c.Tiers {
 			at, err := strconv.Atoi(strings.TrimSuffix(t.At, "%"))
 			if err != nil {

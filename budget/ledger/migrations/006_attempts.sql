@@ -10,6 +10,11 @@ alter table keel.settings
   add constraint "max_attempts must be 1 to 100" check (max_attempts between 1 and 100),
   add constraint "unknown_attempt must be full, input or none" check (unknown_attempt in ('full', 'input', 'none'));
 
+-- A budget for each run that the labels of per name: a call that lacks one does not fall under it.
+alter table keel.budgets
+  add column template boolean not null default false,
+  add constraint "a template needs per: the labels that name a run" check (not template or per <> '{}');
+
 alter table keel.routes
   add column max_attempts bigint, -- null: as the settings say
   add constraint "max_attempts must be 1 to 100" check (max_attempts between 1 and 100);
