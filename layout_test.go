@@ -44,7 +44,7 @@ var pure = map[string][]string{
 	"keel/pricing/tokens/bpe": nil,
 	"keel/pricing/source":     {"keel/pricing", "keel/pricing/meter"},
 	"keel/pricing":            {"keel/pricing/meter"},
-	"keel/budget/policy":      nil,
+	"keel/budget/policy":      {"keel/pricing"},
 	"keel/envoy":              {"keel/envoy/program"},
 	"keel/envoy/program":      nil,
 }
