@@ -161,6 +161,10 @@ func TestDecide(t *testing.T) {
 		{"policies warn and tag", "kind: Policy\nname: a\nwhen: 'true'\ndo: {warn: this ends soon}\n---\nkind: Policy\nname: b\nwhen: 'true'\ndo: {tag: {team: batch, line: b}}\n---\nkind: Budget\nname: batch\nselector: {team: batch}\nlimit: 1 USD\nwindow: day\n---\n" + enforced, nil},
 		{"first policy alone", "kind: Policy\nname: a\nwhen: 'true'\ndo: {warn: first}\n---\nkind: Policy\nname: b\nwhen: 'true'\ndo: {deny: second}\n---\nkind: Settings\nname: default\npolicies: first\n", nil},
 		{"policies constrain", "kind: Policy\nname: a\nwhen: 'true'\ndo: {constrain: {max_output_tokens: 500}}\n---\nkind: Policy\nname: b\nwhen: 'true'\ndo: {constrain: {max_output_tokens: 200}}\n---\nkind: Policy\nname: c\nwhen: 'true'\ndo: {constrain: {max_output_tokens: 4000}}\n---\n" + enforced, nil},
+		{"policies constrain more than the output", "kind: Policy\nname: a\nwhen: 'true'\ndo: {constrain: {choices: 2, tools: own, reasoning_effort: high}}\n---\nkind: Policy\nname: b\nwhen: 'true'\ndo: {constrain: {choices: 1, tools: none, reasoning_effort: low, max_output_tokens: 200}}\n---\n" + enforced, change(func(c *Call) { c.Choices = 3 })},
+		{"policy can't constrain this API", "kind: Policy\nname: a\nwhen: 'true'\ndo: {constrain: {service_tier: flex}}\n---\n" + enforced, change(func(c *Call) {
+			c.Constrainable = func(Constraint) error { return errors.New("it has no service tiers") }
+		})},
 		{"policy constrains what states no limit", "kind: Policy\nname: a\nwhen: request.max_output_tokens == 0\ndo: {constrain: {max_output_tokens: 500}}\n---\n" + enforced, change(func(c *Call) { c.MaxOutputTokens = 0 })},
 		{"policy routes", route("enforce") + "kind: Route\nname: small\nmodels: [small]\ntargets: [{provider: openai, model: gpt-4.1-nano}]\n---\nkind: Policy\nname: a\nwhen: request.input_tokens > 10\ndo: {route: small}\n---\nkind: Policy\nname: b\nwhen: 'true'\ndo: {route: chat}\n---\n", nil},
 		{"route enforce", route("enforce") + enforced, change(func(c *Call) { c.Model = "gpt-4o" })},

@@ -33,6 +33,8 @@ type Call struct {
 	SearchContext   string // of hosted search, as the request says it
 	// Prompt is read while the call is decided and not kept: it holds the request body in memory.
 	Prompt *tokens.Prompt
+	// Constrainable says what is against applying a constraint to the request, nil for nothing.
+	Constrainable func(Constraint) error
 	// Routable are the providers that speak the call's API here: targets elsewhere are skipped.
 	Routable func(provider string) bool
 }
@@ -113,9 +115,10 @@ type Decision struct {
 	Route           string       // name of the route taken, "" without
 	RoutedProvider  string
 	RoutedModel     string
-	MaxOutputTokens int64    // cap to apply, 0 for none; shadows nothing: see Call.MaxOutputTokens for the stated one
-	Estimate        Estimate // of one attempt
-	Envelope        Envelope // of all of them; the zero Envelope for a call that none was made for
+	MaxOutputTokens int64      // cap to apply, 0 for none; shadows nothing: see Call.MaxOutputTokens for the stated one
+	Constraint      Constraint // to apply
+	Estimate        Estimate   // of one attempt
+	Envelope        Envelope   // of all of them; the zero Envelope for a call that none was made for
 	Holds           []Hold
 	Rules           []Rule
 	RouteChoices    []Choice // what each mode of the route that took the call makes of it; nil without a route

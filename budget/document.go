@@ -154,10 +154,34 @@ type Policy struct {
 	Do   PolicyAction
 }
 
-// PolicyAction is what a policy does; exactly one field is set.
+// Constraint is what a request may not ask for, beside its limit on the output. The zero Constraint allows all.
+type Constraint struct {
+	Choices     int64  // at most so many, 0 for any
+	Tools       Tools  // which tools may be used, "" for all
+	Effort      Effort // of reasoning, at most; "" for any
+	ServiceTier string // this one, "" for any
+}
+
+// Tools says which tools a request may use.
+type Tools string
+
+// The answers.
+const (
+	ToolsNone Tools = "none" // no tools
+	ToolsOwn  Tools = "own"  // none that the provider runs
+)
+
+// Effort is of reasoning, as the providers word it.
+type Effort string
+
+// Efforts are the words for it, from the least up.
+var Efforts = []Effort{"none", "minimal", "low", "medium", "high", "xhigh"}
+
+// PolicyAction is what a policy does; exactly one field is set, of those to constrain at least one.
 type PolicyAction struct {
 	Deny            string            // the reason that the client reads
 	MaxOutputTokens int64             // constrain
+	Constraint                        // constrain
 	Route           string            // name of a route
 	Warn            string            // what the response's x-keel-warning says
 	Tag             map[string]string // labels that the subject gets

@@ -192,7 +192,9 @@ func (r *documentReader) fieldsOf(kind Kind) (document, []field) {
 		p := &Policy{}
 		return p, []field{{"when", r.str(&p.When)}, {"do", r.object(
 			field{"deny", r.str(&p.Do.Deny)},
-			field{"constrain", r.object(field{"max_output_tokens", parsed(r, &p.Do.MaxOutputTokens, parsePositive)})},
+			field{"constrain", r.object(field{"max_output_tokens", parsed(r, &p.Do.MaxOutputTokens, parsePositive)},
+				field{"choices", parsed(r, &p.Do.Choices, parsePositive)}, field{"tools", enum(r, &p.Do.Tools)},
+				field{"reasoning_effort", enum(r, &p.Do.Effort)}, field{"service_tier", r.str(&p.Do.ServiceTier)})},
 			field{"route", r.str(&p.Do.Route)}, field{"warn", r.str(&p.Do.Warn)}, field{"tag", r.labels(&p.Do.Tag)},
 		)}}
 	case KindExchangeRate:

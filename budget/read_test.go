@@ -381,7 +381,7 @@ func drawDocuments(t *rapid.T) Documents {
 		}},
 		Policies: []Policy{
 			{Meta: meta("deny"), When: "subject.team == \"it's\" &&\n  request.stream\n", Do: PolicyAction{Deny: label.Draw(t, "reason")}},
-			{Meta: meta("cap"), When: "true", Do: PolicyAction{MaxOutputTokens: rapid.Int64Range(1, 1<<62).Draw(t, "cap")}},
+			{Meta: meta("cap"), When: "true", Do: PolicyAction{MaxOutputTokens: rapid.Int64Range(1, 1<<62).Draw(t, "cap"), Constraint: Constraint{Choices: rapid.Int64Range(0, 3).Draw(t, "choices"), Tools: rapid.SampledFrom([]Tools{"", ToolsNone, ToolsOwn}).Draw(t, "tools"), Effort: rapid.SampledFrom(append([]Effort{""}, Efforts...)).Draw(t, "effort"), ServiceTier: rapid.SampledFrom([]string{"", "flex", "true"}).Draw(t, "service tier")}}},
 			{Meta: meta("route"), When: "true", Do: PolicyAction{Route: label.Draw(t, "route")}},
 		},
 		Subjects: []SubjectRule{

@@ -34,8 +34,8 @@ func (l *deliberation) applyPolicies() *Denial {
 		case p.Do.Deny != "":
 			rule.Effect = "denied"
 			denial = l.policyDenial(p, p.Do.Deny)
-		case p.Do.MaxOutputTokens > 0:
-			rule.Effect = l.capOutput(p)
+		case p.Do.MaxOutputTokens > 0 || p.Do.Constraint != Constraint{}:
+			rule.Effect, denial = l.constrain(p)
 		case p.Do.Warn != "":
 			rule.Effect = "warned " + p.Do.Warn
 		case len(p.Do.Tag) > 0:
@@ -107,6 +107,68 @@ func (l *deliberation) sawBudgets(p *activePolicy) (saw string) {
 		saw += name + " " + b.saw(l.ledger.Standing(b.account(&t, l.call.At)))
 	}
 	return saw
+}
+
+// constrain lowers what the call may ask for, and says so. A request that can't be changed so is denied.
+func (l *deliberation) constrain(p *activePolicy) (effect string, denial *Denial) {
+	var did []string
+	if p.Do.MaxOutputTokens > 0 {
+		did = append(did, l.capOutput(p))
+	}
+	if p.Do.Constraint == (Constraint{}) {
+		return did[0], nil
+	}
+	c := l.draft.Constraint.and(p.Do.Constraint)
+	if l.call.Constrainable != nil {
+		if err := l.call.Constrainable(c); err != nil {
+			return "denied: " + err.Error(), l.policyDenial(p, fmt.Sprintf("it constrains the call, which can't be done to this one: %v", err))
+		}
+	}
+	l.draft.Constraint = c
+	if c.Choices > 0 {
+		l.call.Choices = min(max(1, l.call.Choices), c.Choices)
+	}
+	if c.ServiceTier != "" { // it is priced by it
+		l.call.ServiceTier, l.draft.ServiceTier = c.ServiceTier, c.ServiceTier
+	}
+	l.asked = l.estimated(l.call.Provider, l.call.Model)
+	return strings.Join(append(did, p.Do.Constraint.words()...), ", "), nil
+}
+
+// and is what is left when both are kept to.
+func (c Constraint) and(d Constraint) Constraint {
+	if d.Choices > 0 && (c.Choices == 0 || d.Choices < c.Choices) {
+		c.Choices = d.Choices
+	}
+	if c.Tools != ToolsNone && d.Tools != "" {
+		c.Tools = d.Tools
+	}
+	if d.Effort != "" && (c.Effort == "" || slices.Index(Efforts, d.Effort) < slices.Index(Efforts, c.Effort)) {
+		c.Effort = d.Effort
+	}
+	if c.ServiceTier == "" {
+		c.ServiceTier = d.ServiceTier
+	}
+	return c
+}
+
+func (c Constraint) words() (words []string) {
+	if c.Choices > 0 {
+		words = append(words, fmt.Sprintf("choices at most %d", c.Choices))
+	}
+	switch c.Tools {
+	case ToolsNone:
+		words = append(words, "tools removed")
+	case ToolsOwn:
+		words = append(words, "tools of the provider removed")
+	}
+	if c.Effort != "" {
+		words = append(words, "reasoning effort at most "+string(c.Effort))
+	}
+	if c.ServiceTier != "" {
+		words = append(words, "service tier "+c.ServiceTier)
+	}
+	return words
 }
 
 // capOutput lowers the limit on the output, and says so.

@@ -266,18 +266,24 @@ func (p *Policy) check() faults {
 		f.add("when", err)
 	}
 	set := 0
-	for _, is := range []bool{p.Do.Deny != "", p.Do.MaxOutputTokens != 0, p.Do.Route != "", p.Do.Warn != "", len(p.Do.Tag) > 0} {
+	for _, is := range []bool{p.Do.Deny != "", p.Do.MaxOutputTokens != 0 || p.Do.Constraint != Constraint{}, p.Do.Route != "", p.Do.Warn != "", len(p.Do.Tag) > 0} {
 		if is {
 			set++
 		}
 	}
 	switch {
 	case set != 1:
-		f.addf("do", `a policy does one thing: {deny: "reason"}, {constrain: {max_output_tokens: N}}, {route: name}, {warn: "text"} or {tag: {label: value}}`)
+		f.addf("do", `a policy does one thing: {deny: "reason"}, {constrain: {max_output_tokens: N, choices: N, tools: none | own, reasoning_effort: E, service_tier: T}}, {route: name}, {warn: "text"} or {tag: {label: value}}`)
 	case p.Do.Tag[""] != "":
 		f.addf("do.tag", "a label needs a name")
 	case p.Do.MaxOutputTokens < 0:
 		f.addf("do.constrain.max_output_tokens", "max_output_tokens must be at least 1")
+	}
+	if p.Do.Tools != "" {
+		oneOf(&f, "do.constrain.tools", p.Do.Tools, ToolsNone, ToolsOwn)
+	}
+	if p.Do.Effort != "" {
+		oneOf(&f, "do.constrain.reasoning_effort", p.Do.Effort, Efforts...)
 	}
 	return f
 }

@@ -108,9 +108,17 @@ func (p *Policy) fields() (o object) {
 	o.set("when", p.When)
 	var do object
 	do.set("deny", p.Do.Deny)
+	var constrain object
 	if p.Do.MaxOutputTokens != 0 {
-		do.set("constrain", object{{"max_output_tokens", p.Do.MaxOutputTokens}})
+		constrain.set("max_output_tokens", p.Do.MaxOutputTokens)
 	}
+	if p.Do.Choices != 0 {
+		constrain.set("choices", p.Do.Choices)
+	}
+	constrain.set("tools", string(p.Do.Tools))
+	constrain.set("reasoning_effort", string(p.Do.Effort))
+	constrain.set("service_tier", p.Do.ServiceTier)
+	do.set("constrain", constrain)
 	do.set("route", p.Do.Route)
 	do.set("warn", p.Do.Warn)
 	var tag object

@@ -165,6 +165,26 @@ when: 'subject.team == "guests"'
 do: {deny: "guests only look"}
 ---
 kind: Policy
+name: plain-calls
+when: 'subject.team == "plain"'
+do: {constrain: {choices: 1, tools: none}}
+---
+kind: Policy
+name: own-tools
+when: 'subject.team == "own-tools"'
+do: {constrain: {tools: own}}
+---
+kind: Policy
+name: tagged
+when: 'subject.team == "tagged"'
+do: {tag: {team: plain-tag}}
+---
+kind: Policy
+name: warned
+when: 'subject.team == "warned" && request.priced && request.bound_cost < usd("100")'
+do: {warn: ask finance before more}
+---
+kind: Policy
 name: short-answers
 when: 'subject.team == "terse"'
 do: {constrain: {max_output_tokens: 7}}

@@ -62,7 +62,11 @@ type doAction struct {
 }
 
 type constrain struct {
-	MaxOutputTokens int64 `json:"max_output_tokens"`
+	MaxOutputTokens int64         `json:"max_output_tokens,omitempty"`
+	Choices         int64         `json:"choices,omitempty"`
+	Tools           budget.Tools  `json:"tools,omitempty"`
+	Effort          budget.Effort `json:"reasoning_effort,omitempty"`
+	ServiceTier     string        `json:"service_tier,omitempty"`
 }
 
 type subjectColumns struct {

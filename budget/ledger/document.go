@@ -111,8 +111,8 @@ func encodeDocuments(docs budget.Documents) ([]document, error) {
 	}
 	for _, p := range docs.Policies {
 		do := doAction{Deny: p.Do.Deny, Route: p.Do.Route, Warn: p.Do.Warn, Tag: p.Do.Tag}
-		if p.Do.MaxOutputTokens != 0 {
-			do.Constrain = &constrain{p.Do.MaxOutputTokens}
+		if c := p.Do.Constraint; p.Do.MaxOutputTokens != 0 || c != (budget.Constraint{}) {
+			do.Constrain = &constrain{p.Do.MaxOutputTokens, c.Choices, c.Tools, c.Effort, c.ServiceTier}
 		}
 		add(budget.KindPolicy, p.Meta, policyColumns{p.When, do})
 	}
@@ -231,7 +231,8 @@ func (r document) decode(docs *budget.Documents) error {
 		}
 		p := budget.Policy{Meta: meta, When: c.When, Do: budget.PolicyAction{Deny: c.Do.Deny, Route: c.Do.Route, Warn: c.Do.Warn, Tag: c.Do.Tag}}
 		if c.Do.Constrain != nil {
-			p.Do.MaxOutputTokens = c.Do.Constrain.MaxOutputTokens
+			k := c.Do.Constrain
+			p.Do.MaxOutputTokens, p.Do.Constraint = k.MaxOutputTokens, budget.Constraint{Choices: k.Choices, Tools: k.Tools, Effort: k.Effort, ServiceTier: k.ServiceTier}
 		}
 		docs.Policies = append(docs.Policies, p)
 	case budget.KindExchangeRate:

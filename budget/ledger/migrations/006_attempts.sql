@@ -31,7 +31,7 @@ create or replace function keel.is_targets(j jsonb) returns boolean language sql
     else false end
 $$;
 
--- {"deny": "reason"}, {"constrain": {"max_output_tokens": 1024}}, {"route": "name"}, {"warn": "text"} or {"tag": {"label": "value"}}
+-- {"deny": "reason"}, {"constrain": {"max_output_tokens": 1024, "choices": 1, "tools": "none", "reasoning_effort": "low", "service_tier": "flex"}}, {"route": "name"}, {"warn": "text"} or {"tag": {"label": "value"}}
 create or replace function keel.is_policy_action(j jsonb) returns boolean language sql immutable as $$
   select case when jsonb_typeof(j) <> 'object' then false
     when j - 'deny' = '{}' then coalesce(jsonb_typeof(j->'deny') = 'string' and j->>'deny' <> '', false)
@@ -39,8 +39,12 @@ create or replace function keel.is_policy_action(j jsonb) returns boolean langua
     when j - 'warn' = '{}' then coalesce(jsonb_typeof(j->'warn') = 'string' and j->>'warn' <> '', false)
     when j - 'tag' = '{}' then coalesce(jsonb_typeof(j->'tag') = 'object' and j->'tag' <> '{}'
       and not exists (select from jsonb_each(j->'tag') t(k, v) where k = '' or jsonb_typeof(v) <> 'string'), false)
-    when j - 'constrain' = '{}' then coalesce(jsonb_typeof(j->'constrain') = 'object' and (j->'constrain') - 'max_output_tokens' = '{}'
-      and j->'constrain'->>'max_output_tokens' ~ '^[1-9][0-9]{0,9}$', false)
+    when j - 'constrain' = '{}' then coalesce(jsonb_typeof(j->'constrain') = 'object' and j->'constrain' <> '{}'
+      and (j->'constrain') - array['max_output_tokens', 'choices', 'tools', 'reasoning_effort', 'service_tier'] = '{}'
+      and coalesce(j->'constrain'->>'max_output_tokens', '1') ~ '^[1-9][0-9]{0,9}$' and coalesce(j->'constrain'->>'choices', '1') ~ '^[1-9][0-9]{0,9}$'
+      and coalesce(j->'constrain'->>'tools', 'none') in ('none', 'own')
+      and coalesce(j->'constrain'->>'reasoning_effort', 'none') in ('none', 'minimal', 'low', 'medium', 'high', 'xhigh')
+      and coalesce(j->'constrain'->>'service_tier', 'x') <> '', false)
     else false end
 $$;
 

@@ -14,10 +14,12 @@ import (
 // leftOut are the fields that a record does not carry, on purpose: they are for
 // a call in flight or for a dry run.
 var leftOut = map[string]bool{
-	"Decision.Call.Prompt":   true,
-	"Decision.Call.Routable": true,
-	"Decision.Alternatives":  true,
-	"Decision.Budgets":       true,
+	"Decision.Call.Prompt":        true,
+	"Decision.Call.Routable":      true,
+	"Decision.Call.Constrainable": true,
+	"Decision.Constraint":         true, // its policies say it, in Rules
+	"Decision.Alternatives":       true,
+	"Decision.Budgets":            true,
 }
 
 // filled returns a T in which every field has a value of its own that is not zero.
