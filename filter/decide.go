@@ -132,10 +132,7 @@ func (s *Server) decide(call *Call, body []byte) *extprocv3.ProcessingResponse {
 		return s.refuseUnreadable(call, err)
 	}
 	facts := s.facts(call)
-	facts.Constrainable = func(c budget.Constraint) error {
-		_, err := constrain.Apply(call.codec.API(), plain, constraint(c))
-		return err
-	}
+	facts.Constrainable = func(c budget.Constraint) error { return call.constrainable(plain, c) }
 	if call.dryRun {
 		return s.dryRun(call, &facts)
 	}
@@ -196,25 +193,6 @@ func (s *Server) release(call *Call, body []byte, replaced bool) *extprocv3.Proc
 
 // credentialHeaders are where the providers' APIs take a key or token.
 var credentialHeaders = []string{"authorization", "x-api-key", "api-key", "x-goog-api-key", "x-amz-security-token", "cookie"}
-
-// constraint says a constraint in the words of the formats.
-func constraint(c budget.Constraint) constrain.Constraint {
-	return constrain.Constraint{
-		Choices: c.Choices, NoTools: c.Tools == budget.ToolsNone, NoHostedTools: c.Tools == budget.ToolsOwn,
-		Effort: string(c.Effort), ServiceTier: c.ServiceTier,
-	}
-}
-
-// unconstrained ends a call that was permitted and can't be let out as it was.
-func (s *Server) unconstrained(call *Call, err error) *extprocv3.ProcessingResponse {
-	s.log.Error("filter: a call could not be constrained as decided, and was not let out", "decision", call.id, "error", err)
-	call.sent = false
-	s.settle(call)
-	call.decision.Denial = &budget.Denial{
-		Status: http.StatusForbidden, Code: "policy_denied", Message: "the call could not be constrained as its policies say: " + err.Error() + " (decision " + call.id.String() + ")",
-	}
-	return s.answerDenial(call)
-}
 
 // facts is what the decision is made from.
 func (s *Server) facts(call *Call) budget.Call {

@@ -8,6 +8,8 @@
 //	decide.go    request body    → what is asked, the decision, and its answer: pass, rewrite or refuse
 //	observe.go   response        → decoded, metered, forwarded
 //	settle.go    the end         → what it cost and why it ended
+//	attempt.go   one try at one upstream, a stream of its own from the filter in the cluster
+//	carry.go     what travels with the call in Envoy's dynamic metadata
 //	mutation.go  the answers in Envoy's terms
 //	accesslog.go the access log service
 //

@@ -1,5 +1,7 @@
 // Package policy compiles and evaluates the conditions of request rules: CEL
-// expressions over who calls (subject) and what is asked (request).
+// expressions over who calls (subject), what is asked and what it would cost
+// (request), how far budgets are used (budgets["name"]), which route takes the call
+// (route) and when it came (now).
 //
 //	subject.team == "interns" && request.model.startsWith("claude-opus")
 //
@@ -9,7 +11,9 @@
 // so that subject.team == "x" can't fail; has(subject.team) and "team" in
 // subject tell whether it is there.
 //
-// The package refuses to know money, clocks and anything that changes between
-// two looks: the same call under the same policies is always answered the
-// same way. What a matching policy does is the business of package budget.
+// What a condition costs at most is bounded when it is compiled. Parts that compare
+// something with a constant are looked at first, so that of many policies few are evaluated.
+//
+// The package asks nobody: no clock, no ledger. All that changes between two looks comes with
+// the Input, and the same Input is always answered the same way. What a matching policy does is the business of package budget.
 package policy
