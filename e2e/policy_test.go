@@ -35,7 +35,7 @@ func TestPolicyConstrains(t *testing.T) {
 	}
 	t.Run("an API that has no word for it", func(t *testing.T) {
 		got := s.post(t, "/v1/embeddings", `{"model":"text-embedding-3-small","input":"Hi"}`, "x-keel-team: plain")
-		if got.status != http.StatusForbidden || !strings.Contains(string(got.body), "can limit only the output of calls of openai.embeddings") {
+		if got.status != http.StatusForbidden || !strings.Contains(string(got.body), "of calls of openai.embeddings only the output can be limited") {
 			t.Errorf("status %d: %s", got.status, got.body)
 		}
 		s.record(t, got.decision()).want(t, record{"action": "deny", "outcome": "denied"})

@@ -73,7 +73,7 @@ func Apply(api wire.API, body []byte, c Constraint) ([]byte, error) {
 	case c == Constraint{}:
 		return body, nil
 	case !known:
-		return nil, fmt.Errorf("Keel can limit only the output of calls of %s", api)
+		return nil, fmt.Errorf("of calls of %s only the output can be limited", api)
 	case c.ServiceTier != "" && g.tier == "":
 		return nil, fmt.Errorf("%s has no service tiers in its requests", api)
 	case c.Effort != "" && g.effort == "":

@@ -46,7 +46,7 @@ func TestApply(t *testing.T) {
 		{"added where nothing is left", wire.OpenAIChat, `{"tools":[{}]}`, Constraint{NoTools: true, ServiceTier: "flex"}, `{"service_tier":"flex"}`},
 		{"no tiers", wire.GeminiGenerate, `{}`, Constraint{ServiceTier: "flex"}, "!gemini.generateContent has no service tiers in its requests"},
 		{"no effort", wire.GeminiGenerate, `{}`, Constraint{Effort: "low"}, "!gemini.generateContent has no word for reasoning effort"},
-		{"another API", wire.CohereChat, `{}`, Constraint{NoTools: true}, "!Keel can limit only the output of calls of cohere.chat"},
+		{"another API", wire.CohereChat, `{}`, Constraint{NoTools: true}, "!of calls of cohere.chat only the output can be limited"},
 		{"broken", wire.OpenAIChat, `{"n":`, Constraint{Choices: 1}, "!request body is not acceptable JSON"},
 		{"nothing asked", wire.CohereChat, `{`, Constraint{}, `{`},
 	} {
