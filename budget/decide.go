@@ -154,7 +154,7 @@ func (l *deliberation) propose(c *candidate, found []*activeBudget) (*Decision, 
 	if l.outputCap > 0 && (l.call.MaxOutputTokens == 0 || l.call.MaxOutputTokens > l.outputCap) {
 		d.MaxOutputTokens, d.Action = l.outputCap, Constrain
 	}
-	if d.Constraint != (Constraint{}) {
+	if d.Constraint != nil {
 		d.Action = Constrain
 	}
 	if c.provider != l.call.Provider || c.model != l.call.Model {

@@ -115,10 +115,10 @@ type Decision struct {
 	Route           string       // name of the route taken, "" without
 	RoutedProvider  string
 	RoutedModel     string
-	MaxOutputTokens int64      // cap to apply, 0 for none; shadows nothing: see Call.MaxOutputTokens for the stated one
-	Constraint      Constraint // to apply
-	Estimate        Estimate   // of one attempt
-	Envelope        Envelope   // of all of them; the zero Envelope for a call that none was made for
+	MaxOutputTokens int64       // cap to apply, 0 for none; shadows nothing: see Call.MaxOutputTokens for the stated one
+	Constraint      *Constraint // to apply, nil for none
+	Estimate        Estimate    // of one attempt
+	Envelope        Envelope    // of all of them; the zero Envelope for a call that none was made for
 	Holds           []Hold
 	Rules           []Rule
 	RouteChoices    []Choice // what each mode of the route that took the call makes of it; nil without a route

@@ -190,7 +190,9 @@ func (l *deliberation) reason(d *Decision) string {
 	if d.MaxOutputTokens > 0 {
 		parts = append(parts, fmt.Sprintf("output limited to %d tokens by %s", d.MaxOutputTokens, l.capBy))
 	}
-	parts = append(parts, d.Constraint.words()...)
+	if d.Constraint != nil {
+		parts = append(parts, d.Constraint.words()...)
+	}
 	if d.Estimate.Unpriced != "" {
 		parts = append(parts, d.Estimate.Unpriced+"; no budget enforces a limit here")
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"keel/budget/policy"
 )
@@ -18,7 +19,8 @@ func (l *deliberation) applyPolicies() *Denial {
 	if len(l.org.policies) == 0 {
 		return nil
 	}
-	in := policy.NewInput(l.call.Subject, l.policyRequest(), l.policyStanding)
+	request := l.policyRequest()
+	in := policy.NewInput(l.call.Subject, request, l.standings().standing)
 	routed := ""
 	for _, p := range l.org.policies {
 		matched, err := p.program.Match(in)
@@ -78,15 +80,26 @@ func (l *deliberation) policyRequest() policy.Request {
 	return r
 }
 
-// policyStanding is how far a budget is used in the account that the call would fall under.
-func (l *deliberation) policyStanding(name string) policy.Standing {
-	b := l.org.budget(name)
+// standings tells conditions of budgets. It is a value of its own, so that the deliberation stays on the stack.
+type standings struct {
+	org    *organisation
+	ledger Ledger
+	traits traits // of the call where it was asked to go
+	at     time.Time
+}
+
+func (l *deliberation) standings() *standings {
+	return &standings{l.org, l.ledger, l.traits(l.asked), l.call.At}
+}
+
+// standing is how far a budget is used in the account that the call would fall under.
+func (s *standings) standing(name string) policy.Standing {
+	b := s.org.budget(name)
 	if b == nil {
 		return policy.Standing{}
 	}
-	t := l.traits(l.asked)
-	s := l.ledger.Standing(b.account(&t, l.call.At))
-	used, err := sum(s.Settled, s.Held)
+	is := s.ledger.Standing(b.account(&s.traits, s.at))
+	used, err := sum(is.Settled, is.Held)
 	if err != nil {
 		used = b.Limit
 	}
@@ -118,13 +131,16 @@ func (l *deliberation) constrain(p *activePolicy) (effect string, denial *Denial
 	if p.Do.Constraint == (Constraint{}) {
 		return did[0], nil
 	}
-	c := l.draft.Constraint.and(p.Do.Constraint)
+	c := p.Do.Constraint
+	if l.draft.Constraint != nil {
+		c = l.draft.Constraint.and(c)
+	}
 	if l.call.Constrainable != nil {
 		if err := l.call.Constrainable(c); err != nil {
 			return "denied: " + err.Error(), l.policyDenial(p, fmt.Sprintf("it constrains the call, which can't be done to this one: %v", err))
 		}
 	}
-	l.draft.Constraint = c
+	l.draft.Constraint = &c
 	if c.Choices > 0 {
 		l.call.Choices = min(max(1, l.call.Choices), c.Choices)
 	}

@@ -163,8 +163,8 @@ func (s *Server) release(call *Call, body []byte, replaced bool) *extprocv3.Proc
 	}
 	path, changed := call.codec.Rewrite(call.request, call.path, body, edit)
 	call.request.UsageForced = edit.ForceUsage
-	if d.Constraint != (budget.Constraint{}) {
-		constrained, err := constrain.Apply(call.codec.API(), changed, constraint(d.Constraint))
+	if d.Constraint != nil {
+		constrained, err := constrain.Apply(call.codec.API(), changed, constraint(*d.Constraint))
 		if err != nil { // it could be done to the body as it came
 			return s.unconstrained(call, err)
 		}
