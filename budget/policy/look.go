@@ -43,7 +43,7 @@ func (p *Program) look(checked *cel.Ast) error {
 			}
 		}
 	}))
-	p.needs = needs(nil, native.Expr())
+	p.needs, p.whole = needs(nil, native.Expr())
 	return errors.Join(errs...)
 }
 

@@ -111,6 +111,14 @@ func TestSkippingChangesNothing(t *testing.T) {
 	words := rapid.SampledFrom([]string{"", "a", "b", "ab"})
 	part := rapid.Custom(func(t *rapid.T) string {
 		value := words.Draw(t, "value")
+		if rapid.Bool().Draw(t, "number") {
+			operator := rapid.SampledFrom([]string{"==", ">", ">=", "<", "<=", "!="}).Draw(t, "operator")
+			left, right := rapid.SampledFrom([]string{"request.input_tokens", "request.bound_cost", "request.choices"}).Draw(t, "field"), rapid.SampledFrom([]string{"0", "1", "2", `usd("0.000000001")`}).Draw(t, "constant")
+			if rapid.Bool().Draw(t, "turned") {
+				left, right = right, left
+			}
+			return left + " " + operator + " " + right
+		}
 		return fmt.Sprintf(rapid.SampledFrom([]string{
 			`subject.team == %q`, `%q == subject["team"]`, `request.model.startsWith(%q)`, `request.provider in [%q, "b"]`, `route == %q`, `request.stream && subject.user != %q`,
 			`!request.stream || subject.team == %q`, `!(subject.team == %q)`, `int(subject.user) > 3 || subject.team == %q`, `!request.tools && route != %q`,
@@ -125,6 +133,7 @@ func TestSkippingChangesNothing(t *testing.T) {
 		}
 		in := NewInput(map[string]string{"team": words.Draw(t, "team"), "user": words.Draw(t, "user")}, Request{
 			Model: words.Draw(t, "model"), Provider: words.Draw(t, "provider"), Route: words.Draw(t, "route"), Stream: rapid.Bool().Draw(t, "stream"), Tools: rapid.Bool().Draw(t, "tools"),
+			InputTokens: rapid.Int64Range(0, 3).Draw(t, "tokens"), BoundCost: rapid.Int64Range(0, 3).Draw(t, "cost"), Choices: rapid.Int64Range(0, 3).Draw(t, "choices"),
 		}, nil)
 		got, gotErr := p.Match(in)
 		want, wantErr := p.evaluate(in)

@@ -29,41 +29,47 @@ func (p *predicate) holds(in *Input) bool {
 	return slices.Contains(p.values, value)
 }
 
-// needs appends what e needs. What it does not know it leaves out.
-func needs(found []predicate, e ast.Expr) []predicate {
+// needs appends what e needs, and says whether that is all of it: then a call that has it all matches. What it does not know it leaves out.
+func needs(found []predicate, e ast.Expr) (_ []predicate, all bool) {
 	if e.Kind() != ast.CallKind {
-		if flag := flagOf(e); flag != nil {
+		flag := flagOf(e)
+		if flag != nil {
 			found = append(found, predicate{flag: flag})
 		}
-		return found
+		return found, flag != nil
 	}
 	c := e.AsCall()
-	switch c.FunctionName() {
-	case "_&&_":
+	if c.FunctionName() == "_&&_" {
+		all = true
 		for _, arg := range c.Args() {
-			found = needs(found, arg)
+			var whole bool
+			found, whole = needs(found, arg)
+			all = all && whole
 		}
+		return found, all
+	}
+	p, ok := comparison(c)
+	if ok {
+		found = append(found, p)
+	}
+	return found, ok
+}
+
+// comparison is a call that compares something of the call with what stands there.
+func comparison(c ast.CallExpr) (predicate, bool) {
+	switch c.FunctionName() {
 	case "!_":
-		if flag := flagOf(c.Args()[0]); flag != nil {
-			found = append(found, predicate{flag: flag, not: true})
-		}
-	case "_==_":
-		left, right := c.Args()[0], c.Args()[1]
-		if _, ok := constant(left); ok {
-			left, right = right, left
-		}
-		value, ok := constant(right)
-		if read := textOf(left); ok && read != nil {
-			found = append(found, predicate{read: read, values: []string{value}})
-		}
+		flag := flagOf(c.Args()[0])
+		return predicate{flag: flag, not: true}, flag != nil
+	case "_==_", "_>_", "_>=_", "_<_", "_<=_":
+		return operator(c.FunctionName(), c.Args()[0], c.Args()[1])
 	case "startsWith":
 		if !c.IsMemberFunction() {
 			break
 		}
 		value, ok := constant(c.Args()[0])
-		if read := textOf(c.Target()); ok && read != nil {
-			found = append(found, predicate{read: read, values: []string{value}, prefix: true})
-		}
+		read := textOf(c.Target())
+		return predicate{read: read, values: []string{value}, prefix: true}, ok && read != nil
 	case "@in":
 		read := textOf(c.Args()[0])
 		if read == nil || c.Args()[1].Kind() != ast.ListKind || len(c.Args()[1].AsList().OptionalIndices()) > 0 {
@@ -73,13 +79,56 @@ func needs(found []predicate, e ast.Expr) []predicate {
 		for _, element := range c.Args()[1].AsList().Elements() {
 			value, ok := constant(element)
 			if !ok {
-				return found
+				return predicate{}, false
 			}
 			values = append(values, value)
 		}
-		found = append(found, predicate{read: read, values: values})
+		return predicate{read: read, values: values}, true
 	}
-	return found
+	return predicate{}, false
+}
+
+// operator is a comparison by ==, >, >=, < or <=. Where the constant stands on the left, it is turned around.
+func operator(name string, left, right ast.Expr) (predicate, bool) {
+	if left.Kind() == ast.LiteralKind || isDollars(left) {
+		left, right = right, left
+		name = map[string]string{"_==_": "_==_", "_>_": "_<_", "_>=_": "_<=_", "_<_": "_>_", "_<=_": "_>=_"}[name]
+	}
+	if value, ok := constant(right); ok && name == "_==_" {
+		read := textOf(left)
+		return predicate{read: read, values: []string{value}}, read != nil
+	}
+	number, ok := wholeNumber(right)
+	count := requestNumbers[identifier(left)]
+	if !ok || count == nil {
+		return predicate{}, false
+	}
+	holds := map[string]func(n int64) bool{
+		"_==_": func(n int64) bool { return n == number },
+		"_>_":  func(n int64) bool { return n > number },
+		"_>=_": func(n int64) bool { return n >= number },
+		"_<_":  func(n int64) bool { return n < number },
+		"_<=_": func(n int64) bool { return n <= number },
+	}[name]
+	return predicate{flag: func(in *Input) bool { return holds(count(in)) }}, true
+}
+
+func isDollars(e ast.Expr) bool {
+	return e.Kind() == ast.CallKind && e.AsCall().FunctionName() == "usd"
+}
+
+// wholeNumber is an integer that stands there, or an amount.
+func wholeNumber(e ast.Expr) (int64, bool) {
+	if isDollars(e) {
+		text, ok := constant(e.AsCall().Args()[0])
+		n, err := amount(text)
+		return n, ok && err == nil
+	}
+	if e.Kind() != ast.LiteralKind {
+		return 0, false
+	}
+	n, ok := e.AsLiteral().Value().(int64)
+	return n, ok
 }
 
 // textOf reads a label, a field of the request or the route; nil for anything else.
@@ -109,6 +158,14 @@ var (
 		"request.path":         func(in *Input) string { return in.request.Path },
 		"request.service_tier": func(in *Input) string { return in.request.ServiceTier },
 		"route":                func(in *Input) string { return in.request.Route },
+	}
+	requestNumbers = map[string]func(*Input) int64{
+		"request.max_output_tokens": func(in *Input) int64 { return in.request.MaxOutputTokens },
+		"request.input_tokens":      func(in *Input) int64 { return in.request.InputTokens },
+		"request.choices":           func(in *Input) int64 { return in.request.Choices },
+		"request.images":            func(in *Input) int64 { return in.request.Images },
+		"request.expected_cost":     func(in *Input) int64 { return in.request.ExpectedCost },
+		"request.bound_cost":        func(in *Input) int64 { return in.request.BoundCost },
 	}
 	requestFlags = map[string]func(*Input) bool{
 		"request.stream": func(in *Input) bool { return in.request.Stream },

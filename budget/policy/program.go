@@ -25,6 +25,7 @@ type Program struct {
 	source  string
 	program cel.Program
 	needs   []predicate // all of which hold where the condition does
+	whole   bool        // and it does where they do
 	budgets []string    // that it reads
 }
 
@@ -153,6 +154,9 @@ func (p *Program) Match(in *Input) (bool, error) {
 		if !p.needs[i].holds(in) {
 			return false, nil
 		}
+	}
+	if p.whole {
+		return true, nil
 	}
 	return p.evaluate(in)
 }
