@@ -14,6 +14,8 @@ var (
 	o200kPairs []byte
 	//go:embed vocabularies/cl100k_base.pairs
 	cl100kPairs []byte
+	//go:embed vocabularies/gemma3.pairs
+	gemma3Pairs []byte
 )
 
 // A Vocabulary counts tokens. It is safe for concurrent use.
