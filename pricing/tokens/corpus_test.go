@@ -48,7 +48,7 @@ func samples(t testing.TB) []*tokens.Sample {
 			return
 		}
 		seen[key] = true
-		all = append(all, &tokens.Sample{ID: x.ID, Provider: x.Provider, Model: request.Model, Prompt: &request.Prompt, Actual: actual})
+		all = append(all, &tokens.Sample{ID: x.ID, Source: x.SourceRepo, Provider: x.Provider, Model: request.Model, Prompt: &request.Prompt, Actual: actual})
 	})
 	return all
 }
@@ -117,6 +117,9 @@ func TestAccuracy(t *testing.T) {
 	if testing.Short() {
 		return // the fits take twenty seconds
 	}
+	tokens.Dump(t, all, estimates, tokens.HeldOut(all, tokens.ByText))
+	t.Log("held out by source")
+	tokens.Report(t.Output(), all, tokens.HeldOut(all, func(s *tokens.Sample) string { return s.Source }))
 	t.Log("held out by text")
 	check(t, tokens.Report(t.Output(), all, tokens.HeldOut(all, tokens.ByText)), heldOut, 990)
 }

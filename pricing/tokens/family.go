@@ -36,6 +36,7 @@ type figures struct {
 	flatTools  int64 // the same where tools come unwrapped, as in OpenAI's Responses
 	joined     int64 // saved where tools join a system message
 	tool       int64 // around each tool
+	member     int64 // around each member of its parameters' types
 	forced     int64 // for a forced tool choice
 	withSchema int64 // instructions that go with an output schema
 	thinking   int64

@@ -42,52 +42,46 @@ var (
 		forced: 64, margin: 250, slack: 120, toolSlack: 200, schemaMargin: 500, hiddenBytes: 250,
 	}
 
-	claude3 = &figures{
+	// Anthropic publishes what its prompt for tools is (platform.claude.com, tool use with Claude: for auto and
+	// none, and what any and tool have more); everything else is measured, and has not changed
+	// from Claude 3 to 4.6.
+	claude = &figures{
 		vocabulary: cl100k,
-		text:       1090, call: 1100, result: 1100, compact: 1220, schema: 520,
-		common: 40, prompt: 7, message: 4, calls: 45, tools: 190, flatTools: 190, forced: 60, withSchema: 10,
-		margin: 200, slack: 48, toolSlack: 320, schemaMargin: 500, textBytes: 315, hiddenBytes: 250,
-	}
-	claude4 = &figures{
-		vocabulary: cl100k,
-		text:       1090, call: 1600, result: 1100, compact: 980, schema: 1500,
-		common: 40, prompt: 7, message: 3, calls: 52, tools: 318, flatTools: 318, tool: 20, forced: 60, withSchema: 150, thinking: 29, citation: 600,
+		text:       1080, call: 1080, result: 1080, compact: 1040, schema: 1000,
+		common: 40, prompt: 7, message: 3, calls: 45, tool: 22, withSchema: 130, thinking: 29, citation: 600,
 		margin: 120, slack: 48, toolSlack: 60, schemaMargin: 500, textBytes: 315, hiddenBytes: 250,
 	}
-	claude45 = &figures{
-		vocabulary: cl100k,
-		text:       1090, call: 1600, result: 900, compact: 1240, schema: 860,
-		common: 40, prompt: 7, message: 3, calls: 49, tools: 503, flatTools: 503, forced: 95, withSchema: 134, thinking: 29, citation: 600,
-		rendered: 160, margin: 120, slack: 48, toolSlack: 60, schemaMargin: 500, textBytes: 315, hiddenBytes: 250,
-	}
+	claude3Opus   = claude.prompting(530, 0)
+	claude3Sonnet = claude.prompting(159, 76)
+	claude3Haiku  = claude.prompting(264, 76)
+	claude35      = claude.prompting(294, 0) // of June 2024; since October like Claude 4
+	claude35Haiku = claude.prompting(264, 91)
+	claude4       = claude.prompting(313, 2)
+	claude45      = claude.prompting(496, 92)
+	claude46      = claude.prompting(497, 92)
 	// Anthropic's tokenizer from opus-4-7 and generation 5 on: more tokens of the same text.
-	claude5 = &figures{
-		vocabulary: cl100k,
-		text:       1410, call: 1450, result: 1450, compact: 1600, schema: 2000,
-		prompt: 3, message: 3, calls: 45, tools: 500, flatTools: 500, forced: 95, withSchema: 200, citation: 850,
-		margin: 250, slack: 60, toolSlack: 250, schemaMargin: 500, textBytes: 315, hiddenBytes: 250,
-	}
+	claude5 = claude.changed(func(f *figures) {
+		f.text, f.call, f.result, f.compact, f.schema, f.common, f.prompt = 1410, 1410, 1410, 1450, 2000, 0, 3
+		f.tools, f.flatTools, f.forced = 354, 354, 120
+		f.margin, f.slack, f.toolSlack = 250, 60, 250
+	})
+	claude48 = claude5.prompting(290, 120)
+	claude47 = claude5.prompting(675, 129)
 
+	// Google counts by the texts in a request, each by itself, in the vocabulary that it publishes as Gemma 3's
+	// (googleapis/python-genai, local_tokenizer.py); what stands around tools is measured.
 	gemini2 = &figures{
-		text: 1000, call: 300, result: 1000, rendered: 0, compact: 450,
-		margin: 250, slack: 32, toolSlack: 60, schemaMargin: 500, toolMargin: 800, hiddenBytes: 1000,
+		vocabulary: gemma3,
+		text:       1000, call: 1000, result: 1000, rendered: 1000, tool: 2,
+		margin: 100, slack: 32, toolSlack: 60, schemaMargin: 500, toolMargin: 800, hiddenBytes: 1000,
 	}
-	gemini25 = &figures{
-		text: 1070, call: 320, result: 1000, compact: 960, calls: 20, forced: 0, prompt: 0, message: 1,
-		rendered: 30, system: 1, margin: 250, slack: 32, toolSlack: 80, schemaMargin: 500, toolMargin: 800, hiddenBytes: 1000,
-	}
-	gemini25Vertex = &figures{
-		text: 1000, call: 1500, result: 1000, compact: 60, calls: 10,
-		hidden: 80, margin: 250, slack: 32, toolSlack: 80, rendered: 400, schemaMargin: 500, toolMargin: 800, hiddenBytes: 1000,
-	}
-	gemini3 = &figures{
-		text: 1030, call: 300, result: 960, compact: 1030, calls: 40, prompt: 1, message: 1,
-		rendered: 90, hidden: 120, tools: 8, flatTools: 8, margin: 250, slack: 32, toolSlack: 80, schemaMargin: 500, toolMargin: 800, hiddenBytes: 1000,
-	}
-	gemini3Vertex = &figures{
-		text: 970, call: 1500, result: 1000, compact: 260, calls: 50,
-		rendered: 80, hidden: 300, margin: 250, slack: 32, toolSlack: 80, schemaMargin: 500, withSchema: 32, schema: 1000, toolMargin: 800, hiddenBytes: 1000,
-	}
+	// Cloud counts as before; in Gemini's own API a turn is a token more, and tools have more around them.
+	gemini25Vertex = gemini2.changed(func(f *figures) { f.hidden = 120 })
+	gemini25       = gemini2.changed(func(f *figures) {
+		f.prompt, f.message, f.system, f.tool, f.member, f.calls = 1, 1, 1, 18, 9, 18
+	})
+	gemini3       = gemini25.changed(func(f *figures) { f.member, f.hidden = 17, 120 })
+	gemini3Vertex = gemini25Vertex.changed(func(f *figures) { f.hidden = 300 })
 
 	grok43 = &figures{
 		text: 1000, call: 1500, result: 1500, compact: 1600, schema: 1500, prompt: 192, message: 25, calls: 150,
@@ -178,6 +172,11 @@ var (
 		tools: 200, flatTools: 200, margin: 500, slack: 200, toolSlack: 1_000, schemaMargin: 500, hiddenBytes: 250,
 	}
 )
+
+// prompting returns f with a published prompt for tools, and what a forced choice adds to it.
+func (f *figures) prompting(tools, forced int64) *figures {
+	return f.changed(func(f *figures) { f.tools, f.flatTools, f.forced = tools, tools, forced })
+}
 
 // changed returns a changed copy of f.
 func (f *figures) changed(change func(*figures)) *figures {

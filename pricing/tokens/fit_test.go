@@ -1,10 +1,10 @@
 package tokens
 
 import (
-	"cmp"
 	"fmt"
 	"hash/fnv"
 	"io"
+	"math"
 	"slices"
 	"strings"
 )
@@ -12,9 +12,20 @@ import (
 // A Sample is a recorded request and what its provider counted.
 type Sample struct {
 	ID              string
+	Source          string // the repository that recorded it
 	Provider, Model string
 	Prompt          *Prompt
 	Actual          int64
+
+	of *family
+}
+
+// family is that of the sample's model.
+func (s *Sample) family() *family {
+	if s.of == nil {
+		s.of = familyOf(s.Provider, s.Model)
+	}
+	return s.of
 }
 
 // Maker is the company whose model it is, as the accuracy table groups them.
@@ -34,18 +45,18 @@ func (s *Sample) Maker() string {
 // knobs are the figures that are fitted.
 func (f *figures) knobs() []*int64 {
 	return []*int64{&f.text, &f.call, &f.result, &f.rendered, &f.compact, &f.schema, &f.hidden, &f.prompt, &f.message,
-		&f.system, &f.calls, &f.tools, &f.flatTools, &f.tool, &f.forced, &f.withSchema, &f.thinking, &f.citation}
+		&f.system, &f.calls, &f.tools, &f.flatTools, &f.tool, &f.member, &f.forced, &f.withSchema, &f.thinking, &f.citation}
 }
 
 var knobNames = []string{"text", "call", "result", "rendered", "compact", "schema", "hidden", "prompt", "message",
-	"system", "calls", "tools", "flatTools", "tool", "forced", "withSchema", "thinking", "citation"}
+	"system", "calls", "tools", "flatTools", "tool", "member", "forced", "withSchema", "thinking", "citation"}
 
 // loss is the mean relative error, each capped so that one odd recording
 // can't pull the figures, in millionths.
 func loss(samples []*Sample, most int64) int64 {
 	var sum int64
 	for _, s := range samples {
-		f := familyOf(s.Provider, s.Model)
+		f := s.family()
 		off := f.expected(s.Prompt, s.Prompt.measured(f.vocabulary)) - s.Actual
 		// Below ten tokens one token is not worth ten percent.
 		sum += min(max(off, -off)*ppm/max(s.Actual, 10), most)
@@ -56,36 +67,62 @@ func loss(samples []*Sample, most int64) int64 {
 // Caps of the loss: wide to find the figures, narrow to settle them.
 const wide, narrow = 4 * ppm, ppm * 6 / 10
 
-// fit moves the figures to a local minimum of the loss. It tries several ways
-// there and changes f to the best.
-func fit(f *figures, samples []*Sample) {
-	if len(samples) < 3 {
+// What a change of a figure must gain over all samples together, in millionths of one of them: what gains less is an
+// accident of theirs. A family needs more to differ from its pool.
+const poolGain, ownGain = 40_000, 300_000
+
+// fit moves the figures of a pool together to a local minimum of the loss of all its samples, and then those of each
+// family where its own samples ask for it. It begins where the figures are.
+func fit(pool []*figures, by map[*figures][]*Sample) {
+	var all []*Sample
+	for _, f := range pool {
+		all = append(all, by[f]...)
+	}
+	if len(all) == 0 {
 		return
 	}
-	begin := *f
-	descend(f, samples, narrow, 32, 8, 2, 1)
-	best, least := *f, loss(samples, narrow)
+	begin := *pool[0]
+	var best figures
+	least := int64(math.MaxInt64)
 	for _, prompt := range []int64{begin.prompt, 0, 10} {
-		*f = begin
-		f.prompt = prompt
-		descend(f, samples, wide, 256, 64, 16, 4, 1)
-		descend(f, samples, narrow, 32, 8, 2, 1)
-		if now := loss(samples, narrow); now < least {
-			best, least = *f, now
+		set(pool, begin)
+		for _, f := range pool {
+			f.prompt = prompt
+		}
+		descend(pool, all, wide, poolGain, 256, 64, 16, 4, 1)
+		descend(pool, all, narrow, poolGain, 32, 8, 2, 1)
+		if now := loss(all, narrow); now < least {
+			best, least = *pool[0], now
 		}
 	}
-	*f = best
+	set(pool, best)
+	if len(pool) == 1 {
+		return
+	}
+	for _, f := range pool {
+		if own := by[f]; len(own) > 0 {
+			descend([]*figures{f}, own, wide, ownGain, 256, 64, 16, 4, 1)
+			descend([]*figures{f}, own, narrow, ownGain, 32, 8, 2, 1)
+		}
+	}
 }
 
-// descend changes one figure at a time, by steps that shrink.
-func descend(f *figures, samples []*Sample, most int64, steps ...int64) {
+// set gives all of a pool what is fitted of the figures in from.
+func set(pool []*figures, from figures) {
+	values := from.knobs()
+	for i := range values {
+		put(pool, i, *values[i])
+	}
+}
+
+// descend changes one figure of all fs at a time, by steps that shrink.
+func descend(fs []*figures, samples []*Sample, most, gain int64, steps ...int64) {
 	least := loss(samples, most)
-	// What gains less than this over all samples is an accident of theirs.
-	gain := 40_000 / int64(len(samples))
+	gain /= int64(len(samples))
 	for _, step := range steps {
 		for improved, rounds := true, 0; improved && rounds < 20; rounds++ {
 			improved = false
-			for i, knob := range f.knobs() {
+			for i, knob := range fs[0].knobs() {
 				unit, bottom, top := step, int64(0), int64(2_000)
 				if i < 7 { // thousandths
 					unit = min(step*10, 500)
@@ -95,15 +132,24 @@ func descend(f *figures, samples []*Sample, most int64, steps ...int64) {
 				}
 				for _, move := range []int64{unit, -unit, 4 * unit, -4 * unit} {
 					before := *knob
-					*knob = min(max(before+move, bottom), top)
+					put(fs, i, min(max(before+move, bottom), top))
 					if now := loss(samples, most); now < least-gain {
 						least, improved = now, true
 					} else {
-						*knob = before
+						put(fs, i, before)
 					}
 				}
 			}
 		}
+	}
+}
+
+func put(fs []*figures, knob int, value int64) {
+	for _, f := range fs {
+		if f.prompted() && f.isPrompt(knob) {
+			continue
+		}
+		*f.knobs()[knob] = value
 	}
 }
 
@@ -114,35 +160,95 @@ func groups(samples []*Sample) map[*figures][]*Sample {
 	for _, s := range samples {
 		switch s.Prompt.RequestClass() {
 		case ClassText, ClassSchema, ClassTools:
-			f := familyOf(s.Provider, s.Model).figures
+			f := s.family().figures
 			by[f] = append(by[f], s)
 		}
 	}
 	return by
 }
 
+// pools are the figures that are fitted together first: of makers whose models differ little, in
+// the order of the table.
+func pools(by map[*figures][]*Sample) [][]*figures {
+	var order []string
+	pooled := map[string][]*figures{}
+	seen := map[*figures]bool{}
+	for i := range models {
+		f := models[i].figures
+		if seen[f] || by[f] == nil {
+			continue
+		}
+		seen[f] = true
+		key := poolOf(f)
+		if pooled[key] == nil {
+			order = append(order, key)
+		}
+		pooled[key] = append(pooled[key], f)
+	}
+	var all [][]*figures
+	for _, key := range order {
+		all = append(all, pooled[key])
+	}
+	return all
+}
+
+func poolOf(f *figures) string {
+	name := figureName(f)
+	switch {
+	case f == claude5 || f == claude47 || f == claude48:
+		return "claude-5"
+	case f == gemini25Vertex || f == gemini3Vertex || f == gemini2:
+		return "gemini-vertex"
+	}
+	for _, maker := range []string{"claude", "gemini", "grok", "command"} {
+		if strings.HasPrefix(name, maker) {
+			return maker
+		}
+	}
+	if isPublished(f) {
+		return name
+	}
+	return "others"
+}
+
+func (f *figures) isPrompt(knob int) bool {
+	k := f.knobs()[knob]
+	return k == &f.tools || k == &f.flatTools || k == &f.forced
+}
+
+// prompted reports whether the prompt for tools is published.
+func (f *figures) prompted() bool { return f.textBytes > 0 }
+
+// isPublished reports whether the figures follow from what OpenAI publishes.
+func isPublished(f *figures) bool {
+	return (strings.HasPrefix(figureName(f), "gpt") || f == oSeries || f == completion) && f != gptOSS
+}
+
 // FitAll prints figures fitted to all samples.
 func FitAll(w io.Writer, samples []*Sample) {
 	by := groups(samples)
-	var fs []*figures
-	for f := range by {
-		fs = append(fs, f)
-	}
-	slices.SortFunc(fs, func(a, b *figures) int { return cmp.Compare(figureName(a), figureName(b)) })
-	for _, f := range fs {
-		if len(by[f]) < 3 {
-			continue
-		}
-		kept, before := *f, loss(by[f], narrow)
-		fit(f, by[f])
-		fmt.Fprintf(w, "%-18s n %4d loss %5.2f %% -> %5.2f %%:", figureName(f), len(by[f]), float64(before)/1e4, float64(loss(by[f], narrow))/1e4)
-		for i, knob := range f.knobs() {
-			if *knob != 0 {
-				fmt.Fprintf(w, " %s: %d,", knobNames[i], *knob)
+	for _, pool := range pools(by) {
+		kept := make([]figures, len(pool))
+		before := make([]int64, len(pool))
+		for i, f := range pool {
+			kept[i], before[i] = *f, loss(by[f], narrow)
+			if !isPublished(f) {
+				neutral(f)
 			}
 		}
-		fmt.Fprintln(w)
-		*f = kept
+		fit(pool, by)
+		for i, f := range pool {
+			fmt.Fprintf(w, "%-18s n %4d loss %5.2f %% -> %5.2f %%:", figureName(f), len(by[f]), float64(before[i])/1e4, float64(loss(by[f], narrow))/1e4)
+			for i, knob := range f.knobs() {
+				if *knob != 0 {
+					fmt.Fprintf(w, " %s: %d,", knobNames[i], *knob)
+				}
+			}
+			fmt.Fprintln(w)
+		}
+		for i, f := range pool {
+			*f = kept[i]
+		}
 	}
 }
 
@@ -160,6 +266,12 @@ func figureName(f *figures) string {
 func neutral(f *figures) {
 	kept := *f
 	*f = figures{text: 1000, call: 1000, result: 1000, compact: 1000, schema: 1000, prompt: 5, message: 4}
+	if kept.prompted() {
+		f.tools, f.flatTools, f.forced = kept.tools, kept.flatTools, kept.forced
+	}
+	if kept.vocabulary == gemma3 { // as Google documents it
+		*f = figures{text: 1000, call: 1000, result: 1000, rendered: 1000}
+	}
 	f.vocabulary, f.common = kept.vocabulary, kept.common
 	f.margin, f.slack, f.toolSlack, f.flatSlack = kept.margin, kept.slack, kept.toolSlack, kept.flatSlack
 	f.toolMargin, f.schemaMargin, f.textBytes, f.hiddenBytes = kept.toolMargin, kept.schemaMargin, kept.textBytes, kept.hiddenBytes
@@ -184,12 +296,15 @@ func HeldOut(samples []*Sample, part func(*Sample) string) []Input {
 		}
 		others := groups(rest)
 		kept := map[*figures]figures{}
-		for f := range all {
-			if published := (strings.HasPrefix(figureName(f), "gpt") || f == oSeries || f == completion) && f != gptOSS; !published {
+		for _, pool := range pools(all) {
+			if isPublished(pool[0]) {
+				continue
+			}
+			for _, f := range pool {
 				kept[f] = *f
 				neutral(f)
-				fit(f, others[f])
 			}
+			fit(pool, others)
 		}
 		for i, s := range samples {
 			if part(s) == held {

@@ -83,7 +83,7 @@ func (f *family) tooling(p *Prompt, m *measured) int64 {
 	if p.System && m.nested {
 		n -= min(n, f.joined)
 	}
-	n = add(n, mul(max(m.definitions, p.Tools), f.tool))
+	n = add(n, add(mul(max(m.definitions, p.Tools), f.tool), mul(m.members, f.member)))
 	n = add(n, add(milli(m.rendered, f.rendered), milli(m.compact, f.compact)))
 	if p.ToolChoice {
 		n = add(n, f.forced)

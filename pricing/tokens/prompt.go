@@ -15,7 +15,7 @@ type Prompt struct {
 
 	Images    []Image // inline images
 	Media     []Media // inline audio, video and documents
-	Thinking  bool    // reasoning was asked for, by budget, effort or mode
+	Thinking  bool    // reasoning was asked for, by budget, effort or mode; not where the model decides by itself whether to
 	Citations int64   // documents that are to be cited
 
 	// ToolChoice is set where the request forces a tool or any tool: Anthropic's

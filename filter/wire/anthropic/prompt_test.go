@@ -55,7 +55,7 @@ func TestPrompt(t *testing.T) {
 		{"any tool has to be called", `"tool_choice":{"type":"any"}`, tokens.Prompt{ToolChoice: true}},
 		{"a tool can be called", `"tool_choice":{"type":"auto"}`, tokens.Prompt{}},
 		{"thinking", `"thinking":{"type":"enabled","budget_tokens":1024}`, tokens.Prompt{Thinking: true}},
-		{"adaptive thinking", `"thinking":{"type":"adaptive"}`, tokens.Prompt{Thinking: true}},
+		{"adaptive thinking", `"thinking":{"type":"adaptive"}`, tokens.Prompt{}},
 		{"no thinking", `"thinking":{"type":"disabled"}`, tokens.Prompt{}},
 		{"mcp", `"mcp_servers":[{"url":"https://x"}]`, tokens.Prompt{Hosted: "mcp_servers"}},
 		{"no mcp", `"mcp_servers":[],"container":null`, tokens.Prompt{}},

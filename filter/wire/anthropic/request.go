@@ -192,6 +192,6 @@ func (r *request) thinking(c *walk.Cursor, which int) error {
 		}
 		return err
 	})
-	r.Prompt.Thinking = r.Prompt.Thinking || kind == "enabled" || kind == "adaptive"
+	r.Prompt.Thinking = r.Prompt.Thinking || kind == "enabled"
 	return err
 }

@@ -80,7 +80,7 @@ func reasoning(c *walk.Cursor, key []byte, p *tokens.Prompt) error {
 	case "thinking", "reasoning_config", "reasoningConfig":
 		var kind string
 		err := oneText(c, "type", &kind)
-		p.Thinking = p.Thinking || kind == "enabled" || kind == "adaptive"
+		p.Thinking = p.Thinking || kind == "enabled"
 		return err
 	case "output_config", "output_format":
 		return schemaWithin(c, p)
