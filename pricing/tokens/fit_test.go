@@ -2,45 +2,9 @@ package tokens
 
 import (
 	"fmt"
-	"hash/fnv"
 	"io"
 	"math"
-	"slices"
-	"strings"
 )
-
-// A Sample is a recorded request and what its provider counted.
-type Sample struct {
-	ID              string
-	Source          string // the repository that recorded it
-	Provider, Model string
-	Prompt          *Prompt
-	Actual          int64
-
-	of *family
-}
-
-// family is that of the sample's model.
-func (s *Sample) family() *family {
-	if s.of == nil {
-		s.of = familyOf(s.Provider, s.Model)
-	}
-	return s.of
-}
-
-// Maker is the company whose model it is, as the accuracy table groups them.
-func (s *Sample) Maker() string {
-	name := familyOf(s.Provider, s.Model).name
-	switch {
-	case s.Provider == "openai" || s.Provider == "azure" && !strings.HasPrefix(name, "grok"):
-		return "openai"
-	case strings.HasPrefix(name, "claude"):
-		return "anthropic"
-	case strings.HasPrefix(name, "gemini"):
-		return "gemini"
-	}
-	return "others"
-}
 
 // knobs are the figures that are fitted.
 func (f *figures) knobs() []*int64 {
@@ -84,11 +48,9 @@ func fit(pool []*figures, by map[*figures][]*Sample) {
 	begin := *pool[0]
 	var best figures
 	least := int64(math.MaxInt64)
-	for _, prompt := range []int64{begin.prompt, 0, 10} {
+	for _, prompt := range []int64{begin.prompt, 0, 10, residual} {
 		set(pool, begin)
-		for _, f := range pool {
-			f.prompt = prompt
-		}
+		place(pool, all, prompt)
 		descend(pool, all, wide, poolGain, 256, 64, 16, 4, 1)
 		descend(pool, all, narrow, poolGain, 32, 8, 2, 1)
 		if now := loss(all, narrow); now < least {
@@ -100,9 +62,56 @@ func fit(pool []*figures, by map[*figures][]*Sample) {
 		return
 	}
 	for _, f := range pool {
-		if own := by[f]; len(own) > 0 {
-			descend([]*figures{f}, own, wide, ownGain, 256, 64, 16, 4, 1)
-			descend([]*figures{f}, own, narrow, ownGain, 32, 8, 2, 1)
+		own := by[f]
+		if len(own) == 0 {
+			continue
+		}
+		one := []*figures{f}
+		var best figures
+		least := int64(math.MaxInt64)
+		common := *f
+		for _, prompt := range []int64{f.prompt, residual} {
+			set(one, common)
+			place(one, own, prompt)
+			descend(one, own, wide, ownGain, 256, 64, 16, 4, 1)
+			descend(one, own, narrow, ownGain, 32, 8, 2, 1)
+			if now := loss(own, narrow); now < least {
+				best, least = *f, now-ownGain/int64(len(own)) // what comes later must be better by as much
+			}
+		}
+		set(one, best)
+	}
+}
+
+// residual asks for a prompt of what texts have beyond what is known, and tools of what those have: templates
+// differ by hundreds of tokens, which no small steps lead to.
+const residual = -1
+
+func place(pool []*figures, samples []*Sample, prompt int64) {
+	if prompt != residual {
+		for _, f := range pool {
+			f.prompt = prompt
+		}
+		return
+	}
+	for _, tools := range []bool{false, true} {
+		var beyond []int64
+		for _, s := range samples {
+			if (s.Prompt.RequestClass() == ClassTools) == tools {
+				f := s.family()
+				beyond = append(beyond, s.Actual-f.expected(s.Prompt, s.Prompt.measured(f.vocabulary)))
+			}
+		}
+		if len(beyond) == 0 {
+			continue
+		}
+		for _, f := range pool {
+			switch by := quantile(beyond, 500); {
+			case !tools:
+				f.prompt = max(f.prompt+by, 0)
+			case !f.prompted():
+				f.tools, f.flatTools = max(f.tools+by, 0), max(f.flatTools+by, 0)
+			}
 		}
 	}
 }
@@ -153,77 +162,6 @@ func put(fs []*figures, knob int, value int64) {
 	}
 }
 
-// groups are the samples by the figures that estimate them: those of text, schemas and
-// tools, because the rules for images have no figures here.
-func groups(samples []*Sample) map[*figures][]*Sample {
-	by := map[*figures][]*Sample{}
-	for _, s := range samples {
-		switch s.Prompt.RequestClass() {
-		case ClassText, ClassSchema, ClassTools:
-			f := s.family().figures
-			by[f] = append(by[f], s)
-		}
-	}
-	return by
-}
-
-// pools are the figures that are fitted together first: of makers whose models differ little, in
-// the order of the table.
-func pools(by map[*figures][]*Sample) [][]*figures {
-	var order []string
-	pooled := map[string][]*figures{}
-	seen := map[*figures]bool{}
-	for i := range models {
-		f := models[i].figures
-		if seen[f] || by[f] == nil {
-			continue
-		}
-		seen[f] = true
-		key := poolOf(f)
-		if pooled[key] == nil {
-			order = append(order, key)
-		}
-		pooled[key] = append(pooled[key], f)
-	}
-	var all [][]*figures
-	for _, key := range order {
-		all = append(all, pooled[key])
-	}
-	return all
-}
-
-func poolOf(f *figures) string {
-	name := figureName(f)
-	switch {
-	case f == claude5 || f == claude47 || f == claude48:
-		return "claude-5"
-	case f == gemini25Vertex || f == gemini3Vertex || f == gemini2:
-		return "gemini-vertex"
-	}
-	for _, maker := range []string{"claude", "gemini", "grok", "command"} {
-		if strings.HasPrefix(name, maker) {
-			return maker
-		}
-	}
-	if isPublished(f) {
-		return name
-	}
-	return "others"
-}
-
-func (f *figures) isPrompt(knob int) bool {
-	k := f.knobs()[knob]
-	return k == &f.tools || k == &f.flatTools || k == &f.forced
-}
-
-// prompted reports whether the prompt for tools is published.
-func (f *figures) prompted() bool { return f.textBytes > 0 }
-
-// isPublished reports whether the figures follow from what OpenAI publishes.
-func isPublished(f *figures) bool {
-	return (strings.HasPrefix(figureName(f), "gpt") || f == oSeries || f == completion) && f != gptOSS
-}
-
 // FitAll prints figures fitted to all samples.
 func FitAll(w io.Writer, samples []*Sample) {
 	by := groups(samples)
@@ -250,165 +188,4 @@ func FitAll(w io.Writer, samples []*Sample) {
 			*f = kept[i]
 		}
 	}
-}
-
-func figureName(f *figures) string {
-	for i := range models {
-		if models[i].figures == f {
-			return models[i].name
-		}
-	}
-	return "unknown"
-}
-
-// neutral is where a fit begins that may not know what the shipped figures know:
-// text as it is, a common template, nothing hidden. Margins stay the shipped ones.
-func neutral(f *figures) {
-	kept := *f
-	*f = figures{text: 1000, call: 1000, result: 1000, compact: 1000, schema: 1000, prompt: 5, message: 4}
-	if kept.prompted() {
-		f.tools, f.flatTools, f.forced = kept.tools, kept.flatTools, kept.forced
-	}
-	if kept.vocabulary == gemma3 { // as Google documents it
-		*f = figures{text: 1000, call: 1000, result: 1000, rendered: 1000}
-	}
-	f.vocabulary, f.common = kept.vocabulary, kept.common
-	f.margin, f.slack, f.toolSlack, f.flatSlack = kept.margin, kept.slack, kept.toolSlack, kept.flatSlack
-	f.toolMargin, f.schemaMargin, f.textBytes, f.hiddenBytes = kept.toolMargin, kept.schemaMargin, kept.textBytes, kept.hiddenBytes
-}
-
-// HeldOut estimates each sample with figures that were fitted to the samples of other
-// parts alone, from a neutral start: nothing that is estimated was ever fitted. OpenAI's figures stay as they
-// are, because they follow from what is published. It returns the estimates in order.
-func HeldOut(samples []*Sample, part func(*Sample) string) []Input {
-	out := make([]Input, len(samples))
-	parts := map[string]bool{}
-	for _, s := range samples {
-		parts[part(s)] = true
-	}
-	all := groups(samples)
-	for held := range parts {
-		var rest []*Sample
-		for _, s := range samples {
-			if part(s) != held {
-				rest = append(rest, s)
-			}
-		}
-		others := groups(rest)
-		kept := map[*figures]figures{}
-		for _, pool := range pools(all) {
-			if isPublished(pool[0]) {
-				continue
-			}
-			for _, f := range pool {
-				kept[f] = *f
-				neutral(f)
-			}
-			fit(pool, others)
-		}
-		for i, s := range samples {
-			if part(s) == held {
-				out[i] = shipped.Input(s.Provider, s.Model, s.Prompt)
-			}
-		}
-		for f, figures := range kept {
-			*f = figures
-		}
-	}
-	return out
-}
-
-// ByText holds out a fifth of the texts at a time. Requests that begin with the same
-// letters stay together, so that the turns of one conversation and the variants of
-// one test do not tell of each other.
-func ByText(s *Sample) string {
-	h := fnv.New32a()
-	n := 0
-	for i := range s.Prompt.Segments {
-		for _, c := range s.Prompt.Segments[i].JSON {
-			if n < 48 && ('a' <= c|0x20 && c|0x20 <= 'z') {
-				h.Write([]byte{c | 0x20})
-				n++
-			}
-		}
-	}
-	return fmt.Sprint(h.Sum32() % 5)
-}
-
-// shipped is an Estimator that has learned nothing.
-var shipped = New()
-
-// Report prints errors and bounds by maker and class.
-func Report(w io.Writer, samples []*Sample, estimates []Input) map[string]*Row {
-	rows := map[string]*Row{}
-	for i, s := range samples {
-		in := estimates[i]
-		for _, maker := range []string{s.Maker(), "all"} {
-			key := fmt.Sprintf("%-9s %s", maker, in.Key.Class)
-			r := rows[key]
-			if r == nil {
-				r = new(Row)
-				rows[key] = r
-			}
-			r.add(s.Actual, in)
-		}
-	}
-	for _, key := range slices.Sorted(func(yield func(string) bool) {
-		for key := range rows {
-			if !yield(key) {
-				return
-			}
-		}
-	}) {
-		fmt.Fprintf(w, "%-18s %v\n", key, rows[key])
-	}
-	return rows
-}
-
-// A Row is the accuracy of one maker and class.
-type Row struct {
-	errors, ratios    []int64 // millionths; ratios of 500 tokens and more
-	N, Claimed, Held  int
-	Estimated, Actual int64
-}
-
-func (r *Row) add(actual int64, in Input) {
-	r.N++
-	off := in.Expected - actual
-	r.errors = append(r.errors, share(max(off, -off), actual))
-	r.Estimated += in.Expected
-	r.Actual += actual
-	if in.Kind == None {
-		return
-	}
-	r.Claimed++
-	if in.Bound >= actual {
-		r.Held++
-	}
-	if actual >= 500 {
-		r.ratios = append(r.ratios, share(in.Bound, actual))
-	}
-}
-
-// Join adds what is in other.
-func (r *Row) Join(other *Row) {
-	r.errors, r.ratios = append(r.errors, other.errors...), append(r.ratios, other.ratios...)
-	r.N, r.Claimed, r.Held = r.N+other.N, r.Claimed+other.Claimed, r.Held+other.Held
-	r.Estimated, r.Actual = r.Estimated+other.Estimated, r.Actual+other.Actual
-}
-
-// Error is a quantile of the absolute error in percent.
-func (r *Row) Error(milli int) float64 { return float64(quantile(r.errors, milli)) / 1e4 }
-
-// Ratio is the median of bound by actual for 500 tokens and more, 0 where there are none.
-func (r *Row) Ratio() float64 {
-	if len(r.ratios) == 0 {
-		return 0
-	}
-	return float64(quantile(r.ratios, 500)) / ppm
-}
-
-func (r *Row) String() string {
-	return fmt.Sprintf("n %4d  median %5.1f %%  p90 %6.1f %%  sum %.2f  bound claimed %4d held %4d  bound/actual %.2f (%d)",
-		r.N, r.Error(500), r.Error(900), float64(r.Estimated)/float64(max(r.Actual, 1)), r.Claimed, r.Held, r.Ratio(), len(r.ratios))
 }

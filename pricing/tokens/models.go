@@ -132,7 +132,9 @@ var models = []rule{
 	{"command-r7b", "", command.with("command-a", &outputsOther, limits(256_000, 0))},
 	{"command-r", "", commandR.with("command-r", &outputsOther, limits(256_000, 0))},
 	{"command-a-reasoning", "", commandReasoning.with("command-a-reasoning", &outputsOpen, limits(256_000, 0))},
-	{"command", "", command.with("command-a", &outputsOther, limits(256_000, 0))},
+	{"command-a-plus", "", commandPlus.with("command-a-plus", &outputsOther, limits(256_000, 0))},
+	{"command-a", "", command.with("command-a", &outputsOther, limits(256_000, 0))},
+	{"command", "", commandLegacy.with("command", &outputsOther, limits(256_000, 0))},
 
 	{"deepseek-v4", "", deepseek4.with("deepseek-4", &outputsOpen, limits(1_048_576, 0))},
 	{"r1-distill", "", llama3.with("llama-3", &outputsOpen, limits(131_072, 0))},
@@ -142,7 +144,6 @@ var models = []rule{
 	{"llama-4", "", llama4.with("llama-4", &outputsOther, limits(10_485_760, 0))},
 	{"llama4", "", llama4.with("llama-4", &outputsOther, limits(10_485_760, 0))},
 	{"sonar", "", plainTemplate.with("sonar", &outputsOther, limits(200_000, 0))},
-	{"llama", "openrouter", llamaRouted.with("llama-3-routed", &outputsOther, limits(10_485_760, 0))},
 	{"llama", "", llama3.with("llama-3", &outputsOther, limits(10_485_760, 0))},
 	{"glm", "", glm.with("glm", &outputsOpen, limits(1_048_576, 0))},
 	{"nova-2", "", nova2.with("nova-2", &outputsOther, limits(1_000_000, 0))},

