@@ -92,6 +92,27 @@ func TestFraming(t *testing.T) {
 	}
 }
 
+// TestUnseenTemplates: bounds have room for what free hosts put in front, and for the templates of families that few
+// recordings tell of.
+func TestUnseenTemplates(t *testing.T) {
+	t.Parallel()
+	p := &Prompt{Messages: 1, Tools: 1}
+	for _, test := range []struct {
+		model  string
+		prompt *Prompt
+		room   bool
+	}{
+		{"meta-llama/llama-3.3-70b-instruct", &Prompt{Messages: 1}, false}, {"meta-llama/llama-3.3-70b-instruct:free", &Prompt{Messages: 1}, true},
+		{"google/gemini-2.0-flash-exp:free", &Prompt{Messages: 1}, true}, {"meta-llama/llama-3.3-70b-instruct", p, true},
+		{"anthropic/claude-sonnet-4.5", p, false}, {"anthropic/claude-opus-4.8", p, true}, {"qwen/qwen3-32b", &Prompt{Messages: 1}, true},
+	} {
+		in := New().Input("openrouter", test.model, test.prompt)
+		if room := in.Bound-in.Expected >= unseenTemplate; room != test.room || in.Kind != Calibrated {
+			t.Errorf("%s: %+v, room %v", test.model, in, room)
+		}
+	}
+}
+
 // TestCountedOnce: several targets of one vocabulary share a count, also after Release.
 func TestCountedOnce(t *testing.T) {
 	t.Parallel()

@@ -6,7 +6,7 @@ package tokens
 
 // listed counts a tool definition so, and how many members its types have.
 func (c *counter) listed(d definition) (tokens, members int64) {
-	l := lister{counter: c, root: d.parameters, left: mostListed}
+	l := lister{counter: c, root: d.parameters, left: 4*len(d.parameters.raw) + len(d.name.raw) + len(d.description.raw) + 1024}
 	l.string(d.name)
 	l.string(d.description)
 	l.schema(d.parameters, 0)
@@ -24,24 +24,27 @@ func (c *counter) values(json []byte) int64 {
 		}
 		v = inner
 	}
-	l := lister{counter: c, left: mostListed}
+	l := lister{counter: c, left: 2*len(v.raw) + 1024}
 	l.any(v, 0)
 	return l.tokens
 }
-
-// mostListed is how many parts of a definition are looked at: references multiply.
-const mostListed = 1 << 14
 
 type lister struct {
 	*counter
 	root            value
 	tokens, members int64
-	left            int
+	left            int // bytes that are still read: references multiply
 }
 
 func (l *lister) string(v value) {
-	if v.isString() && len(v.raw) > 2 {
+	if l.left -= len(v.raw); l.left >= 0 && v.isString() && len(v.raw) > 2 {
 		l.tokens += l.json(v.raw)
+	}
+}
+
+func (l *lister) name(m member) {
+	if l.left -= len(m.name) + 2; l.left >= 0 {
+		l.tokens += l.text(unescape(nil, m.name))
 	}
 }
 
@@ -66,7 +69,7 @@ func (l *lister) schema(v value, depth int) {
 	l.strings(target.get("required"))
 	for _, m := range target.get("properties").members {
 		l.members++
-		l.tokens += l.text(unescape(nil, m.name))
+		l.name(m)
 		l.schema(m.value, depth+1)
 	}
 	if items := target.get("items"); items.members != nil {
@@ -80,7 +83,7 @@ func (l *lister) schema(v value, depth int) {
 }
 
 func (l *lister) any(v value, depth int) {
-	if l.left--; l.left < 0 || depth > maxNesting {
+	if depth > maxNesting {
 		l.tokens += int64(len(v.raw)) // never too few
 		return
 	}
@@ -89,7 +92,7 @@ func (l *lister) any(v value, depth int) {
 		l.string(v)
 	case v.members != nil:
 		for _, m := range v.members {
-			l.tokens += l.text(unescape(nil, m.name))
+			l.name(m)
 			l.any(m.value, depth+1)
 		}
 	default:

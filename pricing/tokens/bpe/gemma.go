@@ -7,7 +7,12 @@ import (
 	"unicode/utf8"
 )
 
-var gemma3 = sync.OnceValue(func() *Vocabulary { return load("gemma3", gemma3Pairs, splitGemma) })
+var gemma3 = sync.OnceValue(func() *Vocabulary {
+	tokens := embedded("gemma3", gemma3Pairs)
+	gemmaCharacters = new(characterSet)
+	gemmaCharacters.fill(tokens)
+	return build(tokens, splitGemma)
+})
 
 // Gemma3 is the vocabulary of Gemma 3, which Google's own SDK counts the tokens of
 // Gemini 2.0 to 3 with (googleapis/python-genai, local_tokenizer.py). The first call makes it.
@@ -21,37 +26,30 @@ func Gemma3() *Vocabulary { return gemma3() }
 // Runs of up to 31 spaces, line ends or tabs and some HTML tags are tokens that are taken before
 // anything is merged.
 func splitGemma(text []byte, i int) int {
-	c, width := joinAt(text, i)
-	switch c {
-	case joinsNothing:
-		return i + width
-	case joinsRun:
+	r, width := gemmaCharacters.at(text, i)
+	switch {
+	case r == unknownCharacter:
+		return i + 1
+	case r == '<':
+		if n := tag(text[i:]); n > 0 {
+			return i + n
+		}
+	case isRun(r):
 		end := i + 1
 		for end < len(text) && end < i+mostRun && text[end] == text[i] {
 			end++
 		}
-		if text[i] != ' ' || end > i+1 {
+		if r != ' ' || end > i+1 {
 			return end
 		}
 		// One space goes with what follows.
-		if end == len(text) {
-			return end
-		}
-		if c, width = joinAt(text, end); c == joinsNothing || c == joinsRun || tag(text[end:]) > 0 {
-			return end
-		}
-		i = end
-	case joinsSymbols:
-		if n := tag(text[i:]); n > 0 {
-			return i + n
-		}
 	}
 	for i += width; i < len(text); i += width {
-		next, w := joinAt(text, i)
-		if next == joinsNothing || next == joinsRun || next != c && next != joinsAll && c != joinsAll || next == joinsSymbols && tag(text[i:]) > 0 {
+		next, w := gemmaCharacters.at(text, i)
+		if next == unknownCharacter || isRun(next) || !gemmaCharacters.meet(r, next) || next == '<' && tag(text[i:]) > 0 {
 			break
 		}
-		c, width = next, w
+		r, width = next, w
 	}
 	return i
 }
@@ -59,62 +57,79 @@ func splitGemma(text []byte, i int) int {
 // mostRun is the longest run that is one token.
 const mostRun = 31
 
-// join says what a character can share a token with.
-type join uint8
+// isRun reports whether runs of the character are tokens.
+func isRun(r rune) bool { return r == ' ' || r == '\n' || r == '\t' }
 
-const (
-	joinsNothing join = iota // digits, bytes of what is not in the vocabulary
-	joinsRun                 // space, line end, tab: its own kind, and a space with what follows
-	joinsLetters
-	joinsSymbols // in ASCII
-	joinsAll     // the rest: more than any token does, which costs time and no exactness
-)
+// unknownCharacter is one that is not in the vocabulary, and each byte of it.
+const unknownCharacter = -1
 
-func joinAt(text []byte, i int) (join, int) {
-	if c := text[i]; c < utf8.RuneSelf {
-		return asciiJoins[c], 1
-	}
-	r, width := utf8.DecodeRune(text[i:])
-	if r == utf8.RuneError && width <= 1 || gemmaCharacters()[r/64]>>(r%64)&1 == 0 {
-		return joinsNothing, 1
-	}
-	if c, _ := classAt(text, i); c&(letter|mark) != 0 {
-		return joinsLetters, width
-	}
-	return joinsAll, width
+// gemmaCharacters are those of the vocabulary. They are there when the vocabulary is.
+var gemmaCharacters *characterSet
+
+// characterSet has a bit for each character of a vocabulary, and one for each pair of characters that meet in
+// a token. Pairs share bits: that two seem to meet though they never do makes a longer piece and the same count.
+type characterSet struct {
+	known [unicode.MaxRune/64 + 1]uint64
+	pairs [1 << 16]uint64
 }
 
-var asciiJoins = func() (t [utf8.RuneSelf]join) {
+func (s *characterSet) fill(tokens *tokenList) {
+	for i := range tokens.left {
+		text := tokens.bytes[tokens.ends[i]:tokens.ends[i+1]]
+		r, width := utf8.DecodeRune(text)
+		if !utf8.Valid(text) {
+			continue // on the way to a character
+		}
+		if width == len(text) {
+			s.known[r/64] |= 1 << (r % 64)
+		}
+		for len(text) > width {
+			text = text[width:]
+			before := r
+			r, width = utf8.DecodeRune(text)
+			slot, bit := pairSlot(before, r)
+			s.pairs[slot] |= bit
+		}
+	}
+}
+
+func (s *characterSet) at(text []byte, i int) (rune, int) {
+	if c := text[i]; c < utf8.RuneSelf {
+		return rune(c), 1
+	}
+	r, width := utf8.DecodeRune(text[i:])
+	if width == 1 || s.known[r/64]>>(r%64)&1 == 0 {
+		return unknownCharacter, 1
+	}
+	return r, width
+}
+
+// meet reports whether a token may have the two characters one behind the other.
+func (s *characterSet) meet(a, b rune) bool {
+	if a|b < utf8.RuneSelf { // quicker, and without the insides of tags
+		return asciiKinds[a] != 0 && asciiKinds[a] == asciiKinds[b] || a == ' ' && asciiKinds[b] != 0
+	}
+	slot, bit := pairSlot(a, b)
+	return s.pairs[slot]&bit != 0
+}
+
+func pairSlot(a, b rune) (slot, bit uint64) {
+	h := (uint64(a)<<21 | uint64(b)) * 0x9e3779b97f4a7c15
+	return h >> 48, 1 << (h >> 42 & 63)
+}
+
+// asciiKinds are 1 for letters, 2 for symbols: those share tokens with their own kind alone. Digits share none.
+var asciiKinds = func() (t [utf8.RuneSelf]uint8) {
 	for c := range t {
 		switch {
-		case c == ' ' || c == '\n' || c == '\t':
-			t[c] = joinsRun
-		case '0' <= c && c <= '9':
-			t[c] = joinsNothing
 		case 'a' <= c|0x20 && c|0x20 <= 'z':
-			t[c] = joinsLetters
-		default:
-			t[c] = joinsSymbols
+			t[c] = 1
+		case !isRun(rune(c)) && (c < '0' || c > '9'):
+			t[c] = 2
 		}
 	}
 	return t
 }()
-
-// gemmaCharacters has a bit for each character in the vocabulary.
-var gemmaCharacters = sync.OnceValue(func() *[unicode.MaxRune/64 + 1]uint64 {
-	tokens, err := unpack(gemma3Pairs)
-	if err != nil {
-		panic("bpe: embedded vocabulary gemma3: " + err.Error() + ": run go generate")
-	}
-	var known [unicode.MaxRune/64 + 1]uint64
-	for i := range tokens.left {
-		text := tokens.bytes[tokens.ends[i]:tokens.ends[i+1]]
-		if r, width := utf8.DecodeRune(text); utf8.Valid(text) && width == len(text) {
-			known[r/64] |= 1 << (r % 64)
-		}
-	}
-	return &known
-})
 
 // tag is the length of the tag that is a token by itself at the beginning of text, or 0.
 func tag(text []byte) int {

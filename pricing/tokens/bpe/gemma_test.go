@@ -77,6 +77,16 @@ func beginsTag(text []byte) bool {
 	return 'a' <= last && last <= 'z' || '0' <= last && last <= '9'
 }
 
+// TestGemmaLongTexts: scripts without spaces are cut into pieces that are short enough to be merged.
+func TestGemmaLongTexts(t *testing.T) {
+	t.Parallel()
+	for name, text := range sample.Texts {
+		if n, exact := Gemma3().Count(text(60_000)); !exact || n < 5_000 {
+			t.Errorf("%s: %d tokens, exact %v", name, n, exact)
+		}
+	}
+}
+
 func BenchmarkGemma(b *testing.B) {
 	text := sample.English(30_000)
 	v := Gemma3()
