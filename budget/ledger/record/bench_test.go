@@ -66,6 +66,15 @@ func ending(d *budget.Decision) *Closeout {
 func BenchmarkAppendDecision(b *testing.B) { benchAppend(b, AppendDecision, intent()) }
 func BenchmarkAppendCloseout(b *testing.B) { benchAppend(b, AppendCloseout, ending(intent())) }
 
+func BenchmarkAppendExtension(b *testing.B) {
+	d := intent()
+	x := &Extension{ID: d.ID, Org: d.Org, At: d.At}
+	for _, h := range d.Holds {
+		x.More = append(x.More, More{Account: h.Account, Amount: 10_000_000, Leased: true})
+	}
+	benchAppend(b, AppendExtension, x)
+}
+
 func benchAppend[T any](b *testing.B, encode func([]byte, *T) []byte, v *T) {
 	buffer := encode(nil, v)
 	b.ReportAllocs()

@@ -53,6 +53,7 @@ func TestRoundTrips(t *testing.T) {
 	roundTrips(t, AppendCloseout, DecodeCloseout)
 	roundTrips(t, AppendReturn, DecodeReturn)
 	roundTrips(t, AppendResponse, DecodeResponse)
+	roundTrips(t, AppendExtension, DecodeExtension)
 }
 
 func roundTrips[T any](t *testing.T, encode func([]byte, *T) []byte, decode func([]byte) (*T, error)) {

@@ -13,7 +13,7 @@ import (
 // A kind of record keeps the version in which it was last changed.
 const (
 	version = 2
-	plain   = 1 // before envelopes and attempts; returns are still of it
+	plain   = 1 // before envelopes and attempts; returns and extensions are still of it
 )
 
 // fewKeys is how many keys of a map are sorted without an allocation.
