@@ -367,11 +367,12 @@ func benchmarkConfig(b *testing.B) *Config {
 // freeLedger has room for everything.
 type freeLedger struct{}
 
-func (freeLedger) Permit(context.Context, *Decision) error          { return nil }
-func (freeLedger) Record(*Decision)                                 {}
-func (freeLedger) Owe(*Decision) error                              { return nil }
-func (freeLedger) CloseOut(*Closeout) Receipt                       { return Receipt{} }
-func (freeLedger) Await(context.Context, Receipt, Durability) error { return nil }
-func (freeLedger) CloseOutResponse(*Closeout)                       {}
-func (freeLedger) Annotate(Annotation)                              {}
-func (freeLedger) Standing(Account) Standing                        { return Standing{} }
+func (freeLedger) Permit(context.Context, *Decision) error                    { return nil }
+func (freeLedger) Record(*Decision)                                           {}
+func (freeLedger) Owe(*Decision) error                                        { return nil }
+func (freeLedger) Extend(context.Context, uuid.UUID, []pricing.NanoUSD) error { return nil }
+func (freeLedger) CloseOut(*Closeout) Receipt                                 { return Receipt{} }
+func (freeLedger) Await(context.Context, Receipt, Durability) error           { return nil }
+func (freeLedger) CloseOutResponse(*Closeout)                                 {}
+func (freeLedger) Annotate(Annotation)                                        {}
+func (freeLedger) Standing(Account) Standing                                  { return Standing{} }

@@ -134,6 +134,8 @@ type Record struct {
 	Closeout *record.Closeout
 	Return   *record.Return
 	Response *budget.Closeout
+
+	Extension *record.Extension
 }
 
 // Settled answers a Batch.
