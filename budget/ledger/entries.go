@@ -2,12 +2,15 @@ package ledger
 
 import (
 	"context"
+	"strconv"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"keel/budget/ledger/escrow"
+	"keel/budget/ledger/record"
 )
 
 // entry is a row of keel.entries.
@@ -19,13 +22,15 @@ type entry struct {
 	account  *escrow.Key
 	amount   int64
 	cause    string
+
+	extension *record.Extension // of kind extension
 }
 
 const insertEntries = `
-insert into keel.entries (org, epoch, seq, kind, decision_id, budget, account_key, window_start, window_end, amount_n, cause)
-select $1, e.epoch, e.seq, e.kind, e.decision_id, e.budget, e.account_key, e.window_start, e.window_end, e.amount_n, e.cause::jsonb
-from unnest($2::uuid[], $3::bigint[], $4::text[], $5::uuid[], $6::text[], $7::text[], $8::timestamptz[], $9::timestamptz[], $10::bigint[], $11::text[])
-  e (epoch, seq, kind, decision_id, budget, account_key, window_start, window_end, amount_n, cause)`
+insert into keel.entries (org, epoch, seq, kind, decision_id, budget, account_key, window_start, window_end, amount_n, cause, extended_at, more_n)
+select $1, e.epoch, e.seq, e.kind, e.decision_id, e.budget, e.account_key, e.window_start, e.window_end, e.amount_n, e.cause::jsonb, e.extended_at, e.more_n::bigint[]
+from unnest($2::uuid[], $3::bigint[], $4::text[], $5::uuid[], $6::text[], $7::text[], $8::timestamptz[], $9::timestamptz[], $10::bigint[], $11::text[], $12::timestamptz[], $13::text[])
+  e (epoch, seq, kind, decision_id, budget, account_key, window_start, window_end, amount_n, cause, extended_at, more_n)`
 
 func writeEntries(ctx context.Context, tx pgx.Tx, org string, entries []entry) error {
 	if len(entries) == 0 {
@@ -38,6 +43,8 @@ func writeEntries(ctx context.Context, tx pgx.Tx, org string, entries []entry) e
 	var decisions []*uuid.UUID
 	var budgets, keys []*string
 	var starts, ends []pgtype.Timestamptz // null where not valid
+	var times []*time.Time
+	var more []*string
 	for i := range entries {
 		e := &entries[i]
 		epochs, kinds, amounts = append(epochs, e.epoch), append(kinds, e.kind), append(amounts, e.amount)
@@ -57,6 +64,8 @@ func writeEntries(ctx context.Context, tx pgx.Tx, org string, entries []entry) e
 			decision = &e.decision
 		}
 		decisions = append(decisions, decision)
+		at, amounts := e.added()
+		times, more = append(times, at), append(more, amounts)
 		if e.account == nil {
 			budgets, keys, starts, ends = append(budgets, nil), append(keys, nil), append(starts, pgtype.Timestamptz{}), append(ends, pgtype.Timestamptz{})
 			continue
@@ -64,6 +73,22 @@ func writeEntries(ctx context.Context, tx pgx.Tx, org string, entries []entry) e
 		budgets, keys = append(budgets, &e.account.Budget), append(keys, &e.account.Account)
 		starts, ends = append(starts, instant(e.account.Start)), append(ends, instant(e.account.End))
 	}
-	_, err := tx.Exec(ctx, insertEntries, org, epochs, seqs, kinds, decisions, budgets, keys, starts, ends, amounts, causes)
+	_, err := tx.Exec(ctx, insertEntries, org, epochs, seqs, kinds, decisions, budgets, keys, starts, ends, amounts, causes, times, more)
 	return err
+}
+
+// added is when an extension was made, and its amounts as an array literal; nil for entries of other kinds.
+func (e *entry) added() (at *time.Time, more *string) {
+	if e.extension == nil {
+		return nil, nil
+	}
+	b := []byte("{")
+	for i, m := range e.extension.More {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendInt(b, int64(m.Amount), 10)
+	}
+	literal := string(append(b, '}'))
+	return &e.extension.At, &literal
 }

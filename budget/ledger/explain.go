@@ -21,8 +21,9 @@ type Explanation struct {
 	Record     json.RawMessage `json:"record"` // the row of keel.spend_records
 	Detail     DecisionDetail  `json:"decision"`
 	Holds      []HoldDetail    `json:"holds"`
-	Closeout   *CloseoutDetail `json:"closeout"`   // nil while the call is in flight, and for denials
-	Annotation *LogDetail      `json:"access_log"` // nil when the access log said nothing (yet)
+	Extensions []Extension     `json:"extensions,omitempty"` // in their order
+	Closeout   *CloseoutDetail `json:"closeout"`             // nil while the call is in flight, and for denials
+	Annotation *LogDetail      `json:"access_log"`           // nil when the access log said nothing (yet)
 	Rules      []RuleDetail    `json:"rules"`
 }
 
@@ -57,12 +58,20 @@ type HoldDetail struct {
 	WindowStart    *time.Time       `json:"window_start"` // nil: unbounded
 	WindowEnd      *time.Time       `json:"window_end"`
 	RollingSeconds int64            `json:"rolling_seconds,omitempty"` // of a rolling window, that the bounds are a bucket of
-	Amount         pricing.NanoUSD  `json:"amount_usd"`
-	Settled        *pricing.NanoUSD `json:"settled_usd"` // nil while it is open
-	Limit          pricing.NanoUSD  `json:"limit_usd"`   // when it was decided
+	Amount         pricing.NanoUSD  `json:"amount_usd"`                // at permit
+	Extended       pricing.NanoUSD  `json:"extended_usd,omitempty"`    // by all extensions
+	Settled        *pricing.NanoUSD `json:"settled_usd"`               // nil while it is open
+	Limit          pricing.NanoUSD  `json:"limit_usd"`                 // when it was decided
 	Mode           budget.Mode      `json:"mode"`
 	Version        int64            `json:"budget_version"`
 	Leased         bool             `json:"leased"` // out of a slice; else nobody had set it aside: an observing budget, or a debt
+}
+
+// Extension is what was set aside more while the call ran.
+type Extension struct {
+	At       time.Time         `json:"extended_at"`
+	StoredAt time.Time         `json:"stored_at"` // by the database's clock
+	More     []pricing.NanoUSD `json:"more_usd"`  // for each of Holds, 0 for none
 }
 
 // CloseoutDetail is what keel.spend_records leaves out of a closeout.
@@ -135,17 +144,25 @@ from keel.decisions d where d.decision_id = $1`, id).Scan(&d.ID, &d.Org, &d.Deci
 	// What a hold settled is its charge in the closeout, at the same place.
 	rows, err := tx.Query(ctx, `
 select h->>'budget', h->>'key', nullif((h->>'start')::timestamptz, '-infinity'), nullif((h->>'end')::timestamptz, 'infinity'), (h->>'rolling_s')::bigint,
-  (h->>'amount')::bigint, (c.charges->(n::int - 1)->>'amount')::bigint, (h->>'limit')::bigint, h->>'mode', (h->>'version')::bigint, (h->>'leased')::boolean
+  (h->>'amount')::bigint, coalesce(x.more_n[n], 0), (c.charges->(n::int - 1)->>'amount')::bigint, (h->>'limit')::bigint, h->>'mode', (h->>'version')::bigint, (h->>'leased')::boolean
 from keel.decisions d cross join lateral jsonb_array_elements(d.holds) with ordinality j (h, n)
 left join keel.closeouts c on c.org = d.org and c.decision_id = d.decision_id
+left join keel.extended x on x.org = d.org and x.decision_id = d.decision_id
 where d.org = $1 and d.decision_id = $2 order by n`, d.Org, id)
 	if err != nil {
 		return err
 	}
 	e.Holds, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (h HoldDetail, err error) {
-		return h, row.Scan(&h.Budget, &h.Key, &h.WindowStart, &h.WindowEnd, &h.RollingSeconds, &h.Amount, &h.Settled, &h.Limit, &h.Mode, &h.Version, &h.Leased)
+		return h, row.Scan(&h.Budget, &h.Key, &h.WindowStart, &h.WindowEnd, &h.RollingSeconds, &h.Amount, &h.Extended, &h.Settled, &h.Limit, &h.Mode, &h.Version, &h.Leased)
 	})
 	if err != nil {
+		return err
+	}
+	if rows, err = tx.Query(ctx, `
+select extended_at, at, more_n from keel.entries where org = $1 and decision_id = $2 and kind = 'extension' order by seq`, d.Org, id); err != nil {
+		return err
+	}
+	if e.Extensions, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Extension]); err != nil {
 		return err
 	}
 	if e.Closeout, err = one[CloseoutDetail](tx.Query(ctx, `

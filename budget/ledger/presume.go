@@ -128,12 +128,16 @@ func (s *settlement) presume(all []abandoned, maxAge time.Duration) (closed int,
 	}
 	ids = slices.DeleteFunc(ids, func(id uuid.UUID) bool { _, is := open[id]; return !is })
 	holds := make(map[uuid.UUID][]holdColumns)
-	rows, err = s.tx.Query(s.ctx, "select decision_id, holds::text from keel.decisions where org = $1 and decision_id = any($2)", s.org, ids)
+	rows, err = s.tx.Query(s.ctx, `
+select d.decision_id, d.holds::text, e.more_n from keel.decisions d
+left join (select * from keel.extended where org = $1 and decision_id = any($2)) e on e.decision_id = d.decision_id
+where d.org = $1 and d.decision_id = any($2)`, s.org, ids)
 	if err == nil {
 		var id uuid.UUID
 		var raw []byte
-		_, err = pgx.ForEachRow(rows, []any{&id, &raw}, func() (err error) {
-			holds[id], err = readHolds(raw)
+		var more []int64
+		_, err = pgx.ForEachRow(rows, []any{&id, &raw, &more}, func() (err error) {
+			holds[id], err = readHolds(raw, more)
 			return err
 		})
 	}

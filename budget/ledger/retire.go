@@ -115,6 +115,9 @@ where c.charges is not null group by c.org, x.budget, x.key, x.start, x."end"`, 
 				return err
 			}
 		}
+		if err := m.dropExtensions(ctx, tx); err != nil {
+			return err
+		}
 		if _, err := tx.Exec(ctx, "update keel.db_state set retired = greatest(retired, (to_date(left($1, 7), 'YYYY_MM') + interval '1 month') at time zone 'UTC')", m.name); err != nil {
 			return err
 		}
@@ -125,4 +128,15 @@ where c.charges is not null group by c.org, x.budget, x.key, x.start, x."end"`, 
 		}
 		return nil
 	})
+}
+
+// dropExtensions deletes those of the decisions that are dropped.
+func (m retired) dropExtensions(ctx context.Context, tx pgx.Tx) error {
+	var there bool
+	if err := tx.QueryRow(ctx, "select to_regclass($1) is not null", partition("decisions", m.name)).Scan(&there); err != nil || !there {
+		return err
+	}
+	_, err := tx.Exec(ctx, "delete from keel.entries e using "+partition("decisions", m.name)+` d
+where e.kind = 'extension' and e.org = d.org and e.decision_id = d.decision_id`)
+	return err
 }

@@ -11,6 +11,7 @@ import (
 	"keel/budget"
 	"keel/budget/ledger/escrow"
 	"keel/budget/ledger/record"
+	"keel/pricing"
 )
 
 // settleRecords bounds the records of one transaction.
@@ -47,7 +48,7 @@ func (b *Bank) settlePart(ctx context.Context, part *escrow.Batch) (answer escro
 		}
 		err = b.transact(ctx, func(tx pgx.Tx) error {
 			s := settlement{ctx: ctx, tx: tx, org: part.Org, epoch: part.Epoch, money: newBooking(), states: make(map[uuid.UUID]string),
-				here: make(map[uuid.UUID]*budget.Decision), mutant: b.mutant}
+				here: make(map[uuid.UUID]*budget.Decision), more: make(map[uuid.UUID][]pricing.NanoUSD), mutant: b.mutant}
 			answer, err = s.settle(part.Records)
 			return err
 		})
@@ -99,6 +100,16 @@ func checkBatch(b *escrow.Batch) error {
 				return invalidf("record %d: a return of %d", r.Seq, r.Return.Amount)
 			}
 			accounts = append(accounts, r.Return.Account)
+		case r.Extension != nil:
+			if text(r.Extension.Org) != b.Org {
+				return invalidf("record %d: an extension of org %q", r.Seq, r.Extension.Org)
+			}
+			for _, m := range r.Extension.More {
+				if m.Amount < 0 {
+					return invalidf("record %d: a negative extension in budget %s", r.Seq, m.Account.Budget)
+				}
+				accounts = append(accounts, m.Account)
+			}
 		}
 		for _, a := range accounts {
 			if text(a.Org) != b.Org {
@@ -124,6 +135,9 @@ type settlement struct {
 	closings []*closing
 	slow     []*closing // those that need a look at what is stored, by seq
 	entries  []entry
+
+	extensions []extending
+	more       map[uuid.UUID][]pricing.NanoUSD // what they add to the holds of a decision
 }
 
 // closing is a closeout on its way.
@@ -154,6 +168,9 @@ func (s *settlement) settle(records []escrow.Record) (answer escrow.Settled, err
 		return answer, fmt.Errorf("record %d is new: %w", records[0].Seq, escrow.ErrFinished)
 	}
 	s.sort(records)
+	if err := s.extend(); err != nil {
+		return answer, err
+	}
 	if err := s.insert(records); err != nil {
 		return answer, err
 	}

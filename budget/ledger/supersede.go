@@ -86,13 +86,23 @@ func (s *settlement) closedEarly(id uuid.UUID) error {
 	if err != nil {
 		return fmt.Errorf("decision %s was closed before it came: %w", id, err)
 	}
-	if !c.known {
-		if err := s.complete(id, c, s.epoch, holdsOf(s.here[id])); err != nil {
-			return err
-		}
+	if err := s.settleEarly(id, c); err != nil {
+		return err
 	}
 	_, err = s.tx.Exec(s.ctx, "delete from keel.open_decisions where org = $1 and decision_id = $2", s.org, id)
 	return err
+}
+
+// settleEarly brings a closeout that came before its decision, which this batch has, to what that holds.
+func (s *settlement) settleEarly(id uuid.UUID, c *storedCloseout) error {
+	holds := holdsOf(s.here[id])
+	for i, more := range s.more[id] {
+		holds[i].Amount += int64(more)
+	}
+	if c.known {
+		return s.rehold(id, c, holds)
+	}
+	return s.complete(id, c, s.epoch, holds)
 }
 
 // complete books a closeout that was stored without anybody knowing its decision.
@@ -149,6 +159,10 @@ insert into keel.open_decisions (org, decision_id, epoch, opened) values ($1, $2
 			s.org, c.ID, c.Lease, chargesText(c.Charges)); err != nil {
 			return err
 		}
+	} else if there && atHolds(&c.Closeout, holds) {
+		if err := s.writeCharges(c.ID, c.Charges); err != nil {
+			return err
+		}
 	}
 	s.close(&c.Closeout, c.open)
 	return nil
@@ -156,12 +170,15 @@ insert into keel.open_decisions (org, decision_id, epoch, opened) values ($1, $2
 
 func (s *settlement) decision(id uuid.UUID) (epoch uuid.UUID, holds []holdColumns, there bool, err error) {
 	var raw []byte
-	err = s.tx.QueryRow(s.ctx, "select epoch, holds::text from keel.decisions where org = $1 and decision_id = $2", s.org, id).Scan(&epoch, &raw)
+	var more []int64
+	err = s.tx.QueryRow(s.ctx, `
+select d.epoch, d.holds::text, (select e.more_n from keel.extended e where e.org = d.org and e.decision_id = d.decision_id)
+from keel.decisions d where d.org = $1 and d.decision_id = $2`, s.org, id).Scan(&epoch, &raw, &more)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return epoch, nil, false, nil
 	}
 	if err == nil {
-		holds, err = readHolds(raw)
+		holds, err = readHolds(raw, more)
 	}
 	return epoch, holds, true, err
 }
@@ -184,11 +201,9 @@ func (s *settlement) replace(c *closing) error {
 	if err != nil {
 		return err
 	}
-	if d := s.here[c.ID]; d != nil { // the other closeout was before its decision, and this batch has both
-		if !old.known {
-			if err := s.complete(c.ID, old, s.epoch, holdsOf(d)); err != nil {
-				return err
-			}
+	if s.here[c.ID] != nil { // the other closeout was before its decision, and this batch has both
+		if err := s.settleEarly(c.ID, old); err != nil {
+			return err
 		}
 		if _, err := s.tx.Exec(s.ctx, "delete from keel.open_decisions where org = $1 and decision_id = $2", s.org, c.ID); err != nil {
 			return err
@@ -203,6 +218,14 @@ func (s *settlement) replace(c *closing) error {
 		c.Known, c.Lease, c.Charges = true, *old.lease, slices.Clone(old.charges)
 		for i := range c.Charges {
 			c.Charges[i].Amount = escrow.Charge(&c.Closeout.Closeout, c.Charges[i].Held)
+		}
+	} else if c.Known && c.Lease != s.epoch {
+		_, holds, there, err := s.decision(c.ID)
+		if err != nil {
+			return err
+		}
+		if there {
+			atHolds(&c.Closeout, holds)
 		}
 	}
 	before := make(map[escrow.Key]pricing.NanoUSD)

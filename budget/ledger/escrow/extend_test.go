@@ -83,6 +83,10 @@ func TestExtend(t *testing.T) {
 		if got := flushed(t, r, bank, d); got[0].held != 70 || got[1].held != 25 || got[0].leased < 70 {
 			t.Errorf("extended: %+v", got)
 		}
+		time.Sleep(2 * time.Second)
+		if got := r.Standing(d.Holds[0].Account).Held; got != 70 {
+			t.Errorf("settled, this replica knows of %d held, want 70", got)
+		}
 		// What is not there is refused, in all budgets, and says what was asked for.
 		var refused *budget.Refused
 		if err := r.Extend(t.Context(), d.ID, []pricing.NanoUSD{931, 7}); !errors.As(err, &refused) || refused.Hold.Budget != "b" || refused.Hold.Amount != 931 || refused.Standing.Held < 70 {
@@ -218,6 +222,49 @@ func TestExtendRecalls(t *testing.T) {
 		}
 		if r.Stats().Recalls == 0 {
 			t.Error("nothing was recalled")
+		}
+	})
+}
+
+// A closeout that comes while an extension waits for money wins: the money, when it comes, is free.
+func TestExtendWaitsTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bank := newModel()
+		bank.ceilings["b"] = 1000
+		other, r := alone(t, bank, journal.Options{}), alone(t, bank, journal.Options{})
+		time.Sleep(2 * time.Second)
+		d := holding(1000, 10, 0)
+		for r, d := range map[*Replica]*budget.Decision{other: holding(1000, 8, 0), r: d} {
+			if err := r.Permit(t.Context(), d); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Second)
+		other.Kill() // what it leased is not given back for now
+		var late error
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			late = r.Extend(t.Context(), d.ID, []pricing.NanoUSD{900})
+		}()
+		time.Sleep(300 * time.Millisecond)
+		r.CloseOut(closing(d, 10))
+		time.Sleep(100 * time.Millisecond)
+		bank.mu.Lock()
+		bank.ceilings["b"] = 2000
+		bank.mu.Unlock()
+		<-done
+		if !errors.Is(late, budget.ErrUnavailable) {
+			t.Errorf("%v", late)
+		}
+		if free := r.Stats().Leased; free < 900 {
+			t.Errorf("%d are free", free)
+		}
+		if got := flushed(t, r, bank, d)[0]; got.settled != 10 || got.held != 8 {
+			t.Errorf("%+v", got)
+		}
+		if err := r.Permit(t.Context(), holding(2000, 900, 0)); err != nil {
+			t.Error(err)
 		}
 	})
 }
