@@ -56,7 +56,7 @@ type deliberation struct {
 func (d *Decider) deliberate(ctx context.Context, cfg *Config, call *Call, dry bool) *Decision {
 	l := &deliberation{org: cfg.org(call.Org), call: call, estimator: d.Estimator, ledger: d.Ledger, health: d.Health, dry: dry}
 	l.draft = Decision{Call: *call, Action: Allow, RoutedProvider: call.Provider, RoutedModel: call.Model, Shape: call.Prompt.Shape()}
-	l.draft.Prompt, l.draft.Constrainable = nil, nil // a decision outlives the request body
+	l.draft.Prompt, l.draft.Constrainable, l.draft.Watchable = nil, nil, nil // a decision outlives the request body
 	l.draft.Org = l.org.name
 	l.draft.PriceVersion = l.org.book.Version()
 

@@ -35,6 +35,8 @@ type Call struct {
 	Prompt *tokens.Prompt
 	// Constrainable says what is against applying a constraint to the request, nil for nothing.
 	Constrainable func(Constraint) error
+	// Watchable says what is against ending the answer's stream, nil for nothing.
+	Watchable func() error
 	// Routable are the providers that speak the call's API here: targets elsewhere are skipped.
 	Routable func(provider string) bool
 }
@@ -117,6 +119,7 @@ type Decision struct {
 	RoutedModel     string
 	MaxOutputTokens int64       // cap to apply, 0 for none; shadows nothing: see Call.MaxOutputTokens for the stated one
 	Constraint      *Constraint // to apply, nil for none
+	Watched         *Watched    // of a streamed answer that a policy watches
 	Estimate        Estimate    // of one attempt
 	Envelope        Envelope    // of all of them; the zero Envelope for a call that none was made for
 	Holds           []Hold

@@ -42,6 +42,8 @@ func (l *deliberation) applyPolicies() *Denial {
 			rule.Effect = "warned " + p.Do.Warn
 		case len(p.Do.Tag) > 0:
 			rule.Effect = l.tag(p.Do.Tag)
+		case p.Do.Watch != nil:
+			rule.Effect, denial = l.watch(p)
 		case routed != "":
 			rule.Effect = fmt.Sprintf("matched, but policy %s routed first", routed)
 		default:

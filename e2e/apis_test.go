@@ -206,4 +206,4 @@ targets:
   - {provider: google, model: gemini-2.5-pro, quality: 1.0}
   - {provider: google, model: gemini-2.5-flash, quality: 0.8}
 min_quality: 0.7
-`
+` + midstreamConfig

@@ -133,6 +133,7 @@ func (s *Server) decide(call *Call, body []byte) *extprocv3.ProcessingResponse {
 	}
 	facts := s.facts(call)
 	facts.Constrainable = func(c budget.Constraint) error { return call.constrainable(plain, c) }
+	facts.Watchable = call.watchable
 	if call.dryRun {
 		return s.dryRun(call, &facts)
 	}

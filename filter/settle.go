@@ -147,6 +147,9 @@ func (s *Server) lastAttempt(call *Call) *budget.Closeout {
 	if call.fault != nil {
 		c.Detail = join(c.Detail, call.fault.Error())
 	}
+	if call.watch != nil && call.watch.detail != "" {
+		c.Detail = join(c.Detail, call.watch.detail)
+	}
 	switch {
 	case said.Metered() != nil && !reading.Partial && (call.ended || reading.Terminal):
 		d.ChargeUsage(c, call.config, said)

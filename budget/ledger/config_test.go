@@ -28,6 +28,7 @@ func sample() budget.Documents {
 		Routes: []budget.Route{{Meta: m("chat-large"), Models: []string{"gpt-5", "gpt-5-2*"}, Mode: budget.PreferCheap, MinQuality: "0.7",
 			Targets: []budget.Target{{Provider: "openai", Model: "gpt-5", Quality: "1.0"}, {Provider: "openai", Model: "gpt-5-mini", Quality: "0.8"}}}},
 		Policies: []budget.Policy{{Meta: m("cap-output"), When: `subject.team == "interns"`, Do: budget.PolicyAction{MaxOutputTokens: 1024, Constraint: budget.Constraint{Choices: 2, Tools: budget.ToolsOwn, Effort: "low", ServiceTier: "flex"}}},
+			{Meta: m("watch"), When: "true", Do: budget.PolicyAction{Watch: &budget.Watch{Extend: 50_000_001, End: budget.WatchError}}},
 			{Meta: m("deny-all"), When: "true", Do: budget.PolicyAction{Deny: "closed"}}},
 		Prices: []budget.Price{{Meta: m("openai-gpt-5-2026"), Price: pricing.Price{Provider: "openai", Model: "gpt-5", EffectiveFrom: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 			Contract: "acme-2026", Tiers: []pricing.Step{{Rates: map[meter.Kind]pricing.PicoUSD{meter.Input: 1_250_000, meter.CachedInput: 125_001}}, {Above: 200000, Rates: map[meter.Kind]pricing.PicoUSD{meter.Output: 10_000_000}}}}},

@@ -17,7 +17,9 @@ var leftOut = map[string]bool{
 	"Decision.Call.Prompt":        true,
 	"Decision.Call.Routable":      true,
 	"Decision.Call.Constrainable": true,
+	"Decision.Call.Watchable":     true,
 	"Decision.Constraint":         true, // its policies say it, in Rules
+	"Decision.Watched":            true, // so does its policy
 	"Decision.Alternatives":       true,
 	"Decision.Budgets":            true,
 }

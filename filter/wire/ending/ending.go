@@ -139,11 +139,14 @@ func (s *Stream) passArray(chunk []byte) (whole int64) {
 	return whole
 }
 
+// Begun reports whether there is a stream that could be ended: the body has begun, and is one.
+func (s *Stream) Begun() bool { return s.kind == events || s.kind == array }
+
 // End returns what ends the stream behind what was passed; what is kept back is never told. ok is
 // false where the response is no stream, or has not begun: then there is nothing to end. The
 // caller does not ask for a stream that told its own end.
 func (s *Stream) End(e *Ending) (last []byte, ok bool) {
-	if s.kind == unknown || s.kind == other {
+	if !s.Begun() {
 		return nil, false
 	}
 	var documents []document
