@@ -160,7 +160,7 @@ func (s *Server) lastAttempt(call *Call) *budget.Closeout {
 	case call.status >= http.StatusBadRequest || call.fault != nil:
 		c.Detail = join(c.Detail, "the provider may have done the work")
 		d.ChargeHeld(c)
-	case call.request.Background && said.Metered() == nil:
+	case call.request.Background && (said.Metered() == nil || reading.Partial):
 		c.Detail = join(c.Detail, "a job in the background; charged in full until a call fetches its usage")
 		c.Awaited = reading.ID != ""
 		d.ChargeHeld(c)

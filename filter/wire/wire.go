@@ -26,6 +26,8 @@ const (
 	OpenAIAudio         API = "openai.audio"
 	OpenAIModerations   API = "openai.moderations"
 	OpenAIAssistants    API = "openai.assistants" // runs and their polls
+	OpenAIBatches       API = "openai.batches"
+	OpenAIVideos        API = "openai.videos"
 	Anthropic           API = "anthropic.messages"
 	AnthropicCount      API = "anthropic.count_tokens"
 	AnthropicBatches    API = "anthropic.batches"

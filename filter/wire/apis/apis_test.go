@@ -37,6 +37,14 @@ func TestMatch(t *testing.T) {
 		{"ollama", "POST", "/api/chat", wire.OllamaChat},
 		{"mistral", "POST", "/v1/ocr", wire.MistralOCR},
 		{"watsonx", "POST", "/ml/v1/text/generation?version=1", wire.WatsonxGenerate},
+		{"watsonx", "POST", "/ml/v1/text/chat?version=1", wire.OpenAIChat},
+		{"vertex", "POST", "/v1/projects/p/locations/l/publishers/mistralai/models/codestral-2501:streamRawPredict", wire.OpenAIChat},
+		{"google", "GET", "/v1beta/cachedContents/x", wire.GeminiCache},
+		{"google", "PATCH", "/v1beta/cachedContents/x?updateMask=ttl", wire.GeminiCache},
+		{"google", "DELETE", "/v1beta/cachedContents/x", ""},
+		{"google", "GET", "/v1beta/batches/x", wire.GeminiBatch},
+		{"openai", "GET", "/v1/batches/batch_1", wire.OpenAIBatches},
+		{"anthropic", "POST", "/v1/messages/batches", wire.AnthropicBatches},
 		{"", "GET", "/v1/models", ""},
 		{"", "POST", "/", ""},
 		{"", "POST", "/v1/files", ""},
@@ -58,6 +66,8 @@ func TestProviderOf(t *testing.T) {
 		"api.openai.com": "openai", "API.OpenAI.com:443": "openai", "eu.api.openai.com": "openai", "evilapi.openai.com.example.org": "",
 		"x.openai.azure.com": "azure", "x.services.ai.azure.com": "azure", "openai.azure.com": "", "bedrock-runtime.us-east-1.amazonaws.com": "bedrock",
 		"bedrock-mantle.us-east-1.api.aws": "bedrock", "s3.amazonaws.com": "", "us-east5-aiplatform.googleapis.com": "vertex",
+		"aiplatform.us.rep.googleapis.com": "vertex", "vpce-1-x.bedrock-runtime.us-east-1.vpce.amazonaws.com": "bedrock", "models.inference.ai.azure.com": "github",
+		"x.inference.ai.azure.com": "azure", "dashscope-intl.aliyuncs.com": "alibaba",
 		"aiplatform.googleapis.com": "vertex", "storage.googleapis.com": "", "localhost:8000": "", "": "",
 	} {
 		if got := ProviderOf(host); got != want {

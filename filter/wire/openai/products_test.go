@@ -71,6 +71,35 @@ func TestProducts(t *testing.T) {
 		{"image tokens (OpenRouter)", image, `{"data":[{}],"usage":{"prompt_tokens":1125,"completion_tokens":1120,"total_tokens":2245,"cost":0.03388125,"completion_tokens_details":{"image_tokens":1120}}}`,
 			"input 1125, output_image 1120; $0.03388125; terminal"},
 		{"image cost (xAI)", image, `{"data":[{"url":"u"}],"usage":{"cost_in_usd_ticks":700000000}}`, "images 1; $0.07; terminal"},
+		// OpenAI, Batch object: usage is of the whole job, 0 until it has ended (measured).
+		{"batch under way", "GET /v1/batches/b", `{"id":"batch_1","object":"batch","model":null,"status":"validating","usage":{"input_tokens":0,"output_tokens":0,"total_tokens":0}}`, "; partial; terminal"},
+		{"batch", "GET /v1/batches/b", `{"id":"batch_1","object":"batch","model":"m","status":"completed","usage":{"input_tokens":36,"input_tokens_details":{"cached_tokens":6},"output_tokens":224,"output_tokens_details":{"reasoning_tokens":128},"total_tokens":260}}`,
+			"input 30, cached_input 6, output 96, reasoning 128; terminal"},
+		{"batch before 2025", "GET /v1/batches/b", `{"id":"batch_1","object":"batch","status":"completed"}`, "none; terminal"},
+		// Mistral, Get batch job: outputs are inline where the requests were.
+		{"batch (Mistral)", "GET /v1/batch/jobs/b", `{"id":"b","status":"SUCCESS","outputs":[{"response":{"body":{"model":"m","usage":{"prompt_tokens":27,"completion_tokens":2,"total_tokens":29},"choices":[{"usage":{"prompt_tokens":1}}]}}},{"response":{"body":{"usage":{"prompt_tokens":27,"completion_tokens":3}}}},{"error":{"usage":{"prompt_tokens":1}}}]}`,
+			"input 54, output 5; terminal"},
+		{"batch under way (Mistral)", "GET /v1/batch/jobs/b", `{"id":"b","status":"RUNNING","outputs":null}`, "none; terminal"},
+		// xAI, List batch results: each has its own usage and cost.
+		{"batch (xAI)", "GET /v1/batches/b/results", `{"results":[{"batch_result":{"response":{"chat_get_completion":{"model":"m","usage":{"prompt_tokens":204,"completion_tokens":1,"total_tokens":287,"prompt_tokens_details":{"cached_tokens":192},"completion_tokens_details":{"reasoning_tokens":82},"cost_in_usd_ticks":2087200}}}}},
+			{"batch_result":{"response":{"chat_get_completion":{"usage":{"prompt_tokens":204,"completion_tokens":2,"total_tokens":268,"prompt_tokens_details":{"cached_tokens":128},"completion_tokens_details":{"reasoning_tokens":62},"cost_in_usd_ticks":2244800}}}}}],"pagination_token":null}`,
+			"input 88, cached_input 320, output 3, reasoning 144; $0.0004332; terminal"},
+		{"batch with more pages (xAI)", "GET /v1/batches/b/results", `{"results":[{"usage":{"prompt_tokens":2,"completion_tokens":1}}],"pagination_token":"x"}`, "input 2, output 1; partial; terminal"},
+
+		// OpenAI, Video object; xAI, Get video (measured).
+		{"video under way", "GET /v1/videos/v", `{"id":"video_1","object":"video","status":"in_progress","progress":33,"model":"sora-2","seconds":"8","size":"720x1280"}`, "none; terminal"},
+		{"video", "GET /v1/videos/v", `{"id":"video_1","object":"video","status":"completed","model":"sora-2","seconds":"8","size":"720x1280"}`, "none; output_seconds 8; terminal"},
+		{"video that failed", "GET /v1/videos/v", `{"id":"video_1","object":"video","status":"failed","seconds":"8","error":{"message":"no"}}`, "none; terminal"},
+		{"video started (xAI)", "POST /v1/videos/generations", `{"request_id":"v"}`, "none; terminal"},
+		{"video (xAI)", "GET /v1/videos/v", `{"status":"done","video":{"url":"u","duration":1},"model":"grok-imagine-video","usage":{"cost_in_usd_ticks":500000000},"progress":100}`, "output_seconds 1; $0.05; terminal"},
+
+		// watsonx.ai, Text embeddings and Infer text chat.
+		{"embeddings (watsonx)", "POST /ml/v1/text/embeddings", `{"model_id":"m","results":[{"embedding":[1]}],"input_token_count":10}`, "input 10; terminal"},
+		{"chat (watsonx)", "POST /ml/v1/text/chat", `{"id":"chat-1","model_id":"m","choices":[{"message":{"content":"x"},"finish_reason":"stop"}],"usage":{"completion_tokens":20,"prompt_tokens":10,"total_tokens":30}}`, "input 10, output 20; terminal"},
+		{"chat in a stream (watsonx)", "POST /ml/v1/text/chat_stream", events(`{"model_id":"m","choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}`, `{"model_id":"m","choices":[],"usage":{"completion_tokens":20,"prompt_tokens":10,"total_tokens":30}}`), "input 10, output 20; terminal"},
+
+		// Azure serves models of xAI, and leaves the cost at 0 (measured).
+		{"a cost that is not stated (Azure)", chat, `{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":8,"total_tokens":15,"cost_in_usd_ticks":0}}`, "input 7, output 8; terminal"},
 		{"images without usage", image, `{"created":1685630540,"data":[{"url":"u"},{"url":"v"}]}`, "none; images 2; terminal"},
 		{"no image", image, `{"error":{"message":"no"}}`, "none; terminal"},
 		{"image stream", image, events(`{"type":"image_generation.partial_image","b64_json":"AA"}`, `{"type":"image_generation.completed","usage":{"input_tokens":5,"output_tokens":30}}`),

@@ -54,8 +54,11 @@ func (u *counts) plus(v *counts) {
 		more int64
 	}{
 		{&u.prompt, v.prompt}, {&u.completion, v.completion}, {&u.total, v.total}, {&u.cached, v.cached},
-		{&u.cacheWrite, v.cacheWrite}, {&u.promptImage, v.promptImage}, {&u.reasoning, v.reasoning},
-		{&u.completionImage, v.completionImage}, {&u.completionText, v.completionText},
+		{&u.cachedAudio, v.cachedAudio}, {&u.cachedImage, v.cachedImage}, {&u.cacheWrite, v.cacheWrite},
+		{&u.promptAudio, v.promptAudio}, {&u.promptImage, v.promptImage}, {&u.promptVideo, v.promptVideo}, {&u.reasoning, v.reasoning},
+		{&u.completionAudio, v.completionAudio}, {&u.completionImage, v.completionImage}, {&u.completionText, v.completionText},
+		{&u.citations, v.citations}, {&u.searches, v.searches}, {&u.fileSearches, v.fileSearches}, {&u.codeCalls, v.codeCalls},
+		{&u.toolCalls, v.toolCalls}, {&u.seconds, v.seconds},
 	} {
 		if n.more >= 0 {
 			*n.sum = min(max(*n.sum, 0)+n.more, maxCount)
@@ -111,6 +114,9 @@ func readCounts(c *walk.Cursor) (counts, error) {
 	orElse(&u.cached, elsewhere.cached)
 	orElse(&u.cacheWrite, elsewhere.cacheWrite)
 	orElse(&u.reasoning, elsewhere.reasoning)
+	if money.ticks.digits == "" && (u.prompt > 0 || u.completion > 0) {
+		money.ticks.told = false // Azure serves xAI's models and leaves the field at 0
+	}
 	u.cost = money.String()
 	return u, err
 }
