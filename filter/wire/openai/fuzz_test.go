@@ -23,6 +23,7 @@ func init() {
 	codecs["retrieve"], codecs["poll"] = retrieve, pollRun
 	codecs["batch"], codecs["started batch"] = pollBatch, createBatch
 	codecs["video"], codecs["started video"] = pollVideo, createVideo
+	codecs["conversations"] = conversations
 	codecs["watsonx"], codecs["watsonx embeddings"], codecs["watsonx rerank"] = Chat{watsonx: true, unmarked: true, unasked: true}, embeddingsWatsonx, rerankWatsonx
 }
 
@@ -34,6 +35,7 @@ func FuzzReader(f *testing.F) {
 		"data: {\"type\":\"image_generation.completed\",\"usage\":{\"input_tokens\":1,\"output_tokens\":5}}\n\n",
 		"data: {\"type\":\"transcript.text.delta\",\"delta\":\"x\"}\n\ndata: {\"type\":\"transcript.text.done\",\"text\":\"x\",\"usage\":{\"type\":\"duration\",\"seconds\":2.5}}\n\ndata: [DONE]\n\n",
 		"data: {\"type\":\"speech.audio.done\",\"usage\":{\"input_tokens\":1,\"output_tokens\":5}}\n\n",
+		"data: {\"type\":\"message.output.delta\",\"content\":\"x\",\"model\":\"m\"}\n\ndata: {\"type\":\"conversation.response.done\",\"usage\":{\"prompt_tokens\":9,\"connector_tokens\":7,\"connectors\":{\"a\":1}}}\n\n",
 		"data: {\"type\":\"response.output_item.done\",\"item\":{\"type\":\"code_interpreter_call\",\"container_id\":\"c\"}}\n\n",
 	} {
 		f.Add(body, uint8(7), true)
@@ -100,6 +102,7 @@ func FuzzReadRequest(f *testing.F) {
 	f.Add("/ml/v1/deployments/d/text/chat", `{"messages":[]}`)
 	f.Add("/v1/projects/p/locations/l/publishers/mistralai/models/m@1%3ArawPredict", `{"model":"m"}`)
 	f.Add("/v1/batch/jobs", `{"model":"m","requests":[{"body":{"messages":[{"content":"x"}],"input":[[1,2]]}}],"input_file_id":"f"}`)
+	f.Add("/v1/conversations", `{"model":"m","inputs":[{"role":"user","content":"x"}],"completion_args":{"max_tokens":9}}`)
 	f.Add("/v1/videos", `{"model":"m","prompt":"x","image":{"url":"https://x"},"video":{"url":"https://x"}}`)
 	edit := wire.Edit{Model: "other", MaxOutputTokens: 3, ForceUsage: true}
 	f.Fuzz(func(t *testing.T, path, body string) {

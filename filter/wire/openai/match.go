@@ -48,6 +48,8 @@ func matchPost(provider string, path []string) wire.Codec {
 		return Chat{unmarked: provider == "writer", unasked: tellsUnasked[provider]}
 	case ends(path, "chat") && provider == "writer":
 		return Chat{unmarked: true}
+	case provider == "mistral" && (ends(path, "conversations") || ends(path, "conversations", "") || ends(path, "conversations", "", "restart")):
+		return conversations
 	case ends(path, "agents", "completions"): // Mistral
 		return Chat{unasked: true, agent: true}
 	case ends(path, "text", "chatcompletion_v2"): // MiniMax

@@ -295,3 +295,33 @@ func TestEnds(t *testing.T) {
 		}
 	}
 }
+
+// TestConversations: Mistral, Websearch: what a tool brought in is connector_tokens, beside the prompt
+// and inside the total.
+func TestConversations(t *testing.T) {
+	t.Parallel()
+	const usage = `"usage":{"prompt_tokens":188,"completion_tokens":55,"total_tokens":7355,"connector_tokens":7112,"connectors":{"web_search":1,"code_interpreter":2}}`
+	const want = "input 7300, output 55, web_search 1, hosted_tools 2; terminal"
+	codec, _ := Match("mistral", "POST", "/v1/conversations")
+	for _, body := range []string{
+		`{"object":"conversation.response","conversation_id":"c","outputs":[{"type":"tool.execution","name":"web_search"},{"type":"message.output","model":"m","content":[{"type":"text","text":"abc"}]}],` + usage + `}`,
+		events(`{"type":"conversation.response.started","conversation_id":"c"}`, `{"type":"message.output.delta","content":"abc","model":"m"}`, `{"type":"conversation.response.done",`+usage+`}`),
+	} {
+		r := readAll(codec, &wire.Request{Choices: 1, Stream: strings.HasPrefix(body, "data")}, 200, body)
+		if got := metered(r); got != want || r.Model != "m" || r.OutputBytes != 3 {
+			t.Errorf("%s of %q, %d bytes; want %s", got, r.Model, r.OutputBytes, want)
+		}
+	}
+	cut := events(`{"type":"message.output.delta","content":"abc","model":"m"}`, `{"type":"conversation.response.error","message":"no","code":1}`)
+	if r := readAll(codec, &wire.Request{Choices: 1, Stream: true}, 200, cut); r.Terminal || r.Failure != "no" || r.Usage != nil {
+		t.Errorf("an error: %+v", r)
+	}
+	body := []byte(`{"agent_id":"a","inputs":"hi","completion_args":{"max_tokens":9}}`)
+	r, err := codec.ReadRequest("/v1/conversations", body)
+	if err != nil || r.MaxOutputTokens != 9 || r.Prompt.Hosted != "agent" || len(r.Prompt.Segments) != 1 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if _, got := codec.Rewrite(r, "/v1/conversations", body, wire.Edit{MaxOutputTokens: 5}); string(got) != `{"agent_id":"a","inputs":"hi","completion_args":{"max_tokens":5}}` {
+		t.Errorf("became %s", got)
+	}
+}
