@@ -20,7 +20,8 @@ import (
 
 // extending is an extension on its way.
 type extending struct {
-	seq uint64
+	seq    uint64
+	digest *record.Digest
 	*record.Extension
 }
 
@@ -80,10 +81,10 @@ func (s *settlement) extend() error {
 	entries := make([]entry, 0, len(s.extensions))
 	for _, x := range s.extensions {
 		if lost[x.ID] {
-			entries = append(entries, entry{epoch: s.epoch, seq: x.seq, kind: "void", decision: x.ID, cause: "an extension of a decision that is not there"})
+			entries = append(entries, entry{epoch: s.epoch, seq: x.seq, digest: x.digest, kind: "void", decision: x.ID, cause: "an extension of a decision that is not there"})
 			continue
 		}
-		e := entry{epoch: s.epoch, seq: x.seq, kind: "extension", decision: x.ID, extension: x.Extension}
+		e := entry{epoch: s.epoch, seq: x.seq, digest: x.digest, kind: "extension", decision: x.ID, extension: x.Extension}
 		for i := range x.More {
 			m := &x.More[i]
 			e.amount = max(e.amount, int64(m.Amount))
@@ -93,7 +94,7 @@ func (s *settlement) extend() error {
 		}
 		entries = append(entries, e)
 	}
-	if err := writeEntries(s.ctx, s.tx, s.org, entries); err != nil {
+	if err := writeEntries(s.ctx, s.tx, s.org, entries, &s.evidence); err != nil {
 		return err
 	}
 	for _, id := range closed {
@@ -153,7 +154,12 @@ func (s *settlement) rehold(id uuid.UUID, c *storedCloseout, holds []holdColumns
 			s.money.charge(k, difference)
 		}
 	}
-	return s.writeCharges(id, c.charges)
+	if _, err := s.tx.Exec(s.ctx, keepCloseout, s.org, id); err != nil {
+		return err
+	}
+	c.version++
+	s.evidence.closeout(id, c.version)
+	return s.writeCharges(id, c.charges, c.version)
 }
 
 // atHolds brings what a closeout charges to what is held, and reports whether that changed it.
@@ -167,7 +173,8 @@ func atHolds(c *record.Closeout, holds []holdColumns) (changed bool) {
 	return changed
 }
 
-func (s *settlement) writeCharges(id uuid.UUID, charges []record.Charge) error {
-	_, err := s.tx.Exec(s.ctx, "update keel.closeouts set charges = $3::text::jsonb where org = $1 and decision_id = $2", s.org, id, chargesText(charges))
+// writeCharges writes those of a version of a closeout: the first is not in the log yet.
+func (s *settlement) writeCharges(id uuid.UUID, charges []record.Charge, version int32) error {
+	_, err := s.tx.Exec(s.ctx, "update keel.closeouts set charges = $3::text::jsonb, version = $4 where org = $1 and decision_id = $2", s.org, id, chargesText(charges), version)
 	return err
 }

@@ -22,7 +22,7 @@ func (s *settlement) sort(records []escrow.Record) {
 		case r.Decision != nil:
 			s.here[r.Decision.ID] = r.Decision
 		case r.Closeout != nil:
-			c := &closing{seq: r.Seq, Closeout: *r.Closeout}
+			c := &closing{seq: r.Seq, digest: &r.Digest, Closeout: *r.Closeout}
 			if d := s.here[c.ID]; !c.Known && d != nil {
 				c.Known, c.Lease, c.Charges = true, s.epoch, chargesOf(&c.Closeout.Closeout, d, s.more[c.ID])
 			}
@@ -31,13 +31,13 @@ func (s *settlement) sort(records []escrow.Record) {
 		case r.Return != nil:
 			k := escrow.KeyOf(&r.Return.Account)
 			s.money.lease(k, s.epoch).returned += r.Return.Amount
-			s.entries = append(s.entries, entry{epoch: s.epoch, seq: r.Seq, kind: "return", account: &k, amount: int64(r.Return.Amount)})
+			s.entries = append(s.entries, entry{epoch: s.epoch, seq: r.Seq, digest: &r.Digest, kind: "return", account: &k, amount: int64(r.Return.Amount)})
 		case r.Extension != nil:
-			s.add(extending{r.Seq, r.Extension})
+			s.add(extending{r.Seq, &r.Digest, r.Extension})
 		case r.Response != nil:
-			s.slow = append(s.slow, &closing{seq: r.Seq, Closeout: record.Closeout{Closeout: *r.Response}, response: true})
+			s.slow = append(s.slow, &closing{seq: r.Seq, digest: &r.Digest, Closeout: record.Closeout{Closeout: *r.Response}, response: true})
 		default:
-			s.entries = append(s.entries, entry{epoch: s.epoch, seq: r.Seq, kind: "void", cause: "the database refused what the record held"})
+			s.entries = append(s.entries, entry{epoch: s.epoch, seq: r.Seq, digest: &r.Digest, kind: "void", cause: "the database refused what the record held"})
 		}
 	}
 	for i := range records {
@@ -53,7 +53,7 @@ func (s *settlement) insert(records []escrow.Record) error {
 	var decisions decisionColumns
 	for i := range records {
 		if d := records[i].Decision; d != nil {
-			decisions.add(records[i].Seq, d)
+			decisions.add(records[i].Seq, &records[i].Digest, d)
 		}
 	}
 	// By id, so that transactions that close the same decisions do it in one order.
@@ -61,11 +61,12 @@ func (s *settlement) insert(records []escrow.Record) error {
 	var closeouts closeoutColumns
 	var elsewhere []uuid.UUID
 	for _, c := range s.closings {
-		closeouts.add(c.seq, &c.Closeout, false)
+		closeouts.add(c.seq, c.digest, &c.Closeout, false)
 		if s.here[c.ID] == nil {
 			elsewhere = append(elsewhere, c.ID)
 		}
 	}
+	s.evidence.decisions = decisions.ids
 	batch := &pgx.Batch{}
 	if len(decisions.ids) > 0 {
 		batch.Queue(insertDecisions, decisions.args(s.org, s.epoch)...)
@@ -115,7 +116,10 @@ on conflict (org, decision_id) do nothing returning decision_id`, s.org, s.epoch
 	for _, c := range s.closings {
 		_, open := wasOpen[c.ID]
 		c.open = open
-		switch c.inserted = inserted[c.ID] == c.seq; {
+		if c.inserted = inserted[c.ID] == c.seq; c.inserted {
+			s.evidence.closeout(c.ID, 1)
+		}
+		switch {
 		// What another epoch held may have extensions that did not come yet.
 		case c.inserted && c.Known && (s.here[c.ID] != nil || c.Lease == s.epoch):
 			s.close(&c.Closeout, open)

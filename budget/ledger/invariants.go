@@ -106,6 +106,22 @@ select org, budget, ` + accountName + `, format('epoch %s: held %s, open decisio
 from keel.leases l full join (select ` + accountColumns + `, epoch, sum(amount::numeric) as n from (` + heldRows + `) h where leased group by ` + accountColumns + `, epoch) x using (` + accountColumns + `, epoch)
 where coalesce(l.held_n, 0) <> coalesce(x.n, 0)`},
 
+	{"I12", "every record is a leaf of the audit log, or on its way there", `
+select org, '', '', format('%s %s version %s is %s', kind, id, version, case when r.id is null then 'announced, and not there' when o.n is null then 'neither in keel.leaves nor in keel.outbox' else 'announced again' end)
+from (
+  select org, 'decision' as kind, decision_id as id, 1 as version from keel.decisions
+  union all select org, 'closeout', decision_id, version from keel.closeouts
+  union all select org, 'closeout', decision_id, version from keel.superseded_closeouts
+  union all select org, 'entry', entry_id, 1 from keel.entries
+  union all select org, 'config', change_id, 1 from keel.config_versions
+  union all select '', 'key', key_id, 1 from keel.audit_keys) r
+full join (
+  select org, kind, id, version, count(*) as n from (
+    select o.org, o.kind, i.id, coalesce(o.versions[i.n], 1) as version from keel.outbox o cross join unnest(o.ids) with ordinality i (id, n)) x
+  group by org, kind, id, version) o using (org, kind, id, version)
+left join keel.leaves l using (org, kind, id, version)
+where r.id is null or coalesce(o.n, 0) + (l.id is not null)::int <> 1`},
+
 	{"I10", "a rolling window never had more than the ceiling + forced", `
 select org, budget, format('%s [.., %s)', account_key, window_end), format('settled + leased %s > ceiling %s + forced %s', n, high, forced)
 from (

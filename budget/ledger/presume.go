@@ -95,8 +95,12 @@ func (b *Bank) presume(ctx context.Context, all []abandoned) (closed int, err er
 		if err != nil {
 			return err
 		}
-		_, err = s.money.write(ctx, tx, s.org)
-		return err
+		if _, err = s.money.write(ctx, tx, s.org); err != nil {
+			return err
+		}
+		batch := &pgx.Batch{}
+		s.evidence.queue(batch, s.org)
+		return tx.SendBatch(ctx, batch).Close()
 	})
 	return closed, err
 }
@@ -151,7 +155,8 @@ where d.org = $1 and d.decision_id = any($2)`, s.org, ids)
 		if c.Charges, err = chargesFor(s.org, &c.Closeout, holds[id]); err != nil {
 			return 0, fmt.Errorf("holds of decision %s: %w", id, err)
 		}
-		columns.add(0, &c, true)
+		columns.add(0, nil, &c, true)
+		s.evidence.closeout(id, 1)
 		s.close(&c, true)
 	}
 	_, err = s.tx.Exec(s.ctx, insertCloseouts, columns.args(s.org, uuid.Nil)...)

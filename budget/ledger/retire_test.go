@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -49,8 +50,12 @@ func TestRetire(t *testing.T) {
 			settled.Add(1)
 		}
 	})
+	if _, err := Retire(t.Context(), l.dsn, time.Now(), nil); !errors.Is(err, errNotInLog) {
+		t.Errorf("retired what the audit log has not: %v", err)
+	}
 	retire := func(before time.Time, want ...string) {
 		t.Helper()
+		l.sequence()
 		if months, err := Retire(t.Context(), l.dsn, before, nil); err != nil || !slices.Equal(months, want) {
 			t.Errorf("retired %v, %v; want %v", months, err, want)
 		}
@@ -87,5 +92,9 @@ func TestRetire(t *testing.T) {
 	}
 	if n := query[int](t, l.dsn, "select count(*) from keel.decisions where decision_id = any($1)", []uuid.UUID{may.ID, june.ID, july.ID}); n != 0 {
 		t.Errorf("%d of the retired decisions are left", n)
+	}
+	const told = "select string_agg(concat_ws(' ', cause->>'month', cause->>'decisions', cause->>'closeouts'), ', ' order by cause->>'month') from keel.entries where kind = 'retired' and budget is null"
+	if got := query[string](t, l.dsn, told); got != "2021_05 1 1, 2021_06 1 1, 2021_07 1 1" {
+		t.Errorf("entries tell of %s", got)
 	}
 }

@@ -130,6 +130,8 @@ type settlement struct {
 	states map[uuid.UUID]string // of epochs, all of them locked
 	mutant mutant
 
+	chain record.Digest // of the epoch's records, up to those of the batch
+
 	here     map[uuid.UUID]*budget.Decision // decisions of the batch
 	opened   []uuid.UUID                    // of them, those that stay open
 	closings []*closing
@@ -138,11 +140,13 @@ type settlement struct {
 
 	extensions []extending
 	more       map[uuid.UUID][]pricing.NanoUSD // what they add to the holds of a decision
+	evidence   announced
 }
 
 // closing is a closeout on its way.
 type closing struct {
-	seq uint64
+	seq    uint64
+	digest *record.Digest
 	record.Closeout
 	response bool // it knows its decision by the response
 	inserted bool
@@ -177,16 +181,22 @@ func (s *settlement) settle(records []escrow.Record) (answer escrow.Settled, err
 	if err := s.look(); err != nil {
 		return answer, err
 	}
-	if err := writeEntries(s.ctx, s.tx, s.org, s.entries); err != nil {
+	if err := writeEntries(s.ctx, s.tx, s.org, s.entries, &s.evidence); err != nil {
 		return answer, err
 	}
 	if answer.Standings, err = s.money.write(s.ctx, s.tx, s.org); err != nil {
 		return answer, err
 	}
 	answer.Applied = records[len(records)-1].Seq
-	_, err = s.tx.Exec(s.ctx, `
-update keel.epochs set applied_seq = $3, forfeited = false, state = 'live', changed_at = now() where org = $1 and epoch = $2`, s.org, s.epoch, int64(answer.Applied))
-	return answer, err
+	for i := range records {
+		s.chain = record.ChainNext(s.chain, records[i].Seq, records[i].Digest)
+	}
+	batch := &pgx.Batch{}
+	s.evidence.queue(batch, s.org)
+	batch.Queue(`
+update keel.epochs set applied_seq = $3, forfeited = false, state = 'live', changed_at = now(), chain = $4 where org = $1 and epoch = $2`,
+		s.org, s.epoch, int64(answer.Applied), s.chain[:])
+	return answer, s.tx.SendBatch(s.ctx, batch).Close()
 }
 
 // lockEpochs locks the batch's epoch, and others whose slices it charges, and
@@ -217,7 +227,7 @@ func (s *settlement) lockEpochs(records []escrow.Record) (applied uint64, err er
 	}
 	for range 2 {
 		rows, err := s.tx.Query(s.ctx, `
-select epoch, state, applied_seq, forfeited from keel.epochs where org = $1 and epoch = any($2) order by epoch for no key update`, s.org, epochs)
+select epoch, state, applied_seq, forfeited, chain from keel.epochs where org = $1 and epoch = any($2) order by epoch for no key update`, s.org, epochs)
 		if err != nil {
 			return 0, err
 		}
@@ -225,9 +235,13 @@ select epoch, state, applied_seq, forfeited from keel.epochs where org = $1 and 
 		var state string
 		var seq int64
 		var forfeited, fix bool
-		if _, err = pgx.ForEachRow(rows, []any{&epoch, &state, &seq, &forfeited}, func() error {
+		var chain []byte
+		if _, err = pgx.ForEachRow(rows, []any{&epoch, &state, &seq, &forfeited, &chain}, func() error {
 			if s.states[epoch] = state; epoch == s.epoch {
 				applied, fix = uint64(seq), forfeited
+				if s.chain = record.ChainStart(s.epoch, s.org); chain != nil {
+					copy(s.chain[:], chain)
+				}
 			}
 			return nil
 		}); err != nil {

@@ -227,7 +227,7 @@ func (r *Replica) read(e *epoch) (batches []*Batch, last journal.Position, read 
 
 func decode(rec journal.Record) (Record, error) {
 	var err error
-	out := Record{Seq: rec.Position.Seq}
+	out := Record{Seq: rec.Position.Seq, Digest: record.DigestOf(record.Kind(rec.Kind), rec.Payload)}
 	switch record.Kind(rec.Kind) {
 	case record.KindDecision:
 		out.Decision, err = record.DecodeDecision(rec.Payload)
@@ -269,7 +269,7 @@ func (r *Replica) settle(ctx context.Context, e *epoch, b *Batch) error {
 		return r.settle(ctx, e, &second)
 	case err != nil && !errors.Is(err, budget.ErrUnavailable) && !b.Records[0].lost():
 		r.log.Error("ledger: record lost: the database refuses it for what it holds", "epoch", e.id, "org", b.Org, "seq", b.Records[0].Seq, "record", fmt.Sprintf("%+v", b.Records[0]), "error", err)
-		return r.settle(ctx, e, &Batch{Epoch: b.Epoch, Org: b.Org, Records: []Record{{Seq: b.Records[0].Seq}}})
+		return r.settle(ctx, e, &Batch{Epoch: b.Epoch, Org: b.Org, Records: []Record{{Seq: b.Records[0].Seq, Digest: b.Records[0].Digest}}})
 	case err != nil:
 		return err
 	}
