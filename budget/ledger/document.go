@@ -292,3 +292,12 @@ func (r document) columns(into any) error {
 	d.DisallowUnknownFields()
 	return d.Decode(into)
 }
+
+// DocumentTables are the tables of schema keel that hold documents, by kind.
+func DocumentTables() map[budget.Kind]string {
+	all := make(map[budget.Kind]string, len(tables))
+	for _, t := range tables {
+		all[t.kind] = t.name
+	}
+	return all
+}

@@ -54,7 +54,8 @@ create table keel.tiles (
   data  bytea not null,
   primary key (level, n)
 );
-alter table keel.tiles alter column data set storage external; -- hashes can't be compressed
+alter table keel.tiles alter column data set storage external; -- hashes and ids can't be compressed
+alter table keel.outbox alter column ids set storage external;
 
 -- Signed notes: c2sp.org/tlog-checkpoint.
 create table keel.checkpoints (
@@ -80,6 +81,9 @@ create table keel.label_values (
   salt  bytea not null check (octet_length(salt) = 16),
   primary key (org, label, value)
 );
+
+-- Raised by every erasure, before anything else: the sequencer forgets salts that it knew.
+alter table keel.db_state add column erasures bigint not null default 0;
 
 create function keel.config_outbox() returns trigger language plpgsql as $$
 begin
