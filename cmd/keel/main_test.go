@@ -10,7 +10,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"keel": main})
+	testscript.Main(m, map[string]func(){"keel": main, "books": books, "sql": sql})
 }
 
 // TestScripts runs every verb as a person would: one file a verb in testdata.
@@ -22,6 +22,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("KEEL_DATABASE_URL", pgserver.ForTest(scope{env}))
+			env.Setenv("URL", env.Getenv("KEEL_DATABASE_URL"))
 			env.Setenv("KEEL_ACTOR", "ada")
 			return nil
 		},

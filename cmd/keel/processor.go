@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"keel/budget"
+	"keel/budget/audit"
 	"keel/budget/ledger"
 	"keel/envoy"
 	"keel/filter"
@@ -47,6 +48,8 @@ type processor struct {
 	failed              chan error // a listener that died
 	stop                context.CancelFunc
 	following           sync.WaitGroup
+	stopAudit           context.CancelFunc
+	auditing            sync.WaitGroup
 }
 
 type processorOptions struct {
@@ -54,6 +57,7 @@ type processorOptions struct {
 	Journal               string // folder for what must outlive the process
 	Hosts                 map[string]string
 	OrphanAfter           time.Duration // see ledger.Options.StaleAfter
+	Audit                 *audit.Sequencer
 	Log                   *slog.Logger
 }
 
@@ -121,6 +125,10 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 			func(err error) { p.log.Warn("health of targets: not shared", "error", err) })
 	})
 
+	sequence, stopAudit := context.WithCancel(context.Background())
+	p.stopAudit = stopAudit
+	p.auditing.Go(func() { o.Audit.Run(sequence) })
+
 	p.filter = filter.New(filter.Options{
 		Config:  &p.config,
 		Decider: &budget.Decider{Ledger: p.ledger, Estimator: estimator, Health: health},
@@ -183,7 +191,10 @@ func (p *processor) Close(ctx context.Context) error {
 	// The deadline was for calls. Records have a time of their own.
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	return errors.Join(p.admin.Close(), p.ledger.Close(flush))
+	err := errors.Join(p.admin.Close(), p.ledger.Close(flush))
+	p.stopAudit() // the last records are in the outbox now: they are taken in, and signed
+	p.auditing.Wait()
+	return err
 }
 
 func listen(what, flag, addr string) (net.Listener, error) {

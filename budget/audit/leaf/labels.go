@@ -75,10 +75,7 @@ func AccountKey(key string, c Commitments) (string, error) {
 		}
 		// The key has what could be mistaken in hex, "~" too: one that is there is a commitment.
 		if !Committed(value) {
-			if plain, err := url.PathUnescape(value); err == nil && utf8.ValidString(plain) && !strings.ContainsRune(plain, 0) {
-				value = plain
-			}
-			replaced, err := c.of(label, value)
+			replaced, err := c.of(label, PlainValue(value))
 			if err != nil {
 				return "", err
 			}
@@ -94,6 +91,15 @@ func AccountKey(key string, c Commitments) (string, error) {
 		b.WriteString(value)
 	}
 	return b.String(), nil
+}
+
+// PlainValue is a value as a label has it, of one in the key of an account, where what could be mistaken is in hex. One
+// that no column could keep stays as it is.
+func PlainValue(inKey string) string {
+	if plain, err := url.PathUnescape(inKey); err == nil && utf8.ValidString(plain) && !strings.ContainsRune(plain, 0) {
+		return plain
+	}
+	return inKey
 }
 
 // Subject appends an object of labels, as Postgres prints it, with the values replaced.
