@@ -93,18 +93,18 @@ func (j *journals) see(r *row, v *verification) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	e := j.all[journalKey{r.org, epoch}]
-	finding := Finding{What: r.describe(), Org: r.org, ID: r.id.String(), Epoch: epoch.String()}
+	why := ""
 	switch {
 	case e == nil:
-		finding.Why = fmt.Sprintf("it says that it is record %d of journal %s, of which nothing was settled", seq, epoch)
+		why = fmt.Sprintf("it says that it is record %d of journal %s, of which nothing was settled", seq, epoch)
 	case seq > e.applied || seq == 0:
-		finding.Why = fmt.Sprintf("it says that it is record %d of journal %s, of which %d were settled", seq, epoch, e.applied)
+		why = fmt.Sprintf("it says that it is record %d of journal %s, of which %d were settled", seq, epoch, e.applied)
 	case e.take(seq, digest):
 		return nil
 	default:
-		finding.Why = fmt.Sprintf("it says that it is record %d of journal %s, as another one does", seq, epoch)
+		why = fmt.Sprintf("it says that it is record %d of journal %s, as another one does", seq, epoch)
 	}
-	v.findings.add(Inserted, finding)
+	v.findings.add(Inserted, Finding{What: r.describe(), Org: r.org, ID: r.id.String(), Epoch: epoch.String(), Why: why})
 	return nil
 }
 

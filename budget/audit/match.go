@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -138,9 +139,17 @@ func (l *leafStream) next() {
 		return
 	}
 	raw := l.rows.RawValues()
-	l.at.org = string(raw[0])
-	l.bad = errors.Join(l.bad, l.rows.Scan(nil, &l.at.id, &l.at.version, &l.at.index, &l.at.hash))
-	l.ok = l.bad == nil
+	if l.ok = len(raw[1]) == 16 && len(raw[2]) == 4 && len(raw[3]) == 8; !l.ok {
+		l.bad = errors.New("keel.leaves came in another format than was asked for")
+		return
+	}
+	if string(raw[0]) != l.at.org {
+		l.at.org = string(raw[0])
+	}
+	l.at.id = uuid.UUID(raw[1])
+	l.at.version = int32(binary.BigEndian.Uint32(raw[2]))
+	l.at.index = int64(binary.BigEndian.Uint64(raw[3]))
+	l.at.hash = append(l.at.hash[:0], raw[4]...)
 }
 
 func (l *leafStream) err() error { return errors.Join(l.bad, l.rows.Err()) }
@@ -168,10 +177,11 @@ func (v *verification) record(r *row, leaves *leafStream) error {
 		}
 		return nil
 	}
-	at := leaves.at
+	at := &leaves.at
+	index := at.index // findings keep it
 	b, err := r.leaf(v.labels.of(r.org))
 	if unknown := (*leaf.Unknown)(nil); errors.As(err, &unknown) {
-		v.findings.add(Changed, Finding{What: r.describe(), Org: r.org, ID: r.id.String(), Leaf: &at.index,
+		v.findings.add(Changed, Finding{What: r.describe(), Org: r.org, ID: r.id.String(), Leaf: &index,
 			Why: fmt.Sprintf("label %s has the value %q, which no record that came into the log had", unknown.Label, unknown.Value)})
 		leaves.next()
 		return nil
@@ -180,7 +190,7 @@ func (v *verification) record(r *row, leaves *leafStream) error {
 		return err
 	}
 	if h := leaf.Hash(b); !bytes.Equal(h[:], at.hash) {
-		v.findings.add(Changed, Finding{What: r.describe(), Org: r.org, ID: r.id.String(), Leaf: &at.index,
+		v.findings.add(Changed, Finding{What: r.describe(), Org: r.org, ID: r.id.String(), Leaf: &index,
 			Why: fmt.Sprintf("what is stored has the hash %x, and its leaf, number %d, has %x", h[:6], at.index, at.hash[:min(6, len(at.hash))])})
 	} else {
 		v.records.Add(1)

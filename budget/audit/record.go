@@ -48,6 +48,7 @@ type row struct {
 	values [][]byte
 	buffer []byte // of leaf
 	texts  []byte // of values that are not text
+	places map[string]int
 }
 
 // scan takes the current row of a query for the columns of r.source.
@@ -57,14 +58,13 @@ func (r *row) scan(rows pgx.Rows) error {
 		return errors.New("fewer columns than asked for")
 	}
 	r.kind = r.source.kind
-	r.org = string(r.values[0])
-	id, err := r.text(1)
-	if err == nil {
-		r.id, err = uuid.ParseBytes(id)
+	if string(r.values[0]) != r.org {
+		r.org = string(r.values[0])
 	}
-	if err != nil {
-		return fmt.Errorf("id: %w", err)
+	if len(r.values[1]) != 16 || r.fields[1].Format != pgx.BinaryFormatCode {
+		return errors.New("its id came in another format than was asked for")
 	}
+	r.id = uuid.UUID(r.values[1])
 	version, err := r.text(2)
 	if err != nil {
 		return err
@@ -81,15 +81,20 @@ func (r *row) superseded() bool {
 
 // column is the value of a named column, as the leaf has it but for labels, or nil where it is null.
 func (r *row) column(name string) ([]byte, error) {
-	for i := range r.source.columns {
-		if r.source.columns[i].name == name {
-			if r.values[3+i] == nil {
-				return nil, nil
-			}
-			return r.text(3 + i)
+	if r.places == nil {
+		r.places = make(map[string]int)
+		for i := range r.source.columns {
+			r.places[r.source.columns[i].name] = 3 + i
 		}
 	}
-	return nil, fmt.Errorf("no column %q", name)
+	i, ok := r.places[name]
+	switch {
+	case !ok:
+		return nil, fmt.Errorf("no column %q", name)
+	case r.values[i] == nil:
+		return nil, nil
+	}
+	return r.text(i)
 }
 
 // text is a value in its canonical form. It is valid until the next call.

@@ -12,7 +12,10 @@ import (
 )
 
 // takeLeaves bounds the records of one transaction, but for one outbox row that has more.
-const takeLeaves = 10_000
+const (
+	takeLeaves = 10_000
+	takeRows   = 100 // of the outbox
+)
 
 // announcement is a row of keel.outbox.
 type announcement struct {
@@ -36,21 +39,20 @@ func (w *writer) take(ctx context.Context, tx pgx.Tx) (more bool, err error) {
 	if err := w.labels.follow(ctx, tx); err != nil {
 		return false, err
 	}
-	rows, err := tx.Query(ctx, "select org, outbox_id, kind, ids, versions from keel.outbox where missing_since is null order by outbox_id limit 64")
+	// Thousands of ids are looked up in tables of any size, whose statistics may be those of when they were empty.
+	if _, err := tx.Exec(ctx, "set local plan_cache_mode = force_custom_plan; set local enable_seqscan = off; set local jit = off"); err != nil {
+		return false, err
+	}
+	rows, err := tx.Query(ctx, `
+select org, outbox_id, kind, ids, versions from (
+  select *, sum(cardinality(ids)) over (order by outbox_id) as n from (select * from keel.outbox where missing_since is null order by outbox_id limit $1) o) x
+where n <= $2 or n = cardinality(ids) order by outbox_id`, takeRows, takeLeaves)
 	if err != nil {
 		return false, err
 	}
-	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[announcement])
-	if err != nil || len(all) == 0 {
+	some, err := pgx.CollectRows(rows, pgx.RowToStructByPos[announcement])
+	if err != nil || len(some) == 0 {
 		return false, err
-	}
-	n := 0
-	some := all[:0]
-	for _, a := range all {
-		if n += len(a.IDs); n > takeLeaves && len(some) > 0 {
-			break
-		}
-		some = append(some, a)
 	}
 	var leaves []placed
 	batch := &pgx.Batch{}
@@ -82,7 +84,7 @@ func (w *writer) take(ctx context.Context, tx pgx.Tx) (more bool, err error) {
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
 		return false, err
 	}
-	return n >= takeLeaves || len(all) == 64, w.place(ctx, tx, leaves)
+	return true, w.place(ctx, tx, leaves)
 }
 
 // placed is a leaf with its place.
