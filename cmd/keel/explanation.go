@@ -70,6 +70,11 @@ func writeExplanation(out io.Writer, e *ledger.Explanation) error {
 		}
 		line("  %s %s\t%s\t%s%s", rule.Kind, rule.Name, version, rule.Effect, sentence("; it saw ", rule.Saw))
 	}
+
+	line("\nCan that be checked?")
+	for _, l := range e.Evidence {
+		line("  %s%s\t%s", l.Kind, versionOf(l), place(l))
+	}
 	return w.Flush()
 }
 
@@ -94,6 +99,7 @@ func writeCost(line func(string, ...any), e *ledger.Explanation, r *spendRecord)
 		Rate     string      `json:"per_million_usd"`
 		Own      string      `json:"per_million"` // in the currency of the price, where that was exchanged
 		Amount   string      `json:"amount_usd"`
+		Price    string      `json:"price"`
 	}
 	if json.Unmarshal(c.Lines, &lines) == nil {
 		for _, l := range lines {
@@ -101,8 +107,11 @@ func writeCost(line func(string, ...any), e *ledger.Explanation, r *spendRecord)
 			if l.Rate == "" {
 				rate = l.Own
 			}
-			line("  %s\t$%s\t%s at %s a million", l.Meter, l.Amount, l.Quantity, rate)
+			line("  %s\t$%s\t%s at %s a million%s", l.Meter, l.Amount, l.Quantity, rate, sentence(", price ", l.Price))
 		}
+	}
+	if len(c.RawUsage) > 0 {
+		line("  usage\tas the provider said it: %s", c.RawUsage)
 	}
 	writeAttempts(line, c.Attempts)
 	if c.ExchangeRate != nil {
@@ -123,6 +132,43 @@ func writeCost(line func(string, ...any), e *ledger.Explanation, r *spendRecord)
 	if a := e.Annotation; a != nil && a.Details != "via_upstream" {
 		line("  Envoy\t%s%s", a.Details, sentence(", ", a.Flags))
 	}
+	writeCorrections(line, e)
+}
+
+// writeCorrections tells what the cost was thought to be before.
+func writeCorrections(line func(string, ...any), e *ledger.Explanation) {
+	for _, s := range e.Superseded {
+		cost := "$" + s.Cost.String()
+		if !s.CostKnown {
+			cost = "what was held"
+		}
+		line("  before\t%s\t%s until %s%s", cost, s.Outcome, s.SupersededAt.UTC().Format(time.RFC3339), sentence(": ", s.Detail))
+	}
+	for _, c := range e.Corrections {
+		var cause struct {
+			Why string `json:"why"`
+		}
+		_ = json.Unmarshal(c.Cause, &cause) // as the ledger wrote it
+		line("  entry\t%s\t%s, $%s%s", c.At.UTC().Format(time.RFC3339), c.Kind, c.Amount, sentence(": ", cause.Why))
+	}
+}
+
+func versionOf(l ledger.LeafDetail) string {
+	if l.Version == 1 {
+		return ""
+	}
+	return fmt.Sprintf(" version %d", l.Version)
+}
+
+// place says where the audit log has a record.
+func place(l ledger.LeafDetail) string {
+	switch {
+	case l.Leaf == nil:
+		return "on its way into the audit log"
+	case !l.Signed:
+		return fmt.Sprintf("leaf %d of the audit log, which no checkpoint covers yet", *l.Leaf)
+	}
+	return fmt.Sprintf("leaf %d of the audit log, signed: keel audit prove %s", *l.Leaf, l.ID)
 }
 
 // writeAttempts tells of every attempt where there was more than one.

@@ -13,6 +13,8 @@ alter table keel.closeouts add column digest bytea, add column version integer n
 alter table keel.epochs add column chain bytea, add column chain_after bigint not null default 0;
 update keel.epochs set chain_after = applied_seq;
 
+create index entries_decision on keel.entries (org, decision_id) where decision_id is not null;
+
 create table keel.superseded_closeouts (
   superseded_at timestamptz not null default now(),
   like keel.closeouts including defaults including constraints, -- whoever adds columns there adds them here
