@@ -104,7 +104,8 @@ var (
 	entries = source{leaf.Entry, "keel.entries", "r.org", "r.entry_id", "1", concat(
 		plain("org entry_id epoch seq kind decision_id budget"),
 		[]column{{name: "account_key", commits: isKey}},
-		plain("window_start window_end amount_n at cause digest")), ""}
+		plain("window_start window_end amount_n at cause digest extended_at"),
+		[]column{{name: "more_n", sql: "to_jsonb(r.more_n)"}}), ""}
 
 	configs = source{leaf.Config, "keel.config_versions", "r.org", "r.change_id", "1",
 		plain("org kind name version revision changed_at changed_by op before after change_id"), ""}

@@ -88,7 +88,7 @@ where d.action <> 'deny' and not (d.unmetered and d.holds = '[]') and (c.decisio
 select e.org, '', '', format('decision %s, record %s of epoch %s: %s', e.decision_id, e.seq, e.epoch,
   case when d.decision_id is null then 'no decision' when d.epoch <> e.epoch or d.seq >= e.seq then 'the decision is record ' || d.seq || ' of epoch ' || d.epoch else 'amounts ' || e.more_n::text || ' for ' || jsonb_array_length(d.holds) || ' holds' end)
 from keel.entries e left join keel.decisions d using (org, decision_id)
-where e.kind = 'extension' and (d.decision_id is null or d.epoch <> e.epoch or d.seq >= e.seq
+where e.kind = 'extension' and (d.decision_id is null and e.decision_id >= (` + retiredBefore + `) or d.epoch <> e.epoch or d.seq >= e.seq
   or cardinality(e.more_n) <> jsonb_array_length(d.holds) or 0 > any(e.more_n))`},
 
 	{"I6", "what is open belongs to an epoch that is not finished, and has a decision", `
