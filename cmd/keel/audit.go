@@ -16,6 +16,7 @@ import (
 )
 
 type auditCmd struct {
+	Export     auditExportCmd     `cmd:"" help:"Write what calls cost into a file that anybody can read and add up, with a manifest beside it."`
 	Verify     auditVerifyCmd     `cmd:"" help:"Find out whether anything in the ledger was changed, removed, inserted or reordered; or check a bundle of \"audit prove\"."`
 	Prove      auditProveCmd      `cmd:"" help:"Write a bundle that proves one record to somebody who has nothing but the public key."`
 	Checkpoint auditCheckpointCmd `cmd:"" help:"Print the newest signed checkpoint of the log, or anchor it."`
