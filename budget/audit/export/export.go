@@ -67,11 +67,11 @@ func Run(ctx context.Context, from *spend.Reader, o Options) (*Manifest, error) 
 	if err != nil {
 		return nil, err
 	}
+	s.Snapshots = append(s.Snapshots, Snapshot{from.At(), s.Records})
 	out, err := openSink(&o, s)
 	if err != nil {
 		return nil, err
 	}
-	s.Snapshots = append(s.Snapshots, Snapshot{from.At(), s.Records})
 	since, last := s.Records, s.Records
 	err = from.Read(ctx, o.Query, s.Position, func(r *spend.Record) error {
 		if err := ctx.Err(); err != nil {

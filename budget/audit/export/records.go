@@ -63,7 +63,7 @@ func recordRow(r *spend.Record) ([]Cell, error) {
 		OptionalCell(r.Attempts), tokens[0], tokens[1], tokens[2], tokens[3], tokens[4],
 		OptionalCell(r.Cost), IntegerCell(int64(rest)), TextCell(r.ProviderCost), TextCell(r.ExchangeRate),
 		TextCell(string(r.Metered)), TextCell(string(r.Outcome)), OptionalCell(r.HTTPStatus), BooleanCell(r.Debt), TextCell(r.Detail),
-		j.cell(r.Usage, r.Usage != nil), j.cell(lines, true), j.cell(r.Charges, r.Charges != nil), j.raw(r.Rules),
+		j.cell(r.Usage, r.Usage != nil), j.cell(lines, true), j.cell(r.Charges, r.Charges != nil), rawCell(r.Rules),
 		TextCell(r.PriceVersion), TextCell(epoch), OptionalCell(r.Seq), TextCell(hex.EncodeToString(r.LeafHash)),
 	}
 	return row, j.err
@@ -83,14 +83,5 @@ func (j *jsonCells) cell(v any, set bool) Cell {
 	return Cell{Set: true, Text: string(text)}
 }
 
-// raw writes stored JSON in the one form that json.Marshal has for it.
-func (j *jsonCells) raw(text json.RawMessage) Cell {
-	if len(text) == 0 {
-		return Cell{}
-	}
-	var v any
-	if err := json.Unmarshal(text, &v); err != nil && j.err == nil {
-		j.err = err
-	}
-	return j.cell(v, true)
-}
+// rawCell is JSON as the database writes it: one text for one value.
+func rawCell(text json.RawMessage) Cell { return Cell{Set: len(text) > 0, Text: string(text)} }

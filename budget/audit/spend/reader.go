@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,7 +15,6 @@ import (
 	"keel/budget"
 	"keel/pricing"
 	"keel/pricing/meter"
-	"keel/pricing/tokens"
 )
 
 // Query says which calls to read.
@@ -46,8 +46,7 @@ func Open(ctx context.Context, dsn string) (*Reader, error) {
 	}
 	r := &Reader{conn: conn}
 	if r.tx, err = conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}); err == nil {
-		// Rows are wanted in order from the first on, not all of them sorted before it.
-		err = r.tx.QueryRow(ctx, "select now(), set_config('cursor_tuple_fraction', '0.0001', true), set_config('standard_conforming_strings', 'on', true)").Scan(&r.at, new(string), new(string))
+		err = r.tx.QueryRow(ctx, "select now()").Scan(&r.at)
 	}
 	if err != nil {
 		r.Close()
@@ -93,16 +92,24 @@ select r.decision_id, r.org, r.decided_at, r.closed_at, r.subject, coalesce(r.ap
   (r.actual_cost_usd * 1000000000)::bigint, coalesce(c.cost_known, false), c.lines, c.charges, c.attempt_rows, coalesce(c.exchange_rate, ''), coalesce(r.provider_cost_usd::text, ''),
   r.metered, r.outcome, r.http_status::bigint, coalesce(d.unmetered, false), coalesce(r.debt, false), coalesce(c.presumed, false), coalesce(r.detail, ''),
   coalesce(r.price_version, ''), r.epoch, r.seq, r.leaf_hash
-from keel.spend_records r
+from p cross join lateral ( -- "offset 0" keeps the look-up by key of each arm of the view
+  select v.* from keel.spend_records v where v.org = p.org and v.decision_id = p.decision_id and (v.decided_at is null) = $7 offset 0) r
 left join keel.decisions d on d.org = r.org and d.decision_id = r.decision_id
 left join keel.closeouts c on c.org = r.org and c.decision_id = r.decision_id
-where r.org = $1 and `
+order by p.at, p.decision_id`
 
-// decided are the calls whose decision is there: by the index on (org, decided_at).
-const decided = `r.decided_at >= $2 and r.decided_at < $3 and r.decided_at >= $4 and (r.decided_at, r.decision_id) > ($4, $5)`
+// decided is a page of the calls whose decision is there: by the index on (org, decided_at).
+const decided = `
+with p as materialized (select org, decision_id, decided_at as at from keel.decisions
+  where org = $1 and decided_at >= greatest($2::timestamptz, $4::timestamptz) and decided_at < $3 and (decided_at, decision_id) > ($4, $5)
+  order by decided_at, decision_id limit $6)` + columns
 
-// undecided are closeouts that wait for their decision.
-const undecided = `r.decided_at is null and r.closed_at >= $2 and r.closed_at < $3 and (r.closed_at, r.decision_id) > ($4, $5)`
+// undecided is a page of the closeouts that wait for their decision: there are few.
+const undecided = `
+with p as materialized (select c.org, c.decision_id, c.closed_at as at from keel.closeouts c
+  where c.org = $1 and c.closed_at >= $2 and c.closed_at < $3 and (c.closed_at, c.decision_id) > ($4, $5)
+    and not exists (select from keel.decisions d where d.org = c.org and d.decision_id = c.decision_id)
+  order by c.closed_at, c.decision_id limit $6)` + columns
 
 func (q Query) bounds() (since, until any) {
 	since, until = q.Since, q.Until
@@ -115,34 +122,47 @@ func (q Query) bounds() (since, until any) {
 	return since, until
 }
 
-// fetch is how many records come at a time.
-const fetch = 1000
+// page is how many records are in memory at a time.
+const page = 2000
 
 // Read calls each with every record of q that stands behind after, nil for all, in order. The record is
 // each's to keep. It ends with the first error of each.
 func (r *Reader) Read(ctx context.Context, q Query, after *Position, each func(*Record) error) error {
 	if after == nil || !after.Undecided {
-		if err := r.phase(ctx, q, decided, "r.decided_at", after, each); err != nil {
+		// A page is a few thousand look-ups by key; hashing a month's records for it takes longer than all of them.
+		if err := r.plan(ctx, false); err != nil {
+			return err
+		}
+		err := r.pages(ctx, q, decided, false, after, each)
+		if err != nil {
 			return err
 		}
 		after = nil
 	}
-	return r.phase(ctx, q, undecided, "r.closed_at", after, each)
+	if err := r.plan(ctx, true); err != nil {
+		return err
+	}
+	return r.pages(ctx, q, undecided, true, after, each)
 }
 
-func (r *Reader) phase(ctx context.Context, q Query, where, order string, after *Position, each func(*Record) error) error {
+// plan lets Postgres choose among all plans, or those that look rows up by key.
+func (r *Reader) plan(ctx context.Context, all bool) error {
+	_, err := r.tx.Exec(ctx, `select set_config(name, $1, true) from unnest(array['enable_hashjoin', 'enable_mergejoin', 'enable_material', 'jit']) name`, strconv.FormatBool(all))
+	if err == nil {
+		_, err = r.tx.Exec(ctx, "set local plan_cache_mode = force_custom_plan")
+	}
+	return explain(err)
+}
+
+func (r *Reader) pages(ctx context.Context, q Query, sql string, undecided bool, after *Position, each func(*Record) error) error {
 	since, until := q.bounds()
 	var at any = "-infinity"
 	id := Position{}.ID
 	if after != nil {
 		at, id = after.At, after.ID
 	}
-	sql := literal("declare spend no scroll cursor for "+columns+where+" order by "+order+", r.decision_id", q.Org, since, until, at, id)
-	if _, err := r.tx.Exec(ctx, sql); err != nil {
-		return explain(err)
-	}
 	for {
-		rows, err := r.tx.Query(ctx, fmt.Sprintf("fetch %d from spend", fetch))
+		rows, err := r.tx.Query(ctx, sql, q.Org, since, until, at, id, page, undecided)
 		if err != nil {
 			return explain(err)
 		}
@@ -150,6 +170,8 @@ func (r *Reader) phase(ctx context.Context, q Query, where, order string, after 
 		for rows.Next() {
 			record, err := scan(rows)
 			if err == nil {
+				last := record.Position()
+				at, id = last.At, last.ID
 				err = each(record)
 			}
 			if err != nil {
@@ -158,49 +180,22 @@ func (r *Reader) phase(ctx context.Context, q Query, where, order string, after 
 			}
 			n++
 		}
-		if err := rows.Err(); err != nil {
-			return explain(err)
-		}
-		if n < fetch {
-			_, err := r.tx.Exec(ctx, "close spend")
+		if err := rows.Err(); err != nil || n < page {
 			return explain(err)
 		}
 	}
-}
-
-// literal puts values into a statement that takes no parameters.
-func literal(sql string, values ...any) string {
-	for i := len(values); i > 0; i-- {
-		var text string
-		switch v := values[i-1].(type) {
-		case time.Time:
-			text = v.UTC().Format("2006-01-02 15:04:05.999999999Z07:00")
-		default:
-			text = fmt.Sprint(v)
-		}
-		kind := ""
-		switch i {
-		case 2, 3, 4:
-			kind = "::timestamptz"
-		case 5:
-			kind = "::uuid"
-		}
-		// standard_conforming_strings is on: only the quote has to be doubled.
-		sql = strings.ReplaceAll(sql, fmt.Sprintf("$%d", i), "'"+strings.ReplaceAll(strings.ReplaceAll(text, "\x00", ""), "'", "''")+"'"+kind)
-	}
-	return sql
 }
 
 func scan(rows pgx.Rows) (*Record, error) {
 	r := new(Record)
-	var subject, shape, estimate, usage, lines, charges, attempts []byte
+	var subject, usage, lines, charges []byte
 	var estimated, bound, held, envelope, cost *int64
 	var action, metered, outcome string
 	err := rows.Scan(&r.ID, &r.Org, &r.DecidedAt, &r.ClosedAt, &subject, &r.API, &r.Provider, &r.ProviderAsked, &r.Route,
 		&r.ModelRequested, &r.ModelRouted, &r.ModelReported, &r.Path, &r.Stream, &r.MaxOutputTokens, &r.Choices, &r.ServiceTier,
 		&action, &r.Reason, &r.Rules, &r.EstimatedInput, &r.EstimatedOutput, &r.InputBound, &r.OutputBound,
-		&estimated, &bound, &held, &envelope, &r.BoundKind, &r.Method, &shape, &estimate, &r.Attempts, &usage,
-		&cost, &r.CostKnown, &lines, &charges, &attempts, &r.ExchangeRate, &r.ProviderCost,
+		&estimated, &bound, &held, &envelope, &r.BoundKind, &r.Method, &r.prompt, &r.estimate, &r.Attempts, &usage,
+		&cost, &r.CostKnown, &lines, &charges, &r.attempts, &r.ExchangeRate, &r.ProviderCost,
 		&metered, &outcome, &r.HTTPStatus, &r.Unmetered, &r.Debt, &r.Presumed, &r.Detail,
 		&r.PriceVersion, &r.Epoch, &r.Seq, &r.LeafHash)
 	if err != nil {
@@ -219,14 +214,10 @@ func scan(rows pgx.Rows) (*Record, error) {
 	}{{estimated, &r.EstimatedCost}, {bound, &r.BoundCost}, {held, &r.Held}, {envelope, &r.Envelope}, {cost, &r.Cost}} {
 		*n.to = (*pricing.NanoUSD)(n.from)
 	}
-	var parts struct {
-		Input  tokens.Input  `json:"input"`
-		Output tokens.Output `json:"output"`
-	}
 	for _, j := range []struct {
 		text []byte
 		into any
-	}{{subject, &r.Subject}, {shape, &r.Shape}, {estimate, &parts}, {lines, &r.Lines}, {charges, &r.Charges}, {attempts, &r.AttemptRows}} {
+	}{{subject, &r.Subject}, {lines, &r.Lines}, {charges, &r.Charges}} {
 		if len(j.text) == 0 {
 			continue
 		}
@@ -234,7 +225,6 @@ func scan(rows pgx.Rows) (*Record, error) {
 			return nil, fmt.Errorf("spend: call %s: what is stored of it can't be read by this version of keel: %w", r.ID, err)
 		}
 	}
-	r.Input, r.Output = parts.Input, parts.Output
 	if len(usage) > 0 && string(usage) != "null" {
 		r.Usage = new(meter.Usage)
 		if err := json.Unmarshal(usage, r.Usage); err != nil {
@@ -256,23 +246,31 @@ func (r *Reader) Sum(ctx context.Context, q Query, upTo *Position) (Sum, error) 
 	since, until := q.bounds()
 	first := "r.decided_at is not null and r.decided_at >= $2 and r.decided_at < $3"
 	last := "r.decided_at is null and r.closed_at >= $2 and r.closed_at < $3"
-	var at, id any = "infinity", Position{}.ID
+	var at any = "infinity"
+	id := Position{}.ID
+	if upTo != nil {
+		at, id = upTo.At, upTo.ID
+	}
 	switch {
 	case upTo == nil:
+		first += " and r.decided_at <= $4 and $5::uuid is not null"
+		last += " and r.closed_at <= $4 and $5::uuid is not null"
 	case upTo.Undecided:
-		at, id = upTo.At, upTo.ID
+		first += " and $4::timestamptz is not null and $5::uuid is not null"
 		last += " and (r.closed_at, r.decision_id) <= ($4, $5)"
 	default:
-		at, id = upTo.At, upTo.ID
 		first += " and (r.decided_at, r.decision_id) <= ($4, $5)"
-		last = "false"
+		last += " and $4::timestamptz is not null and $5::uuid is null"
+	}
+	if err := r.plan(ctx, true); err != nil {
+		return Sum{}, err
 	}
 	sum := Sum{Nano: new(big.Int)}
 	for _, where := range []string{first, last} {
 		var n, open int64
 		var nano string
-		err := r.tx.QueryRow(ctx, literal(`select count(*), coalesce(sum(r.actual_cost_usd), 0) * 1000000000, count(*) filter (where r.outcome = 'open')
-from keel.spend_records r where r.org = $1 and `+where, q.Org, since, until, at, id)).Scan(&n, &nano, &open)
+		err := r.tx.QueryRow(ctx, `select count(*), (coalesce(sum(r.actual_cost_usd), 0) * 1000000000)::text, count(*) filter (where r.outcome = 'open')
+from keel.spend_records r where r.org = $1 and `+where, q.Org, since, until, at, id).Scan(&n, &nano, &open)
 		if err != nil {
 			return Sum{}, explain(err)
 		}

@@ -45,9 +45,6 @@ type Record struct {
 	EstimatedCost, BoundCost        *pricing.NanoUSD
 	Held, Envelope                  *pricing.NanoUSD
 	BoundKind, Method               string
-	Shape                           tokens.Shape
-	Input                           tokens.Input // of the estimate
-	Output                          tokens.Output
 
 	Attempts     *int64
 	Usage        *meter.Usage // nil: nothing was reported
@@ -55,7 +52,6 @@ type Record struct {
 	CostKnown    bool // false: Cost is what was held, not what was metered
 	Lines        []Line
 	Charges      []Charge
-	AttemptRows  []budget.Attempt
 	ExchangeRate string
 	ProviderCost string // dollars, as the provider states them
 
@@ -71,6 +67,35 @@ type Record struct {
 	Epoch        *uuid.UUID
 	Seq          *int64
 	LeafHash     []byte
+
+	prompt, estimate, attempts json.RawMessage
+}
+
+// Estimate is what the decision knew of the prompt, and what it made of it.
+func (r *Record) Estimate() (shape tokens.Shape, in tokens.Input, out tokens.Output, err error) {
+	var parts struct {
+		Input  tokens.Input  `json:"input"`
+		Output tokens.Output `json:"output"`
+	}
+	if err = r.read(r.prompt, &shape); err == nil {
+		err = r.read(r.estimate, &parts)
+	}
+	return shape, parts.Input, parts.Output, err
+}
+
+// AttemptRows are the tries of the call, nil where none was seen.
+func (r *Record) AttemptRows() (rows []budget.Attempt, err error) {
+	return rows, r.read(r.attempts, &rows)
+}
+
+func (r *Record) read(text json.RawMessage, into any) error {
+	if len(text) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		return fmt.Errorf("call %s: what is stored of it can't be read by this version of keel: %w", r.ID, err)
+	}
+	return nil
 }
 
 // Line is a part of a cost, as closeouts keep it.
