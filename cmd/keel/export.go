@@ -11,11 +11,9 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
-	"keel/budget"
 	"keel/budget/audit/export"
 	"keel/budget/audit/focus"
 	"keel/budget/audit/spend"
-	"keel/pricing"
 )
 
 type auditExportCmd struct {
@@ -59,7 +57,7 @@ func (c *auditExportCmd) Run(ctx context.Context, m *Main) error {
 	o := export.Options{Query: spend.Query{Org: c.Org, Since: c.Since.Time, Until: c.Until.Time}, Table: export.Records(), Format: export.Encoding(c.Format),
 		File: c.Out, Resume: c.Resume, Seal: seal, Version: version()}
 	if format, ok := strings.CutPrefix(c.Format, "focus-"); ok {
-		book, err := c.book(ctx, m)
+		book, err := bookOf(ctx, &c.databaseFlag, m, c.Org)
 		if err != nil {
 			return err
 		}
@@ -90,24 +88,6 @@ func (c *auditExportCmd) Run(ctx context.Context, m *Main) error {
 	}
 	fmt.Fprintf(m.Stdout, "sha256 %s\n", manifest.SHA256)
 	return nil
-}
-
-// book is the price book of the organisation as it is configured now.
-func (c *auditExportCmd) book(ctx context.Context, m *Main) (*pricing.Book, error) {
-	store, err := c.open(ctx, m)
-	if err != nil {
-		return nil, err
-	}
-	defer store.Close()
-	documents, err := store.Get(ctx, c.Org, "", "")
-	if err != nil {
-		return nil, err
-	}
-	config, err := budget.Compile(documents, pricing.Catalog())
-	if err != nil {
-		return nil, err
-	}
-	return config.Book(c.Org), nil
 }
 
 // sealWith reads a key that "keel audit" or note.GenerateKey made.

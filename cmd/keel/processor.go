@@ -124,6 +124,8 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 		p.ledger.ShareHealth(watch, health, healthEvery,
 			func(err error) { p.log.Warn("health of targets: not shared", "error", err) })
 	})
+	variance := newVariance(metrics)
+	p.following.Go(func() { variance.follow(watch, o.Database, o.Log) })
 
 	sequence, stopAudit := context.WithCancel(context.Background())
 	p.stopAudit = stopAudit
