@@ -12,8 +12,15 @@ import (
 // state: what is spent and held is the ledger's.
 type Decider struct {
 	Ledger    Ledger
-	Estimator *tokens.Estimator
+	Estimator Estimator
 	Health    *Health // of targets; nil where all count as well
+}
+
+// An Estimator says what a prompt is likely to use at a target. It is safe for concurrent use where the
+// Decider is. A *tokens.Estimator counts the prompt; a replay has the counts of the record.
+type Estimator interface {
+	Input(provider, model string, p *tokens.Prompt) tokens.Input
+	Output(provider, model string, p *tokens.Prompt, stated, choices int64) tokens.Output
 }
 
 // Decide decides about a call and takes its holds. The decision is never nil,
@@ -38,7 +45,7 @@ func (d *Decider) Preview(cfg *Config, call *Call) *Decision {
 type deliberation struct {
 	org       *organisation
 	call      *Call
-	estimator *tokens.Estimator
+	estimator Estimator
 	ledger    Ledger
 	health    *Health
 	dry       bool

@@ -53,6 +53,7 @@ type commands struct {
 	Audit     auditCmd     `cmd:"" help:"Prove records, export them, and find out whether anybody changed them."`
 	Reconcile reconcileCmd `cmd:"" help:"Compare what a provider billed with what is recorded, and say why they differ."`
 	Rerate    rerateCmd    `cmd:"" help:"Compute what recorded calls cost under other prices."`
+	Replay    replayCmd    `cmd:"" help:"Run recorded decisions through a proposed configuration, and show what it would have changed."`
 	Prices    pricesCmd    `cmd:"" help:"Import public price lists, and compare them with the prices that Keel has."`
 	Version   versionCmd   `cmd:"" help:"Print the version and that of the price catalogue."`
 }
