@@ -27,7 +27,7 @@ func Python(t testing.TB, requirements string) string {
 		t.Fatal(err)
 	}
 	sum := sha256.Sum256(text)
-	dir := filepath.Join(root(t), ".keel", "cache", "python-"+hex.EncodeToString(sum[:8]))
+	dir := filepath.Join(root(t, requirements), ".keel", "cache", "python-"+hex.EncodeToString(sum[:8]))
 	python := filepath.Join(dir, "bin", "python")
 	if _, err := os.Stat(filepath.Join(dir, "complete")); err == nil {
 		return python
@@ -97,8 +97,9 @@ func Try(python, script string, args ...string) ([]byte, error) {
 	return out, nil
 }
 
-func root(t testing.TB) string {
-	dir, err := os.Getwd()
+// root is the top of the checkout: above the requirements, wherever the test is.
+func root(t testing.TB, from string) string {
+	dir, err := filepath.Abs(filepath.Dir(from))
 	if err != nil {
 		t.Fatal(err)
 	}
