@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"keel/budget/audit"
 	"keel/budget/audit/export"
 	"keel/budget/audit/focus"
 	"keel/budget/audit/spend"
@@ -53,6 +55,16 @@ func (c *auditExportCmd) Run(ctx context.Context, m *Main) error {
 	seal, err := sealWith(c.Key)
 	if err != nil {
 		return err
+	}
+	seal.Checkpoint = func(ctx context.Context, _ string) (json.RawMessage, error) { // one log has every org
+		_, signed, err := audit.NewestCheckpoint(ctx, dsn)
+		if errors.Is(err, audit.ErrNoCheckpoint) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(signed)
 	}
 	o := export.Options{Query: spend.Query{Org: c.Org, Since: c.Since.Time, Until: c.Until.Time}, Table: export.Records(), Format: export.Encoding(c.Format),
 		File: c.Out, Resume: c.Resume, Seal: seal, Version: version()}

@@ -2,6 +2,7 @@ package replay
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -46,6 +47,11 @@ func (l *Accounts) Permit(_ context.Context, d *budget.Decision) error {
 	}
 	l.open[d.ID] = d
 	return nil
+}
+
+// Extend implements budget.Ledger. Nothing is streamed here, so nothing is watched and nothing extended.
+func (l *Accounts) Extend(context.Context, uuid.UUID, []pricing.NanoUSD) error {
+	return fmt.Errorf("replay: %w: no answer streams here", budget.ErrUnavailable)
 }
 
 func (l *Accounts) add(a budget.Account, settled, held pricing.NanoUSD) {
