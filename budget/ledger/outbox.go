@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"slices"
+
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
@@ -18,17 +20,21 @@ func (a *announced) closeout(id uuid.UUID, version int32) {
 	a.closeouts, a.versions = append(a.closeouts, id), append(a.versions, version)
 }
 
-const insertOutbox = `insert into keel.outbox (org, kind, ids, versions) values ($1, $2, $3, $4)`
+// One row a kind, however many records.
+const insertOutbox = `
+insert into keel.outbox (org, kind, ids, versions)
+select $1, k.kind, k.ids, k.versions
+from (values ('decision', $2::uuid[], null::integer[]), ('closeout', $3, $4), ('entry', $5, null)) k (kind, ids, versions)
+where cardinality(k.ids) > 0`
 
-// queue adds what is announced to a batch: one row a kind, however many records.
+// queue adds what is announced to a batch.
 func (a *announced) queue(batch *pgx.Batch, org string) {
-	if len(a.decisions) > 0 {
-		batch.Queue(insertOutbox, org, "decision", a.decisions, nil)
+	if len(a.decisions)+len(a.closeouts)+len(a.entries) == 0 {
+		return
 	}
-	if len(a.closeouts) > 0 {
-		batch.Queue(insertOutbox, org, "closeout", a.closeouts, a.versions)
+	versions := a.versions
+	if !slices.ContainsFunc(versions, func(v int32) bool { return v != 1 }) {
+		versions = nil
 	}
-	if len(a.entries) > 0 {
-		batch.Queue(insertOutbox, org, "entry", a.entries, nil)
-	}
+	batch.Queue(insertOutbox, org, a.decisions, a.closeouts, versions, a.entries)
 }
