@@ -49,12 +49,12 @@ func many(t testing.TB, n int) string {
 }
 
 // An export takes the memory of a few thousand records, however many there are: what is live at the end is
-// what was live after 40,000. KEEL_EXPORT_RECORDS=300000 makes it longer.
+// what was live after 20,000. KEEL_EXPORT_RECORDS=300000 makes it longer.
 func TestMemoryStaysFlat(t *testing.T) {
 	if testing.Short() {
-		t.Skip("80,000 records")
+		t.Skip("50,000 records")
 	}
-	records := int64(80_000)
+	records := int64(50_000)
 	if text := os.Getenv("KEEL_EXPORT_RECORDS"); text != "" {
 		var err error
 		if records, err = strconv.ParseInt(text, 10, 64); err != nil {
@@ -66,13 +66,13 @@ func TestMemoryStaysFlat(t *testing.T) {
 		var early, late uint64
 		o := options(format, filepath.Join(t.TempDir(), "out"))
 		o.Progress = func(p Progress) {
-			if p.Records%20_000 != 0 {
+			if p.Records%10_000 != 0 {
 				return
 			}
 			runtime.GC()
 			var m runtime.MemStats
 			runtime.ReadMemStats(&m)
-			if p.Records <= 40_000 {
+			if p.Records <= 20_000 {
 				early = max(early, m.HeapAlloc)
 			} else {
 				late = max(late, m.HeapAlloc)

@@ -62,16 +62,15 @@ func parquetSchema(t *Table) *parquet.Schema {
 	return parquet.NewSchema(t.Name, root)
 }
 
-func parquetWriter(w io.Writer, schema *parquet.Schema) *parquet.Writer {
-	return parquet.NewWriter(w, schema, parquet.Compression(&zstd.Codec{}), parquet.CreatedBy("keel", "1", ""), parquet.MaxRowsPerRowGroup(groupRows))
+func parquetWriter(w io.Writer, schema *parquet.Schema) *parquet.GenericWriter[any] {
+	return parquet.NewGenericWriter[any](w, schema, parquet.Compression(&zstd.Codec{}), parquet.CreatedBy("keel", "1", ""), parquet.MaxRowsPerRowGroup(groupRows))
 }
 
 type parquetEncoder struct {
-	w       *parquet.Writer
+	w       *parquet.GenericWriter[any]
 	columns []Column
 	rows    []parquet.Row
 	values  []parquet.Value
-	decimal []byte // of the buffered rows
 }
 
 const parquetBuffer = 256 // rows
@@ -148,7 +147,7 @@ func join(w io.Writer, t *Table, files []string) error {
 	return out.Close()
 }
 
-func copyGroups(out *parquet.Writer, name string) error {
+func copyGroups(out *parquet.GenericWriter[any], name string) error {
 	f, err := os.Open(name)
 	if err != nil {
 		return err

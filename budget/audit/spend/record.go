@@ -3,7 +3,6 @@ package spend
 import (
 	"encoding/json"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/google/uuid"
@@ -137,7 +136,7 @@ func (r *Record) Rest() (pricing.NanoUSD, error) {
 	}
 	rest := *r.Cost
 	for i := range r.Lines {
-		if r.Lines[i].Amount < 0 || r.Lines[i].Amount > math.MaxInt64 {
+		if r.Lines[i].Amount < 0 {
 			return 0, fmt.Errorf("call %s: a line of %s USD", r.ID, r.Lines[i].Amount)
 		}
 		rest -= r.Lines[i].Amount
