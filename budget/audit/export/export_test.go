@@ -177,7 +177,7 @@ func TestResumeIsByteIdentical(t *testing.T) {
 						if err != nil {
 							t.Fatal(err)
 						}
-						if _, err := f.WriteString(`{"half,a "line`); err != nil {
+						if _, err := f.WriteString(strings.Repeat(`{"half,a "line`, 1+len(want)/10)); err != nil {
 							t.Fatal(err)
 						}
 						f.Close()
@@ -318,21 +318,33 @@ func TestResumeRefuses(t *testing.T) {
 	}
 }
 
-// A table that leaves a call out does not get its name: its sum is not the ledger's.
+// A file whose sum is not the ledger's does not get its name.
 func TestSumsAreComparedWithTheLedger(t *testing.T) {
 	t.Parallel()
 	dsn := filled(t, 22)
+	o := options(CSV, filepath.Join(t.TempDir(), "out.csv"))
+	cutAfter(t, dsn, o, 0, true)
+	side := sidecar(o.File)
+	if err := os.WriteFile(side, bytes.Replace(read(t, side), []byte(`"nano_usd":0`), []byte(`"nano_usd":5`), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o.Resume = true
+	if _, err := run(t.Context(), t, dsn, o); err == nil || !strings.Contains(err.Error(), "does not add up") {
+		t.Errorf("another sum: %v", err)
+	}
+	if there, _ := exists(o.File); there {
+		t.Error("it has its name")
+	}
+	// Nor do lines that say more than the cost.
 	conn, err := pgx.Connect(t.Context(), dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close(context.Background())
-	// Lines that say more than the cost: the file would add up to something else than the ledger.
 	if _, err := conn.Exec(t.Context(), `update keel.closeouts set lines = jsonb_set(lines, '{0,amount_usd}', '"5"') where decision_id = (select decision_id from keel.closeouts order by 1 limit 1)`); err != nil {
 		t.Fatal(err)
 	}
-	o := options(CSV, filepath.Join(t.TempDir(), "out.csv"))
-	if _, err := run(t.Context(), t, dsn, o); err == nil || !strings.Contains(err.Error(), "more than its cost") {
+	if _, err := run(t.Context(), t, dsn, options(CSV, filepath.Join(t.TempDir(), "out.csv"))); err == nil || !strings.Contains(err.Error(), "more than its cost") {
 		t.Errorf("lines above a cost: %v", err)
 	}
 }
