@@ -164,6 +164,8 @@ func TestDecide(t *testing.T) {
 		{"policy cant end the stream of this API", "kind: Policy\nname: a\nwhen: 'true'\ndo: {watch: {}}\n---\n" + enforced, change(func(c *Call) {
 			c.Stream, c.Watchable = true, func() error { return errors.New("streams of x.y can't be ended") }
 		})},
+		{"policy by reasoning effort", "kind: Policy\nname: a\nwhen: request.effort in [\"high\", \"xhigh\"]\ndo: {constrain: {reasoning_effort: low}}\n---\nkind: Policy\nname: b\nwhen: request.effort == \"\"\ndo: {deny: state an effort}\n", change(func(c *Call) { c.Effort = "high" })},
+		{"policy by reasoning effort, which is not stated", "kind: Policy\nname: b\nwhen: request.effort == \"\"\ndo: {deny: state an effort}\n", nil},
 		{"first policy alone", "kind: Policy\nname: a\nwhen: 'true'\ndo: {warn: first}\n---\nkind: Policy\nname: b\nwhen: 'true'\ndo: {deny: second}\n---\nkind: Settings\nname: default\npolicies: first\n", nil},
 		{"policies constrain", "kind: Policy\nname: a\nwhen: 'true'\ndo: {constrain: {max_output_tokens: 500}}\n---\nkind: Policy\nname: b\nwhen: 'true'\ndo: {constrain: {max_output_tokens: 200}}\n---\nkind: Policy\nname: c\nwhen: 'true'\ndo: {constrain: {max_output_tokens: 4000}}\n---\n" + enforced, nil},
 		{"policies constrain more than the output", "kind: Policy\nname: a\nwhen: 'true'\ndo: {constrain: {choices: 2, tools: own, reasoning_effort: high}}\n---\nkind: Policy\nname: b\nwhen: 'true'\ndo: {constrain: {choices: 1, tools: none, reasoning_effort: low, max_output_tokens: 200}}\n---\n" + enforced, change(func(c *Call) { c.Choices = 3 })},

@@ -28,6 +28,7 @@ type Call struct {
 	MaxOutputTokens int64 // stated per choice, 0 if not
 	Choices         int64 // at least 1
 	ServiceTier     string
+	Effort          string // of reasoning, as asked for; "" where none is stated
 	Speed           string // "fast" where a faster mode was asked for
 	Region          string // where the work is to be done, as the request says it
 	SearchContext   string // of hosted search, as the request says it

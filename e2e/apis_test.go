@@ -175,6 +175,11 @@ when: 'subject.team == "own-tools"'
 do: {constrain: {tools: own}}
 ---
 kind: Policy
+name: frugal
+when: 'subject.team == "frugal" && request.effort in ["high", "xhigh"]'
+do: {constrain: {reasoning_effort: low}}
+---
+kind: Policy
 name: tagged
 when: 'subject.team == "tagged"'
 do: {tag: {team: plain-tag}}

@@ -209,6 +209,7 @@ func (s *Server) facts(call *Call) budget.Call {
 	}
 	if r := call.request; r != nil {
 		facts.Model, facts.Stream, facts.ServiceTier = r.Model, r.Stream, r.ServiceTier
+		facts.Effort = r.Effort
 		facts.Speed, facts.Region, facts.SearchContext = r.Speed, r.Region, r.SearchContext
 		facts.MaxOutputTokens, facts.Choices, facts.Prompt = r.MaxOutputTokens, r.Choices, &r.Prompt
 	}

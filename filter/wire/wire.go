@@ -100,6 +100,7 @@ type Request struct {
 	MaxOutputTokens int64
 	Choices         int64  // alternatives asked for, at least 1: each may use MaxOutputTokens
 	ServiceTier     string // as asked for, "" when not
+	Effort          string // of reasoning, as asked for, in lower case: "none" where it is turned off; "" where none is stated, also where a number of tokens is
 	Speed           string // "fast" where a faster mode was asked for, "" when not
 	Region          string // where the work is to be done, as the request says it (Anthropic inference_geo), "" when not
 	SearchContext   string // search_context_size of hosted search: low, medium, high; "" when not stated

@@ -18,6 +18,7 @@ var leftOut = map[string]bool{
 	"Decision.Call.Routable":      true,
 	"Decision.Call.Constrainable": true,
 	"Decision.Call.Watchable":     true,
+	"Decision.Call.Effort":        true, // the policies that read it say it, in Rules
 	"Decision.Constraint":         true, // its policies say it, in Rules
 	"Decision.Watched":            true, // so does its policy
 	"Decision.Alternatives":       true,

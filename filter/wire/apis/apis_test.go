@@ -93,3 +93,40 @@ func TestCorpus(t *testing.T) {
 	})
 	t.Logf("%d matched", matched)
 }
+
+// Every format that has a word for the reasoning effort tells it by the same one.
+func TestEffort(t *testing.T) {
+	t.Parallel()
+	const gemini = "/v1beta/models/m:generateContent"
+	for _, tt := range []struct{ path, body, want string }{
+		{"/v1/chat/completions", `{"model":"m","messages":[]}`, ""},
+		{"/v1/chat/completions", `{"model":"m","messages":[],"reasoning_effort":"High"}`, "high"},
+		{"/v1/chat/completions", `{"model":"m","messages":[],"reasoning_effort":"h\u0069gh"}`, "high"},
+		{"/v1/chat/completions", `{"model":"m","messages":[],"reasoning_effort":null}`, ""},
+		{"/v1/chat/completions", `{"model":"m","messages":[],"reasoning_effort":3}`, ""},
+		{"/v1/chat/completions", `{"model":"m","messages":[],"reasoning":{"enabled":false}}`, "none"},
+		{"/v1/chat/completions", `{"model":"m","messages":[],"thinking":{"type":"disabled"},"reasoning_effort":"low"}`, "low"},
+		{"/v1/chat/completions", `{"model":"m","messages":[],"reasoning_effort":"low","thinking":{"type":"disabled"}}`, "low"},
+		{"/v1/chat/completions", `{"model":"m","messages":[],"thinking":{"type":"enabled","budget_tokens":9}}`, ""},
+		{"/v1/chat/completions", `{"model":"m","messages":[],"enable_thinking":false}`, "none"},
+		{"/v1/responses", `{"model":"m","input":"x","reasoning":{"effort":"minimal","summary":"auto"}}`, "minimal"},
+		{"/v1/responses", `{"model":"m","input":"x","reasoning":{"summary":"auto"}}`, ""},
+		{"/v1/messages", `{"model":"m","max_tokens":9,"messages":[],"output_config":{"effort":"medium","format":{"schema":{}}}}`, "medium"},
+		{"/v1/messages", `{"model":"m","max_tokens":9,"messages":[],"thinking":{"type":"disabled"}}`, "none"},
+		{"/v1/messages", `{"model":"m","max_tokens":9,"messages":[],"thinking":{"type":"enabled","budget_tokens":1024}}`, ""},
+		{gemini, `{"contents":[],"generationConfig":{"thinkingConfig":{"thinkingLevel":"HIGH"}}}`, "high"},
+		{gemini, `{"contents":[],"generationConfig":{"thinkingConfig":{"thinkingLevel":"THINKING_LEVEL_UNSPECIFIED"}}}`, ""},
+		{gemini, `{"contents":[],"generationConfig":{"thinkingConfig":{"thinkingLevel":2}}}`, ""},
+		{gemini, `{"contents":[],"generationConfig":{"thinkingConfig":{"thinkingBudget":0,"thinkingLevel":"LOW"}}}`, "none"},
+		{gemini, `{"contents":[],"generationConfig":{"thinkingConfig":{"thinkingBudget":512}}}`, ""},
+	} {
+		codec, ok := Match("", "POST", tt.path)
+		if !ok {
+			t.Fatalf("no format at %s", tt.path)
+		}
+		r, err := codec.ReadRequest(tt.path, []byte(tt.body))
+		if err != nil || r.Effort != tt.want {
+			t.Errorf("%s %s: %v, %q; want %q", tt.path, tt.body, err, r.Effort, tt.want)
+		}
+	}
+}

@@ -49,7 +49,7 @@ func TestReadRequest(t *testing.T) {
 			"chat", chatPath,
 			`{"model":"gpt-5","messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"h\u00e9"}],"stream":true,"max_tokens":10,"max_completion_tokens":20,"n":3,
 				"service_tier":"flex","stream_options":{"include_usage":true},"reasoning_effort":"low"}`,
-			wire.Request{Model: "gpt-5", Stream: true, MaxOutputTokens: 20, Choices: 3, ServiceTier: "flex", WantsUsage: true,
+			wire.Request{Model: "gpt-5", Stream: true, MaxOutputTokens: 20, Choices: 3, ServiceTier: "flex", Effort: "low", WantsUsage: true,
 				Prompt: tokens.Prompt{System: true, Messages: 2, Segments: text(`"Be brief."`, `"h\u00e9"`), Thinking: true}},
 		},
 		{
@@ -171,7 +171,7 @@ func TestReadRequest(t *testing.T) {
 		},
 		{
 			"pro mode", responsesPath, `{"model":"m","reasoning":{"mode":"pro","effort":"high"}}`,
-			wire.Request{Model: "m", Choices: 1, Prompt: tokens.Prompt{Thinking: true, Hosted: "reasoning mode pro"}},
+			wire.Request{Model: "m", Choices: 1, Effort: "high", Prompt: tokens.Prompt{Thinking: true, Hosted: "reasoning mode pro"}},
 		},
 		{
 			"compact", "/v1/responses/compact", `{"model":"m","input":[{"role":"user","content":"x"}]}`,
