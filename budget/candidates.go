@@ -90,21 +90,29 @@ func (l *deliberation) target(i int, asked *candidate) *candidate {
 	}
 	c.quality = l.route.qualities[i]
 	c.saw, c.sick = l.health.Sick(c.provider, c.model, l.call.At)
-	switch shape := &l.draft.Shape; {
+	switch prompt, able := l.call.Prompt, &l.route.abilities[i]; {
 	case l.call.Routable != nil && !l.call.Routable(c.provider):
 		c.skipped = "its provider does not speak " + l.call.API
 	case c.provider != l.call.Provider && target.Credential != CredentialInjected:
 		c.skipped = "the call brings the credential of " + l.call.Provider + " and the target has none of its own"
-	case slices.Contains(target.Lacks, LackTools) && shape.Tools > 0:
+	case able.NoTools && prompt.Tools > 0:
 		c.skipped = "it takes no tools"
-	case slices.Contains(target.Lacks, LackImages) && len(shape.Images) > 0:
+	case able.NoImages && (len(prompt.Images) > 0 || prompt.FarImages):
 		c.skipped = "it takes no images"
-	case slices.Contains(target.Lacks, LackSchema) && shape.Bytes["schema"] > 0:
+	case able.NoSchema && l.draft.Shape.Bytes["schema"] > 0:
 		c.skipped = "it keeps to no schema"
-	case c.rates != nil && c.rates.ContextWindow > 0 && c.estimate.InputTokens > c.rates.ContextWindow:
-		c.skipped = fmt.Sprintf("its context of %d tokens is too small", c.rates.ContextWindow)
+	case able.ContextTokens > 0 && l.inputAt(c) > able.ContextTokens:
+		c.skipped = fmt.Sprintf("its context of %d tokens is too small", able.ContextTokens)
 	}
 	return c
+}
+
+// inputAt is the likely input of the call at c, also where that is more than what the estimate stops at.
+func (l *deliberation) inputAt(c *candidate) int64 {
+	if in := &c.estimate.Input; in.Uncorrected < in.Shipped {
+		return c.estimate.InputTokens
+	}
+	return l.estimator.Likely(c.provider, c.model, l.call.Prompt)
 }
 
 // whySkipped says why no target is left.

@@ -81,18 +81,22 @@ func (l *deliberation) observeRoute(cheap []*candidate) {
 	l.draft.Rules = append(l.draft.Rules, rule)
 }
 
-// sawTargets are the numbers that a route looks at.
+// sawTargets are the numbers that a route looks at, and why it left a target out.
 func (l *deliberation) sawTargets() string {
 	var room [512]byte
 	saw := room[:0]
 	for _, c := range l.candidates {
-		if c.rates == nil || c.skipped != "" {
+		if c.rates == nil && c.skipped == "" {
 			continue
 		}
 		if len(saw) > 0 {
 			saw = append(saw, ", "...)
 		}
 		saw = append(append(append(saw, c.provider...), '/'), c.model...)
+		if c.skipped != "" {
+			saw = append(append(append(saw, " ("...), c.skipped...), ')')
+			continue
+		}
 		saw = append(c.estimate.Expected.Append(append(saw, ' ')), " USD"...)
 		if c.sick {
 			saw = append(append(append(saw, " ("...), c.saw...), ')')

@@ -34,6 +34,10 @@ const routeConfig = `
 ---
 {kind: Route, name: able, models: [able-model], mode: enforce, targets: [{provider: openai, model: gpt-5-dear, quality: 1.0}, {provider: openai, model: gpt-5-mini, quality: 0.8, lacks: [tools]}]}
 ---
+{kind: Price, name: known, provider: openai, model: o3-deep-research, effective_from: 2020-01-01, per_million: {input: 0.01, output: 0.01 USD}}
+---
+{kind: Route, name: known, models: [known-model], mode: enforce, targets: [{provider: openai, model: gpt-5-dear, quality: 1.0}, {provider: openai, model: o3-deep-research, quality: 0.8}]}
+---
 {kind: Budget, name: pressing, selector: {team: pressed}, limit: 0.000001 USD, window: month, mode: prefer-cheap, tiers: [{at: 90%, do: prefer-cheap}]}
 `
 
@@ -85,6 +89,8 @@ func TestRoute(t *testing.T) {
 		{"enforce takes the cheapest", "strict-model", "", "", "grok-cheap", "substitute"},
 		{"a target that can't serve it is left out", "able-model", tools, "", "gpt-5-dear", "substitute"},
 		{"and taken where it can", "able-model", "", "", "gpt-5-mini", "substitute"},
+		{"a target that the catalogue knows can't serve it is left out", "known-model", tools, "", "gpt-5-dear", "substitute"},
+		{"and taken where it can, too", "known-model", "", "", "o3-deep-research", "substitute"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.team == "pressed" {

@@ -178,7 +178,7 @@ func whole(found []*amendment, provider, name string) []planned {
 	for _, a := range found {
 		if a.missing {
 			id := "list:" + provider + "/" + name + idTerms("", a.from, Hours{})
-			return []planned{{rates: newRates(id, &Price{Provider: provider, Model: name, Tiers: []Step{{}}}, 0), from: a.from}}
+			return []planned{{rates: newRates(id, &Price{Provider: provider, Model: name, Tiers: []Step{{}}}), from: a.from}}
 		}
 	}
 	return nil

@@ -32,6 +32,13 @@ func (e *Estimator) Input(provider, model string, p *Prompt) Input {
 	return in
 }
 
+// Likely is the likely number of input tokens of p by the rules of a model's family, also where that is more than the
+// model takes: Input stops at its context window, because a provider refuses the rest.
+func (e *Estimator) Likely(provider, model string, p *Prompt) int64 {
+	f := familyOf(provider, model)
+	return f.expected(p, p.measured(f.vocabulary))
+}
+
 // expected is the likely number of input tokens.
 func (f *family) expected(p *Prompt, m *measured) int64 {
 	common := min(m.tokens[Text], f.common)

@@ -249,3 +249,19 @@ func BenchmarkInput(b *testing.B) {
 		})
 	}
 }
+
+// An estimate stops at the context window, which is no statement about what the call needs.
+func TestLikelyIsMoreThanAWindow(t *testing.T) {
+	t.Parallel()
+	e, p := New(), &Prompt{TokenIDs: 500_000, Messages: 1}
+	if in := e.Input("openai", "gpt-4o-mini", p); in.Expected != 128_000 || in.Uncorrected != in.Shipped {
+		t.Errorf("estimated %+v", in)
+	}
+	if n := e.Likely("openai", "gpt-4o-mini", p); n < 500_000 || n > 501_000 {
+		t.Errorf("%d tokens are likely", n)
+	}
+	few := &Prompt{TokenIDs: 500, Messages: 1}
+	if in := e.Input("openai", "gpt-4o-mini", few); e.Likely("openai", "gpt-4o-mini", few) != in.Uncorrected || in.Uncorrected >= in.Shipped {
+		t.Errorf("estimated %+v", in)
+	}
+}

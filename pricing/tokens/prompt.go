@@ -14,6 +14,7 @@ type Prompt struct {
 	TokenIDs int64     // tokens sent as ids: an exact count
 
 	Images    []Image // inline images
+	FarImages bool    // there are images that stand elsewhere: at a URL, in a stored file
 	Media     []Media // inline audio, video and documents
 	Thinking  bool    // reasoning was asked for, by budget, effort or mode; not where the model decides by itself whether to
 	Citations int64   // documents that are to be cited

@@ -202,6 +202,7 @@ func (s *source) add(p prompt, block string, class tokens.Class) {
 		p.Segments = append(p.Segments, tokens.Segment{Class: class, JSON: s.data})
 	case s.kind != "base64" && s.kind != "text": // url, file and what comes next
 		fields.Hosted(p.Prompt, block+" by "+s.kind)
+		p.FarImages = p.FarImages || block == "image"
 	}
 }
 

@@ -98,7 +98,7 @@ func TestReadRequest(t *testing.T) {
 		},
 		{
 			"image by URL", chatPath, `{"model":"m","messages":[{"content":[{"type":"image_url","image_url":{"url":"https://x/y.png"}}]}]}`,
-			wire.Request{Model: "m", Choices: 1, Prompt: tokens.Prompt{Messages: 1, Hosted: "image URL"}},
+			wire.Request{Model: "m", Choices: 1, Prompt: tokens.Prompt{Messages: 1, FarImages: true, Hosted: "image URL"}},
 		},
 		{
 			"file by URL in place of its data (OpenRouter)", chatPath, `{"model":"m","messages":[{"content":[{"type":"file","file":{"file_data":"https://x/y.pdf"}}]}]}`,
@@ -207,7 +207,7 @@ func TestReadRequest(t *testing.T) {
 		},
 		{
 			"moderation", "/v1/moderations", `{"input":[{"type":"text","text":"x"},{"type":"image_url","image_url":{"url":"https://x/y"}}]}`,
-			wire.Request{Choices: 1, Prompt: tokens.Prompt{Task: tokens.Moderate, Messages: 2, Segments: text(`"x"`), Hosted: "image URL"}},
+			wire.Request{Choices: 1, Prompt: tokens.Prompt{Task: tokens.Moderate, Messages: 2, Segments: text(`"x"`), FarImages: true, Hosted: "image URL"}},
 		},
 		{
 			"images", "/v1/images/generations", `{"model":"gpt-image-1","prompt":"a cat","n":4,"size":"1024x1024"}`,
