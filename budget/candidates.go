@@ -18,8 +18,7 @@ type candidate struct {
 	rates           *pricing.Rates // nil: the model has no price
 	skipped         string         // why the call can't go there
 	note            string         // why a mode does not choose it
-	sick            bool           // it fails too often, as saw says
-	saw             string
+	condition
 }
 
 func (c *candidate) name() string { return c.provider + "/" + c.model }
@@ -50,8 +49,12 @@ func (l *deliberation) choose() ([]*candidate, *Denial) {
 		return l.candidates, nil
 	}
 	l.candidates = make([]*candidate, 0, len(l.route.Targets))
+	var room [8]condition
+	conditions := l.health.conditions(room[:0], l.route.Route, l.call.At)
 	for i := range l.route.Targets {
-		l.candidates = append(l.candidates, l.target(i, asked))
+		c := l.target(i, asked)
+		c.condition = conditions[i]
+		l.candidates = append(l.candidates, c)
 	}
 	usable := slices.DeleteFunc(slices.Clone(l.candidates), func(c *candidate) bool { return c.skipped != "" })
 	cheap, budgeted := l.preferCheap(usable), l.enforce(usable)
@@ -89,7 +92,6 @@ func (l *deliberation) target(i int, asked *candidate) *candidate {
 		c = l.estimated(target.Provider, target.Model)
 	}
 	c.quality = l.route.qualities[i]
-	c.saw, c.sick = l.health.Sick(c.provider, c.model, l.call.At)
 	switch prompt, able := l.call.Prompt, &l.route.abilities[i]; {
 	case l.call.Routable != nil && !l.call.Routable(c.provider):
 		c.skipped = "its provider does not speak " + l.call.API

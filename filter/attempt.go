@@ -197,6 +197,7 @@ func (a *attempt) observeHeaders(headers *extprocv3.HttpHeaders) *extprocv3.Proc
 		a.header.Add(h.Key, headerValue(h))
 	}
 	answer := responseHeadersAnswer(nil)
+	a.FirstByte = time.Since(a.At)
 	if status < http.StatusBadRequest {
 		a.Ended, a.Status = budget.AttemptAnswered, status
 		answer.DynamicMetadata = a.carry()

@@ -77,9 +77,9 @@ func (s *Server) noteHealth(call *Call, c *budget.Closeout) {
 	}
 	attempts := c.AttemptRows
 	if attempts == nil { // there is no filter in the cluster
-		attempts = []budget.Attempt{{Provider: call.decision.RoutedProvider, Model: call.decision.RoutedModel, Ended: budget.AttemptAnswered, Status: call.status}}
+		attempts = []budget.Attempt{{Provider: call.decision.RoutedProvider, Model: call.decision.RoutedModel, Ended: budget.AttemptAnswered, Status: call.status, FirstByte: call.answered.Sub(call.released)}}
 	}
-	s.decider.Health.SawAttempts(attempts, call.answered.Sub(call.released), time.Now())
+	s.decider.Health.SawAttempts(attempts, call.decision.Stream, time.Now())
 }
 
 // settleRetrieval tells the ledger what a fetched response used: the call that

@@ -145,6 +145,7 @@ func attemptsText(rows []budget.Attempt) *string {
 	storable := make([]budget.Attempt, len(rows))
 	for i, a := range rows {
 		a.Provider, a.Model, a.Address, a.Detail = text(a.Provider), text(a.Model), text(a.Address), text(a.Detail)
+		a.InsteadOf = text(a.InsteadOf)
 		storable[i] = a
 	}
 	s := jsonText(storable)

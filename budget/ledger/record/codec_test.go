@@ -32,7 +32,7 @@ func TestEveryField(t *testing.T) {
 	everyField(t, "extension", AppendExtension, DecodeExtension)
 }
 
-// TestBefore reads what the version before wrote: all but what is new since.
+// TestBefore reads what the versions before wrote: all but what is new since.
 func TestBefore(t *testing.T) {
 	t.Parallel()
 	d, err := DecodeDecision(hexFile(t, "decision.1.hex"))
@@ -43,7 +43,14 @@ func TestBefore(t *testing.T) {
 	if err != nil || c.AttemptRows != nil || len(c.Charges) != 2 || !c.Awaited || !c.Known {
 		t.Errorf("closeout: %v, %+v", err, c)
 	}
-	r, err := DecodeResponse(hexFile(t, "response.1.hex"))
+	if c, err = DecodeCloseout(hexFile(t, "closeout.2.hex")); err != nil || len(c.AttemptRows) != 2 || c.AttemptRows[1].Detail == "" || c.AttemptRows[1].FirstByte != 0 {
+		t.Errorf("closeout: %v, %+v", err, c)
+	}
+	r, err := DecodeResponse(hexFile(t, "response.2.hex"))
+	if err != nil || len(r.AttemptRows) != 2 || r.AttemptRows[0].InsteadOf != "" || !r.Awaited {
+		t.Errorf("response: %v, %+v", err, r)
+	}
+	r, err = DecodeResponse(hexFile(t, "response.1.hex"))
 	if err != nil || r.AttemptRows != nil || !r.Awaited {
 		t.Errorf("response: %v, %+v", err, r)
 	}
