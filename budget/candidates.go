@@ -58,6 +58,7 @@ func (l *deliberation) choose() ([]*candidate, *Denial) {
 	}
 	usable := slices.DeleteFunc(slices.Clone(l.candidates), func(c *candidate) bool { return c.skipped != "" })
 	cheap, budgeted := l.preferCheap(usable), l.enforce(usable)
+	l.cheap = cheap
 	l.draft.RouteChoices = choices(asked, cheap, budgeted)
 	if l.route.Mode == Observe {
 		if l.findPressure(asked); len(l.pressed) == 0 || len(cheap) == 0 {

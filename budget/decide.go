@@ -56,6 +56,7 @@ type deliberation struct {
 	capBy      string       // what it is of
 	route      *activeRoute // nil for a call that no route takes
 	candidates []*candidate // the targets of the route, or the one that was asked for
+	cheap      []*candidate // those that prefer-cheap takes, the cheapest first
 	pressed    []pressure   // budgets that want it cheap
 }
 
@@ -172,6 +173,7 @@ func (l *deliberation) propose(c *candidate, found []*activeBudget) (*Decision, 
 		d.Rules = append(d.Rules, Rule{Kind: KindPrice, Name: c.rates.ID, Effect: "priced"})
 	}
 	d.Envelope = l.envelope(&d.Estimate, budgets)
+	d.Rewrites = l.rewrites(d)
 	l.hold(d, &t, budgets)
 	return d, budgets
 }

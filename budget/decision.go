@@ -125,7 +125,8 @@ type Decision struct {
 	Envelope        Envelope    // of all of them; the zero Envelope for a call that none was made for
 	Holds           []Hold
 	Rules           []Rule
-	RouteChoices    []Choice // what each mode of the route that took the call makes of it; nil without a route
+	Rewrites        []Rewrite // for attempts of a call in flight that would break its envelope
+	RouteChoices    []Choice  // what each mode of the route that took the call makes of it; nil without a route
 	PriceVersion    string
 	Denial          *Denial       // set when Action is Deny
 	Alternatives    []Alternative // for a dry run

@@ -33,7 +33,7 @@ type attempt struct {
 	codec    wire.Codec
 	decision *budget.Decision // as carried
 	path     string           // as it goes out
-	rewrite  bool             // the endpoint is for another model than the request names
+	rewrite  bool             // it is for another model than the request names
 
 	header http.Header
 	reader wire.ResponseReader // of an answer that says that it failed
@@ -119,8 +119,8 @@ func (a *attempt) findTarget(hostMetadata string) error {
 	if provider := labels["provider"].GetStringValue(); provider != "" {
 		a.Provider = provider
 	}
-	if model := labels["model"].GetStringValue(); model != "" && model != a.Model {
-		a.Model, a.rewrite = model, true
+	if model := labels["model"].GetStringValue(); model != "" {
+		a.Model = model
 	}
 	return nil
 }
@@ -131,7 +131,8 @@ func (s *Server) admitAttempt(a *attempt, message *extprocv3.ProcessingRequest) 
 	if err != nil {
 		return nil, err
 	}
-	a.Attempt = a.config.Start(a.decision, before, a.Attempt)
+	a.Attempt = a.config.StartOrRewrite(a.decision, before, a.Attempt)
+	a.rewrite = a.Model != a.decision.RoutedModel // which is the one in the request
 	if a.Broke && a.decision.Envelope.Mode == budget.Enforce {
 		a.Refuse()
 		s.metrics.refused.WithLabelValues(codeEnvelope).Inc()

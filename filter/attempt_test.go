@@ -65,6 +65,8 @@ func TestAttemptIsAdmitted(t *testing.T) {
 	t.Parallel()
 	const free, billed = `{"number":1,"cost_usd":"0","basis":"free"}`, `{"number":1,"cost_usd":"0.000000001","basis":"usage"}`
 	observed := strings.Replace(carriedText, "enforce", "observe", 1)
+	rewritable := strings.Replace(strings.Replace(carriedText, "enforce", "prefer-cheap", 1), `"envelope":`,
+		`"rewrites":[{"provider":"openai","model":"gpt-4o-nano","input_tokens_bound":1000,"output_tokens_bound":100,"bound_usd":"0.0001"}],"envelope":`, 1)
 	for _, tt := range []struct {
 		name, call, before, host string
 		want                     string // the attempt, "" where it is not looked at, "!" where the call fails closed
@@ -75,6 +77,8 @@ func TestAttemptIsAdmitted(t *testing.T) {
 		{"another model", strings.Replace(carriedText, "0.00021\",\"max", "0.1\",\"max", 1), free, host("openai", "gpt-4o"), "openai/gpt-4o lost 0.0035 full"},
 		{"another model does not fit", carriedText, free, host("openai", "gpt-4o"), "openai/gpt-4o refused 0 free"},
 		{"another provider without a price", carriedText, free, host("nobody", ""), "nobody/gpt-4o-mini refused 0 free"},
+		{"does not fit, and is rewritten", rewritable, billed, host("openai", "gpt-4o"), "openai/gpt-4o-nano lost 0.0001 full"},
+		{"does not fit, and nothing of the provider does", rewritable, billed, host("anthropic", "claude-haiku-4-5"), "anthropic/claude-haiku-4-5 lost 0.0025 full"},
 		{"no envelope", "", "", "", ""},
 		{"another filter writes there", "{", "", "", "!"},
 		{"another filter writes an attempt", carriedText, "7", "", "!"},

@@ -108,7 +108,7 @@ func responseHeaders(call *Call) []*corev3.HeaderValueOption {
 	d := call.decision
 	set := []*corev3.HeaderValueOption{
 		setHeader(headerDecision, call.id.String()),
-		setHeader(headerModel, d.RoutedModel),
+		setHeader(headerModel, d.ForAttempt(call.tries, call.attempts).RoutedModel),
 	}
 	if d.Estimate.Unpriced == "" {
 		set = append(set, setHeader(headerEstimate, d.Estimate.Expected.String()))

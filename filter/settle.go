@@ -122,7 +122,7 @@ func (s *Server) lastAttempt(call *Call) *budget.Closeout {
 		ID: call.id, Org: call.org, At: time.Now(),
 		Attempts: max(call.attempts, 1), HTTPStatus: call.status, Detail: call.details,
 	}
-	d := call.decision
+	d := call.decision.ForAttempt(call.tries, call.attempts)
 	switch {
 	case !call.sent:
 		// Envoy never got the answer that lets the call out.
