@@ -20,6 +20,8 @@ type Decider struct {
 // Decider is. A *tokens.Estimator counts the prompt; a replay has the counts of the record.
 type Estimator interface {
 	Input(provider, model string, p *tokens.Prompt) tokens.Input
+	// Likely is the likely input, also where that is more than the model takes.
+	Likely(provider, model string, p *tokens.Prompt) int64
 	Output(provider, model string, p *tokens.Prompt, stated, choices int64) tokens.Output
 }
 

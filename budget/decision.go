@@ -229,7 +229,8 @@ type Closeout struct {
 	ProviderCost string
 	// ResponseID is the provider's name for the response. Where Awaited is set, the
 	// usage was not told yet: a later call fetches it by that name, and
-	// Ledger.CloseOutResponse then replaces this closeout.
+	// Ledger.CloseOutResponse then replaces this closeout. Without a ResponseID nobody
+	// knows how many attempts there were: Annotation.Correction may replace it.
 	ResponseID string
 	Awaited    bool
 }

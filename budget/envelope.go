@@ -145,6 +145,15 @@ func (c *Config) Start(d *Decision, before []Attempt, a Attempt) Attempt {
 	return a
 }
 
+// Priced reports whether the bound of an attempt is that of its target.
+func (c *Config) Priced(d *Decision, a *Attempt) bool {
+	if a.Provider == d.RoutedProvider && a.Model == d.RoutedModel && d.Estimate.Unpriced == "" {
+		return true
+	}
+	_, ok := c.Book(d.Org).Rates(a.Provider, a.Model, terms(&d.Call))
+	return ok
+}
+
 // Refuse makes an attempt that Keel does not let out: it costs nothing.
 func (a *Attempt) Refuse() {
 	a.Ended, a.Cost, a.Basis = AttemptRefused, 0, BasisFree

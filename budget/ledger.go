@@ -57,7 +57,9 @@ type Ledger interface {
 	CloseOutResponse(c *Closeout)
 
 	// Annotate adds what the access log tells of a call after it was closed, and
-	// closes it, as aborted at the full hold, if nobody did within a grace time. It does not block.
+	// closes it, as aborted at the full hold, if nobody did within a grace time. Where it tells what the attempts
+	// of the call cost, that takes the place of a closeout that was presumed, once and by the difference; it is never
+	// the first. It does not block, and what it is given may be lost.
 	Annotate(a Annotation)
 
 	// Standing is the state of an account as this replica last knew it, at most
@@ -91,6 +93,9 @@ type Annotation struct {
 	Flags         string // Envoy response flags, comma-separated
 	Details       string // response_code_details
 	ResponseBytes int64
+	// Correction is the end of a call by its attempts alone, nil where the log does not tell of them all. Its cost is
+	// known and its attempts have rows, unless there were none.
+	Correction *Closeout
 }
 
 // ErrUnavailable says that the ledger can't be asked now.

@@ -50,7 +50,7 @@ func (c *Config) StartOrRewrite(d *Decision, before []Attempt, asked Attempt) At
 	if !a.Broke || d.Envelope.Mode != PreferCheap {
 		return a
 	}
-	_, priced := c.Book(d.Org).Rates(a.Provider, a.Model, terms(&d.Call))
+	priced := c.Priced(d, &a)
 	for _, r := range d.Rewrites {
 		if r.Provider != a.Provider || r.Model == a.Model || priced && r.Bound >= a.Bound {
 			continue

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -333,6 +334,7 @@ func TestAttempts(t *testing.T) {
 			{"all fail, and bill nothing", "default", "strict", "503", attemptWant{503, "scripted", []string{free, free, free, free, free}, 5, "failed", "none"}},
 		})
 	})
+	t.Run("Leave", func(t *testing.T) { s.leave(t, s.mesh(t, nil)) })
 	t.Run("Failover", func(t *testing.T) { s.calls(t, s.mesh(t, s.failover), s.fallbacks()) })
 	t.Run("Aggregate", func(t *testing.T) { s.calls(t, s.mesh(t, s.aggregate), s.fallbacks()) })
 	t.Run("Hedge", func(t *testing.T) {
@@ -341,6 +343,44 @@ func TestAttempts(t *testing.T) {
 			{"no room for a hedge", "default", "strict", "slow ok", attemptWant{429, "envelope_exceeded", []string{lost, "mini refused 0 0 free broke"}, 1, "failed", "estimated"}},
 		})
 	})
+}
+
+// leave makes calls whose client leaves before a response: no filter sees how many attempts there were. The
+// envelope is charged until the access log tells of them.
+func (s *attemptStack) leave(t *testing.T, url string) {
+	for _, tt := range []struct{ name, org, script, want string }{
+		{"one of five that have room", "roomy", "hang", "aborted 1 estimated: 1 lost full, summed, within a fifth"},
+		{"the second", "roomy", "503 hang", "aborted 2 estimated: 1 failed free, 2 lost full, summed, within a fifth"},
+		{"charged its input", "input", "hang", "aborted 1 estimated: 1 lost input, summed, within a fifth"},
+		{"charged nothing", "free", "hang", "aborted 1 estimated: 1 lost nothing, summed, within a fifth"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			request, err := http.NewRequestWithContext(ctx, http.MethodPost, url+chatPath, strings.NewReader(`{"model":"gpt-5-mini","max_completion_tokens":20,"messages":[{"role":"user","content":"Hello there."}]}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			setHeaders(request, []string{"x-keel-org: " + tt.org, "x-keel-team: strict", "x-script: " + tt.script})
+			if response, err := client.Do(request); err == nil {
+				t.Fatalf("answered %d", response.StatusCode)
+			}
+			got := ""
+			for deadline := time.Now().Add(patience); got != tt.want && time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+				found, err := rows[struct{ Told string }](s.cluster, `
+select concat(s.outcome, ' ', s.attempts, ' ', s.metered, ': ', (select string_agg(concat(a.attempt, ' ', a.ended, ' ', a.basis), ', ' order by a.attempt) from keel.attempts a where a.decision_id = s.decision_id),
+  case when s.actual_cost_usd = (select sum(cost_usd) from keel.attempts a where a.decision_id = s.decision_id) then ', summed' end, case when s.actual_cost_usd <= s.bound_cost_usd then ', within a fifth' end)
+from keel.spend_records s where org = $1 order by decided_at desc limit 1`, tt.org)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = found[0].Told
+			}
+			if got != tt.want {
+				t.Errorf("%s\nwant %s", got, tt.want)
+			}
+		})
+	}
 }
 
 // fallbacks are what happens when the first provider fails and the mesh turns to one that costs a hundred times as much.

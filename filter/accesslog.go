@@ -38,6 +38,9 @@ func (s *Server) StreamAccessLogs(stream accesslogv3.AccessLogService_StreamAcce
 // note takes one entry.
 func (s *Server) note(entry *accesslogdatav3.HTTPAccessLogEntry) {
 	common, response := entry.GetCommonProperties(), entry.GetResponse()
+	if common.GetIntermediateLogEntry() { // the call goes on
+		return
+	}
 	carried := common.GetMetadata().GetFilterMetadata()[metadataSpace].GetFields()
 	id, err := uuid.Parse(carried[metadataDecision].GetStringValue())
 	if err != nil {
@@ -55,6 +58,7 @@ func (s *Server) note(entry *accesslogdatav3.HTTPAccessLogEntry) {
 		Flags:         flags(common.GetResponseFlags()),
 		Details:       response.GetResponseCodeDetails(),
 		ResponseBytes: int64(response.GetResponseBodyBytes()),
+		Correction:    s.correction(id, entry),
 	})
 }
 
@@ -81,7 +85,7 @@ func (s *Server) noteUnseen(entry *accesslogdatav3.HTTPAccessLogEntry) {
 
 // answeredByEnvoy reports whether no upstream was asked, so that there is nothing to pay.
 func answeredByEnvoy(response *accesslogdatav3.HTTPResponseProperties) bool {
-	return response.GetResponseCodeDetails() != "via_upstream" || response.GetResponseCode().GetValue() >= http.StatusBadRequest
+	return response.GetResponseCodeDetails() != viaUpstream || response.GetResponseCode().GetValue() >= http.StatusBadRequest
 }
 
 // flags names the response flags that are set, in the field names of Envoy's API.

@@ -97,8 +97,12 @@ func (c *carriedCall) decision(id uuid.UUID, org string, api wire.API) *budget.D
 func attemptKey(number int) string { return metadataAttempt + strconv.Itoa(number) }
 
 // carriedAttempts reads the attempts that a message brings, in the order of their numbers.
-func carriedAttempts(message *extprocv3.ProcessingRequest) (attempts []budget.Attempt, err error) {
-	for key, value := range message.GetMetadataContext().GetFilterMetadata()[metadataSpace].GetFields() {
+func carriedAttempts(message *extprocv3.ProcessingRequest) ([]budget.Attempt, error) {
+	return attemptsIn(message.GetMetadataContext().GetFilterMetadata()[metadataSpace].GetFields())
+}
+
+func attemptsIn(fields map[string]*structpb.Value) (attempts []budget.Attempt, err error) {
+	for key, value := range fields {
 		if !strings.HasPrefix(key, metadataAttempt) {
 			continue
 		}

@@ -134,6 +134,7 @@ func (s *Server) lastAttempt(call *Call) *budget.Closeout {
 		c.Outcome = budget.Aborted
 		c.Detail = "ended before a response; the provider may have done the work"
 		d.ChargeEnvelope(c)
+		c.Awaited = true // the access log may tell of its attempts
 		return c
 	}
 
@@ -190,10 +191,13 @@ func outcome(call *Call) budget.Outcome {
 	return budget.Complete
 }
 
+// viaUpstream are Envoy's response_code_details of an answer that came from upstream.
+const viaUpstream = "via_upstream"
+
 // providerAnswered tells an error that came from upstream from one that Envoy
 // made when the upstream failed it.
 func providerAnswered(call *Call) bool {
-	return call.details == "" || call.details == "via_upstream"
+	return call.details == "" || call.details == viaUpstream
 }
 
 func shortfall(call *Call, reading *wire.Reading) string {

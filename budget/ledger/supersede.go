@@ -271,8 +271,10 @@ func (s *settlement) replace(c *closing) error {
 		return err
 	}
 	s.evidence.closeout(c.ID, old.version+1)
-	_, err = s.tx.Exec(s.ctx, "update keel.closeouts set version = $3 where org = $1 and decision_id = $2", s.org, c.ID, old.version+1)
-	return err
+	if _, err = s.tx.Exec(s.ctx, "update keel.closeouts set version = $3 where org = $1 and decision_id = $2", s.org, c.ID, old.version+1); err != nil {
+		return err
+	}
+	return s.recorrect(&c.Closeout.Closeout)
 }
 
 // correction is the entry that says that c replaced a closeout. Where that one has a number of a

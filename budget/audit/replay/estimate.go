@@ -28,6 +28,9 @@ func (e *estimator) Input(provider, model string, _ *tokens.Prompt) tokens.Input
 	return in
 }
 
+// Likely is the recorded count, too: it was of a call that went out.
+func (e *estimator) Likely(_, _ string, _ *tokens.Prompt) int64 { return e.in.Uncorrected }
+
 // Output is the recorded estimate for the recorded target and limit; else what the estimator knows of such calls.
 func (e *estimator) Output(provider, model string, p *tokens.Prompt, stated, choices int64) tokens.Output {
 	if provider == e.provider && model == e.model && stated == e.limit && choices == e.out.Choices {

@@ -14,3 +14,10 @@ from keel.closeouts c cross join lateral jsonb_to_recordset(c.attempt_rows)
   as x(number integer, at timestamptz, provider text, model text, address text, ended text, status integer,
     bound_usd numeric, broke boolean, cost_usd numeric, basis text, usage jsonb, detail text, first_byte_ns numeric,
     instead_of text, instead_bound_usd numeric);
+
+-- What the access log tells of the attempts of a call whose end nobody may have seen: a closeout as journals have it. It
+-- corrects a closeout that was presumed, as long as corrects is set.
+alter table keel.annotations
+  add column correction bytea,
+  add column corrects boolean not null default false;
+create index annotations_corrects on keel.annotations (org, decision_id) where corrects;
