@@ -225,6 +225,7 @@ type attemptRow struct {
 	Outcome  string
 	Metered  string
 	Instead  string // the model that it would have gone to
+	Guessed  bool   // nobody said whose endpoint it was at
 }
 
 type attemptWant struct {
@@ -263,7 +264,7 @@ func (s *attemptStack) call(t *testing.T, url, org, team, script string, want at
 select a.attempt, a.model, a.ended, coalesce(a.http_status, 0),
   case when a.cost_usd = a.bound_usd then 'bound' else a.cost_usd::float8::text end, a.basis, a.broke_envelope,
   s.attempts, s.actual_cost_usd = (select sum(cost_usd) from keel.attempts x where x.decision_id = a.decision_id), s.outcome, s.metered,
-  coalesce(a.instead_of, '') || case when a.instead_bound_usd > a.bound_usd then ', which is dearer' else '' end
+  coalesce(a.instead_of, '') || case when a.instead_bound_usd > a.bound_usd then ', which is dearer' else '' end, coalesce(a.detail like '%has no metadata keel {provider, model}%', false)
 from keel.attempts a join keel.spend_records s using (org, decision_id) where decision_id = $1 order by attempt`, id)
 		if err != nil {
 			t.Fatal(err)
@@ -271,7 +272,7 @@ from keel.attempts a join keel.spend_records s using (org, decision_id) where de
 	}
 	var told []string
 	for _, r := range got {
-		told = append(told, fmt.Sprintf("%s %s %d %s %s", strings.TrimPrefix(r.Model, "gpt-5-"), r.Ended, r.Status, r.Cost, r.Basis)+map[bool]string{true: " broke"}[r.Broke]+map[bool]string{true: " instead of " + r.Instead}[r.Instead != ""])
+		told = append(told, fmt.Sprintf("%s %s %d %s %s", strings.TrimPrefix(r.Model, "gpt-5-"), r.Ended, r.Status, r.Cost, r.Basis)+map[bool]string{true: " broke"}[r.Broke]+map[bool]string{true: " instead of " + r.Instead}[r.Instead != ""]+map[bool]string{true: " guessed"}[r.Guessed])
 	}
 	if strings.Join(told, "\n") != strings.Join(want.rows, "\n") {
 		t.Errorf("%s: the attempts are\n%s\nwant\n%s", script, strings.Join(told, "\n"), strings.Join(want.rows, "\n"))
@@ -337,6 +338,16 @@ func TestAttempts(t *testing.T) {
 	t.Run("Leave", func(t *testing.T) { s.leave(t, s.mesh(t, nil)) })
 	t.Run("Failover", func(t *testing.T) { s.calls(t, s.mesh(t, s.failover), s.fallbacks()) })
 	t.Run("Aggregate", func(t *testing.T) { s.calls(t, s.mesh(t, s.aggregate), s.fallbacks()) })
+	t.Run("Unlabelled", func(t *testing.T) {
+		s.calls(t, s.mesh(t, func(b *bootstrapv3.Bootstrap) { s.failoverTo(b, nil) }), []attemptCase{
+			{"an endpoint that does not say whose it is", "default", "seen", "503 ok", attemptWant{200, "dear", []string{free, fine + " guessed"}, 2, "complete", "provider"}},
+		})
+		s.calls(t, s.mesh(t, func(b *bootstrapv3.Bootstrap) {
+			clusterOf(b, "openai").LoadAssignment.Endpoints[0].LbEndpoints[0].Metadata = nil
+		}), []attemptCase{
+			{"the first goes to one", "default", "seen", "ok", attemptWant{200, "cheap", []string{fine + " guessed"}, 1, "complete", "provider"}},
+		})
+	})
 	t.Run("Hedge", func(t *testing.T) {
 		s.calls(t, s.mesh(t, hedge), []attemptCase{
 			{"the loser may be billed", "roomy", "strict", "slow ok", attemptWant{200, "", []string{lost, fine}, 2, "complete", "estimated"}},

@@ -16,9 +16,9 @@ import (
 	"keel/budget"
 )
 
-// StreamAccessLogs takes Envoy's access log: why each call ended, and the calls
+// StreamAccessLogs takes Envoy's access log: why each call ended, the calls
 // that the filter did not see end because this process, or another replica, was
-// gone. The log is lossy (Envoy drops it when nobody listens), so nothing
+// gone, and their attempts where no filter could count them. The log is lossy (Envoy drops it when nobody listens), so nothing
 // depends on an entry: the ledger's sweeper ends what no one reports.
 func (s *Server) StreamAccessLogs(stream accesslogv3.AccessLogService_StreamAccessLogsServer) error {
 	for {

@@ -12,6 +12,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	extprocfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -45,6 +46,50 @@ func attemptHeaders(call, before, host string) *extprocv3.ProcessingRequest {
 		Attributes: map[string]*structpb.Struct{attributeSpace: {Fields: map[string]*structpb.Value{
 			"upstream.request_attempt_count": structpb.NewNumberValue(2), "upstream.address": structpb.NewStringValue("192.0.2.1:443"), "xds.upstream_host_metadata": structpb.NewStringValue(host),
 		}}},
+	}
+}
+
+// Endpoints without a label are counted as the call's own, and where they are not surely that, it shows.
+func TestAttemptAtAnEndpointWithoutALabel(t *testing.T) {
+	t.Parallel()
+	first := func(address string) string {
+		return `{"number":1,"cost_usd":"0","basis":"free","address":"` + address + `"}`
+	}
+	for _, tt := range []struct {
+		name, before, host, cluster string
+		noted                       bool
+	}{
+		{"where the first went", first("192.0.2.1:443"), "", "", false},
+		{"where the first went, as Envoy says it", first("192.0.2.1:443"), "NULL", "NULL", false},
+		{"elsewhere", first("192.0.2.7:443"), "", "", true},
+		{"elsewhere, as Envoy says it", first("192.0.2.7:443"), "NULL", "NULL", true},
+		{"elsewhere, labelled", first("192.0.2.7:443"), host("openai", ""), "", false},
+		{"the others of its cluster are labelled", first("192.0.2.1:443"), "", host("openai", ""), true},
+		{"the first one, too", "", "", host("openai", ""), true},
+		{"as is usual", "", host("openai", ""), host("openai", ""), false},
+		{"a model alone", first("192.0.2.7:443"), host("", "gpt-4o-mini"), "", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			server, _ := newServer(t)
+			message := attemptHeaders(carriedText, tt.before, tt.host)
+			message.Attributes[attributeSpace].Fields["xds.cluster_metadata"] = structpb.NewStringValue(tt.cluster)
+			stream := &upstreamStream{fakeStream{in: []*extprocv3.ProcessingRequest{message}, end: io.EOF}}
+			server.Process(stream)
+			a := written(t, stream.out[0])
+			if noted := strings.Contains(a.Detail, "endpoint 192.0.2.1:443 has no metadata keel {provider, model}: counted as openai/gpt-4o-mini"); noted != tt.noted || !noted && a.Detail != "" {
+				t.Errorf("noted: %v, %q", noted, a.Detail)
+			}
+			registry := prometheus.NewRegistry()
+			registry.MustRegister(server.metrics.unlabelled)
+			families, err := registry.Gather()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := families[0].GetMetric()[0].GetCounter().GetValue(); n > 1 || (n == 1) != tt.noted {
+				t.Errorf("counted %v times", n)
+			}
+		})
 	}
 }
 

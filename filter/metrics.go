@@ -10,6 +10,7 @@ type metrics struct {
 	compared     *prometheus.CounterVec // by how our cost stands to the provider's own
 	refused      *prometheus.CounterVec // by code
 	notDurable   *prometheus.CounterVec // by durability
+	unlabelled   prometheus.Counter     // attempts at endpoints that do not say whose they are
 	unseen       prometheus.Counter     // calls in the access log that no decision was made for
 	extended     prometheus.Counter     // of what is held for a watched answer
 	streamsEnded prometheus.Counter     // before their provider did
@@ -34,6 +35,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		notDurable: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "keel_closeouts_not_durable_total", Help: "Answers that ended before their closeout was as durable as the settings ask for.",
 		}, []string{"durability"}),
+		unlabelled: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "keel_unlabelled_attempts_total", Help: "Attempts at an endpoint without the metadata keel {provider}, elsewhere than the call was sent: they are charged as its own target.",
+		}),
 		unseen: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "keel_unseen_calls_total", Help: "Calls in the access log that no decision was made for: the filter was bypassed or failed open.",
 		}),
@@ -50,6 +54,6 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "keel_filter_panics_total", Help: "Streams that ended in a panic; their calls failed closed.",
 		}),
 	}
-	r.MustRegister(m.decisions, m.closeouts, m.compared, m.refused, m.notDurable, m.unseen, m.extended, m.streamsEnded, m.inFlight, m.panics)
+	r.MustRegister(m.decisions, m.closeouts, m.compared, m.refused, m.notDurable, m.unlabelled, m.unseen, m.extended, m.streamsEnded, m.inFlight, m.panics)
 	return m
 }
