@@ -129,11 +129,21 @@ func (h *Health) conditions(found []condition, route *Route, now time.Time) []co
 	h.mu.RLock()
 	for i := range route.Targets {
 		name := targetName{route.Targets[i].Provider, route.Targets[i].Model}
-		all = append(all, h.own[name].plus(h.others[name], now))
-		was = append(was, h.slow[slowName{route.Org, route.Name, name}])
+		is := h.own[name].at(now)
+		if others := h.others[name]; !others.nothing() {
+			is = is.plus(others, now)
+		}
+		all, was = append(all, is), append(was, 0)
+		if len(h.slow) > 0 {
+			was[i] = h.slow[slowName{route.Org, route.Name, name}]
+		}
 	}
 	h.mu.RUnlock()
 	for i := range all {
+		if is := &all[i]; was[i] == 0 && is.Bad < sickFailures && is.Paces.quick() {
+			found = append(found, condition{})
+			continue
+		}
 		by, saw := slowness(all, i, was[i])
 		if by != was[i] {
 			h.note(slowName{route.Org, route.Name, targetName{route.Targets[i].Provider, route.Targets[i].Model}}, by)

@@ -225,3 +225,23 @@ func TestRouteByHealth(t *testing.T) {
 		})
 	}
 }
+
+// BenchmarkConditions is what a route of five targets asks of the health of all, as this replica and others saw them.
+func BenchmarkConditions(b *testing.B) {
+	h, route := NewHealth(), &Route{Meta: Meta{Org: DefaultOrg, Name: "r"}}
+	now := time.Now()
+	for _, model := range []string{"a", "b", "c", "d", "e"} {
+		route.Targets = append(route.Targets, Target{Provider: "openai", Model: model})
+		for range 20 {
+			h.Saw("openai", model, true, true, 400*time.Millisecond, now)
+		}
+	}
+	h.Heard(h.Own(now), now)
+	b.ReportAllocs()
+	for b.Loop() {
+		var room [8]condition
+		if c := h.conditions(room[:0], route, now); len(c) != 5 || c[0].slow {
+			b.Fatal(c)
+		}
+	}
+}

@@ -47,7 +47,7 @@ const (
 	// for what is usual; and what none is quicker than.
 	mostRecent, mostUsual = 3.0, 0.5
 	slowAnswer            = 0.1
-	quick                 = 200 * time.Millisecond
+	quickest              = 200 * time.Millisecond
 )
 
 // slowName is a target as a route of an org looks at it.
@@ -82,11 +82,18 @@ func (p *Pace) add(o Pace) {
 	}
 }
 
+// quick reports that no pace is slow, whatever is usual: there are no recent answers, or they are too near to what counts as the quickest.
+func (p *Paces) quick() bool { return p.Recent[0].quick() && p.Recent[1].quick() }
+
+func (p *Pace) quick() bool { return p.Answers < wellAnswers || p.Log2 < quickLog2+wellOwn }
+
+var quickLog2 = math.Log2(quickest.Seconds())
+
 func (p *Pace) seconds() float64 { return math.Exp2(p.Log2) }
 
 // saw adds an answer. usual is what is known of its kind, also from other replicas: what it says is bounded by that.
 func (p *Paces) saw(kind int, took time.Duration, usual [answerKinds]Pace) {
-	took = max(took, quick)
+	took = max(took, quickest)
 	log := math.Log2(took.Seconds())
 	recent, lasting := Pace{1, log}, Pace{1, log}
 	if is := &usual[kind]; is.Answers >= usualAnswers {
@@ -112,7 +119,7 @@ var ownBound, peerBound = bound{slowOwn, wellOwn}, bound{slowPeers, wellPeers}
 func slowness(all []TargetHealth, i int, was slowBy) (by slowBy, saw string) {
 	for kind := range answerKinds {
 		recent, usual := &all[i].Paces.Recent[kind], &all[i].Paces.Usual[kind]
-		if recent.Answers < wellAnswers {
+		if recent.quick() {
 			continue
 		}
 		if bit := slowBy(1) << kind; usual.Answers >= usualAnswers && ownBound.broken(recent, usual.Log2, was&bit != 0) {

@@ -38,8 +38,9 @@ func (s *Server) StreamAccessLogs(stream accesslogv3.AccessLogService_StreamAcce
 // note takes one entry.
 func (s *Server) note(entry *accesslogdatav3.HTTPAccessLogEntry) {
 	common, response := entry.GetCommonProperties(), entry.GetResponse()
-	if common.GetIntermediateLogEntry() { // the call goes on
-		return
+	switch common.GetAccessLogType() {
+	case accesslogdatav3.AccessLogType_DownstreamStart, accesslogdatav3.AccessLogType_DownstreamPeriodic, accesslogdatav3.AccessLogType_DownstreamTunnelSuccessfullyEstablished:
+		return // the call goes on
 	}
 	carried := common.GetMetadata().GetFilterMetadata()[metadataSpace].GetFields()
 	id, err := uuid.Parse(carried[metadataDecision].GetStringValue())

@@ -126,7 +126,7 @@ func TestAccessLogCorrects(t *testing.T) {
 			if got != tt.want {
 				t.Errorf("corrected to %q, want %q", got, tt.want)
 			}
-			entry.CommonProperties.IntermediateLogEntry = true
+			entry.CommonProperties.AccessLogType = accesslogdatav3.AccessLogType_DownstreamPeriodic
 			if server.note(entry); len(ledger.annotations) != 1 {
 				t.Error("a call that goes on was taken for one that ended")
 			}
