@@ -39,6 +39,9 @@ func breakJournal(epoch uuid.UUID) error {
 			return err
 		}
 		readOnly, err := syscall.Open(name, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // settled and deleted since it was listed
+		}
 		if err != nil {
 			return err
 		}
