@@ -23,7 +23,7 @@ func Bootstrap(c Config) (*bootstrapv3.Bootstrap, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := builder{Config: c}
+	b := newBuilder(c)
 	admin, err := parseAddress(c.Admin)
 	if err != nil {
 		return nil, err
@@ -48,7 +48,12 @@ func Bootstrap(c Config) (*bootstrapv3.Bootstrap, error) {
 // builder keeps the first error, so that the tree can be written as a tree.
 type builder struct {
 	Config
-	err error
+	processorCluster, accessLogCluster string // where Envoy finds Keel
+	err                                error
+}
+
+func newBuilder(c Config) *builder {
+	return &builder{Config: c, processorCluster: processorCluster, accessLogCluster: accessLogCluster}
 }
 
 // any packs the configuration of an extension.
@@ -64,7 +69,7 @@ func (b *builder) any(m proto.Message) *anypb.Any {
 }
 
 func (b *builder) clusters() []*clusterv3.Cluster {
-	processor, err := parseAddress(b.Processor)
+	processor, err := parseProcessor(b.Processor)
 	if err != nil && b.err == nil {
 		b.err = err
 	}
@@ -81,6 +86,9 @@ func (b *builder) clusters() []*clusterv3.Cluster {
 }
 
 func socket(a address) *corev3.Address {
+	if a.path != "" {
+		return &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: a.path}}}
+	}
 	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
 		Address: a.host, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: a.port},
 	}}}

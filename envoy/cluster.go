@@ -11,6 +11,7 @@ import (
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	upstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"github.com/goccy/go-yaml"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -19,12 +20,26 @@ import (
 
 // grpcCluster leads to Keel's own server.
 func (b *builder) grpcCluster(name string, a address) *clusterv3.Cluster {
-	return b.cluster(name, a, time.Second, &upstreamv3.HttpProtocolOptions{
+	cluster := b.cluster(name, a, time.Second, &upstreamv3.HttpProtocolOptions{
 		UpstreamProtocolOptions: &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig{
 			ProtocolConfig: &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: pings()},
 		}},
 	})
+	if !a.isFixed() { // each address of the name is a replica
+		cluster.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STRICT_DNS}
+	}
+	// A replica that drains says so here before it refuses streams. When none is
+	// healthy Envoy asks them all the same, and the call fails closed.
+	cluster.HealthChecks = []*corev3.HealthCheck{{
+		Timeout: durationpb.New(time.Second), Interval: durationpb.New(healthEvery), NoTrafficInterval: durationpb.New(healthEvery),
+		UnhealthyThreshold: wrapperspb.UInt32(2), HealthyThreshold: wrapperspb.UInt32(1),
+		HealthChecker: &corev3.HealthCheck_GrpcHealthCheck_{GrpcHealthCheck: &corev3.HealthCheck_GrpcHealthCheck{}},
+	}}
+	return cluster
 }
+
+// healthEvery is how often a replica of Keel is asked whether it takes calls.
+const healthEvery = 2 * time.Second
 
 // providerCluster leads to a provider, or to what stands in for it.
 func (b *builder) providerCluster(p Provider) *clusterv3.Cluster {
@@ -45,16 +60,15 @@ func (b *builder) providerCluster(p Provider) *clusterv3.Cluster {
 			HttpProtocolOptions: &corev3.Http1ProtocolOptions{}, Http2ProtocolOptions: pings(),
 		}}
 	}
-	options.HttpFilters = []*hcmv3.HttpFilter{
-		b.attemptFilter(),
-		{Name: "envoy.filters.http.upstream_codec", ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: b.any(&upstreamcodecv3.UpstreamCodec{})}},
+	if b.Mode == ModeAttempts {
+		options.HttpFilters = b.attemptFilters()
 	}
 	cluster := b.cluster(p.Name, e.address, 5*time.Second, options)
 	// A cluster may get endpoints of another provider, to fall back to. So it is the
 	// endpoint that says whose prices an attempt is charged by.
-	cluster.LoadAssignment.Endpoints[0].LbEndpoints[0].Metadata = label(p.Name)
+	cluster.LoadAssignment.Endpoints[0].LbEndpoints[0].Metadata = ownerMetadata(p.Name)
 	// And so it can be told where an endpoint was added without a label.
-	cluster.Metadata = label(p.Name)
+	cluster.Metadata = ownerMetadata(p.Name)
 	if e.tls {
 		cluster.TransportSocket = &corev3.TransportSocket{
 			Name:       "envoy.transport_sockets.tls",
@@ -64,12 +78,35 @@ func (b *builder) providerCluster(p Provider) *clusterv3.Cluster {
 	return cluster
 }
 
-// label says whose an endpoint is, or whose endpoints a cluster has that say no other.
-func label(provider string) *corev3.Metadata {
+// ownerMetadata says whose an endpoint is, or whose endpoints a cluster has that say no other.
+func ownerMetadata(provider string) *corev3.Metadata {
 	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{
 		MetadataNamespace: {Fields: map[string]*structpb.Value{"provider": structpb.NewStringValue(provider)}},
 	}}
 }
+
+// attemptFilters stand in a provider's cluster; the last of them is Envoy's own.
+func (b *builder) attemptFilters() []*hcmv3.HttpFilter {
+	return []*hcmv3.HttpFilter{
+		b.attemptFilter(),
+		{Name: "envoy.filters.http.upstream_codec", ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: b.any(&upstreamcodecv3.UpstreamCodec{})}},
+	}
+}
+
+// attemptOptions are the filters for a cluster that a control plane generates. Such a
+// cluster speaks HTTP/1.1, which every provider does.
+func (b *builder) attemptOptions() (yaml.MapSlice, error) {
+	options, err := tree(b.any(&upstreamv3.HttpProtocolOptions{
+		UpstreamProtocolOptions: &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig{
+			ProtocolConfig: &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: &corev3.Http1ProtocolOptions{}},
+		}},
+		HttpFilters: b.attemptFilters(),
+	}))
+	return object(httpOptions, options), err
+}
+
+// httpOptions is the key of HttpProtocolOptions in a cluster.
+const httpOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 // tls checks that the certificate is for the host that is connected to.
 func (b *builder) tls(a address) *tlsv3.UpstreamTlsContext {
@@ -115,10 +152,10 @@ func (b *builder) cluster(name string, a address, connect time.Duration, options
 			MaxRetries:         wrapperspb.UInt32(unlimited),
 		}}},
 		TypedExtensionProtocolOptions: map[string]*anypb.Any{
-			"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": b.any(options),
+			httpOptions: b.any(options),
 		},
 	}
-	if a.isIP() {
+	if a.isFixed() {
 		c.ClusterDiscoveryType, c.DnsLookupFamily = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}, clusterv3.Cluster_AUTO
 	}
 	return c

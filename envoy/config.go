@@ -6,8 +6,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Names that others hold on to: the processor, alerts, and filters of a mesh
@@ -37,11 +41,25 @@ const (
 	LogName = "keel"
 )
 
+// Mode is how much of a call Envoy shows to Keel.
+type Mode string
+
+const (
+	// ModeFull is the filter before the router: one request and one response of each
+	// call. Envoy may then repeat only what no provider can have seen.
+	ModeFull Mode = "full"
+
+	// ModeAttempts is that and a filter in every provider's cluster, so that each try
+	// of a call is held and charged by itself.
+	ModeAttempts Mode = "attempts"
+)
+
 // Config is what Bootstrap needs to know. Processor and Providers are required.
 type Config struct {
+	Mode      Mode   // default ModeAttempts
 	Listen    string // host:port for applications; default 127.0.0.1:0, where 0 takes a free port
 	Admin     string // host:port for Envoy's admin interface, loopback only; default 127.0.0.1:0
-	Processor string // host:port of Keel's gRPC server
+	Processor string // host:port of Keel's gRPC server, or unix:PATH of its socket
 	Providers []Provider
 
 	// RequestLimit is the most bytes of a request body; a longer one is
@@ -71,8 +89,25 @@ type Retry struct {
 // DefaultRetry tries again only where the provider can't have seen the request,
 // so no try but the last can have been billed.
 func DefaultRetry() *Retry {
-	return &Retry{On: []string{"connect-failure", "refused-stream", "reset-before-request"}, Times: 2}
+	return &Retry{On: slices.Clone(unbilled), Times: 2}
 }
+
+// unbilled are the conditions under which a provider can't have seen the request.
+var unbilled = []string{"connect-failure", "refused-stream", "reset-before-request"}
+
+// UnbilledRetry reports whether a try that failed by one of Envoy's retry
+// conditions can't have been billed.
+func UnbilledRetry(condition string) bool { return slices.Contains(unbilled, condition) }
+
+// conditions are all that Envoy tries again after.
+func (r *Retry) conditions() []string {
+	if len(r.Statuses) > 0 && !slices.Contains(r.On, retriableStatuses) {
+		return append(slices.Clone(r.On), retriableStatuses)
+	}
+	return r.On
+}
+
+const retriableStatuses = "retriable-status-codes"
 
 const (
 	defaultListen       = "127.0.0.1:0"
@@ -82,6 +117,7 @@ const (
 
 // complete fills in the defaults and checks everything that a user may have written.
 func (c Config) complete() (Config, error) {
+	c.Mode = cmp.Or(c.Mode, ModeAttempts)
 	c.Listen = cmp.Or(c.Listen, defaultListen)
 	c.Admin = cmp.Or(c.Admin, defaultListen)
 	c.RequestLimit = cmp.Or(c.RequestLimit, defaultRequestLimit)
@@ -106,10 +142,11 @@ func (c Config) complete() (Config, error) {
 	if ip, err := netip.ParseAddr(admin.host); err != nil || !ip.IsLoopback() {
 		return c, fmt.Errorf("admin address %q: whoever reaches it can stop and read Envoy, so it has to be a loopback IP address, such as 127.0.0.1", c.Admin)
 	}
-	if p, err := parseAddress(c.Processor); err != nil {
+	if _, err := parseProcessor(c.Processor); err != nil {
 		return c, fmt.Errorf("processor address: %w", err)
-	} else if p.port == 0 {
-		return c, fmt.Errorf("processor address %q: a port is needed", c.Processor)
+	}
+	if err := c.checkMode(); err != nil {
+		return c, err
 	}
 	if len(c.Providers) == 0 {
 		return c, errors.New("no providers: Envoy would have nowhere to send a call")
@@ -127,18 +164,69 @@ func (c Config) complete() (Config, error) {
 	return c, nil
 }
 
-// address is a host, which may be a name or an IP, and a port.
+// checkMode refuses retries that only the filter in the clusters would see.
+func (c Config) checkMode() error {
+	switch c.Mode {
+	case ModeAttempts:
+		return nil
+	case ModeFull:
+		for _, condition := range c.Retry.conditions() {
+			if c.Retry.Times > 0 && !UnbilledRetry(condition) {
+				return fmt.Errorf("mode %s: after %q a provider may bill the try that failed, and only mode %s sees each try", c.Mode, condition, ModeAttempts)
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("mode %q: there are %s and %s", c.Mode, ModeFull, ModeAttempts)
+}
+
+// address is a host, which may be a name or an IP, and a port; or the path of a socket.
 type address struct {
 	host string
 	port uint32
+	path string
 }
+
+// isFixed reports whether nothing has to be looked up to connect.
+func (a address) isFixed() bool { return a.path != "" || a.isIP() }
 
 func (a address) isIP() bool {
 	_, err := netip.ParseAddr(a.host)
 	return err == nil
 }
 
-func (a address) String() string { return net.JoinHostPort(a.host, strconv.Itoa(int(a.port))) }
+func (a address) String() string {
+	if a.path != "" {
+		return UnixScheme + a.path
+	}
+	return net.JoinHostPort(a.host, strconv.Itoa(int(a.port)))
+}
+
+// UnixScheme is what the address of a Unix socket begins with.
+const UnixScheme = "unix:"
+
+// maxSocketPath is what Linux takes, less the final zero.
+const maxSocketPath = 107
+
+// parseProcessor reads host:port or unix:PATH.
+func parseProcessor(s string) (address, error) {
+	path, isSocket := strings.CutPrefix(s, UnixScheme)
+	if !isSocket {
+		a, err := parseAddress(s)
+		if err == nil && a.port == 0 {
+			return a, fmt.Errorf("%q: a port is needed", s)
+		}
+		return a, err
+	}
+	path = strings.TrimPrefix(path, "//") // as in unix:///run/keel.sock
+	if !filepath.IsAbs(path) || strings.ContainsRune(path, 0) || !utf8.ValidString(path) {
+		return address{}, fmt.Errorf("%q: want the absolute path of a socket, as in unix:/run/keel/keel.sock", s)
+	}
+	if len(path) > maxSocketPath {
+		return address{}, fmt.Errorf("%q: the path of a socket has %d bytes at most", s, maxSocketPath)
+	}
+	return address{path: path}, nil
+}
 
 func parseAddress(s string) (address, error) {
 	host, port, err := net.SplitHostPort(s)
@@ -155,5 +243,5 @@ func parseAddress(s string) (address, error) {
 	if _, err := netip.ParseAddr(host); err != nil && !hostName.MatchString(host) {
 		return address{}, fmt.Errorf("%q: %q is not a host name or an IP address", s, host)
 	}
-	return address{host, uint32(n)}, nil
+	return address{host: host, port: uint32(n)}, nil
 }

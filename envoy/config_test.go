@@ -80,44 +80,52 @@ func TestEnvoyAcceptsGoldens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	configs := map[string][]byte{}
 	for name, c := range goldens() {
 		b, err := Bootstrap(c)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for ext, write := range map[string]func() ([]byte, error){
-			".json": func() ([]byte, error) { return JSON(b) },
-			".yaml": func() ([]byte, error) { return YAML(b) },
-		} {
-			t.Run(name+ext, func(t *testing.T) {
-				text, err := write()
-				if err != nil {
-					t.Fatal(err)
-				}
-				dir, err := program.Home(filepath.Join(t.TempDir(), "envoy"), user)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer os.RemoveAll(dir)
-				// Not every machine has the certificates of the golden files.
-				readable, err := readableCA(ca, dir, user)
-				if err != nil {
-					t.Fatal(err)
-				}
-				text = bytes.ReplaceAll(text, []byte(c.CAFile), []byte(readable))
-				file := filepath.Join(dir, "envoy"+ext)
-				if err := writeReadable(file, text); err != nil {
-					t.Fatal(err)
-				}
-				command := program.Command{Path: path, User: user, Dir: dir, Log: filepath.Join(dir, "envoy.log"), Args: []string{"--config-path", file, "--disable-hot-restart"}}
-				if err := validate(ctx, command); err != nil {
-					t.Error(err)
-				}
-				if said := program.Tail(filepath.Join(dir, "validate.log"), 0, 50); strings.Contains(strings.ToLower(said), "deprecated") {
-					t.Errorf("Envoy will drop something of this:\n%s", said)
-				}
-			})
+		if configs[name+".json"], err = JSON(b); err != nil {
+			t.Fatal(err)
 		}
+		if configs[name+".yaml"], err = YAML(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, a := range attachments() {
+		if a.Target != TargetEnvoy {
+			continue
+		}
+		if configs[name+".yaml"], err = Render(a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, text := range configs {
+		t.Run(name, func(t *testing.T) {
+			dir, err := program.Home(filepath.Join(t.TempDir(), "envoy"), user)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer os.RemoveAll(dir)
+			// Not every machine has the certificates of the golden files.
+			readable, err := readableCA(ca, dir, user)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text = bytes.ReplaceAll(text, []byte("/etc/ssl/certs/ca-certificates.crt"), []byte(readable))
+			file := filepath.Join(dir, name)
+			if err := writeReadable(file, text); err != nil {
+				t.Fatal(err)
+			}
+			command := program.Command{Path: path, User: user, Dir: dir, Log: filepath.Join(dir, "envoy.log"), Args: []string{"--config-path", file, "--disable-hot-restart"}}
+			if err := validate(ctx, command); err != nil {
+				t.Error(err)
+			}
+			if said := program.Tail(filepath.Join(dir, "validate.log"), 0, 50); strings.Contains(strings.ToLower(said), "deprecated") {
+				t.Errorf("Envoy will drop something of this:\n%s", said)
+			}
+		})
 	}
 }
 

@@ -1,7 +1,6 @@
 package envoy
 
 import (
-	"slices"
 	"strings"
 	"time"
 
@@ -74,7 +73,7 @@ func (b *builder) accessLog() *accesslogv3.AccessLog {
 			CommonConfig: &grpclogv3.CommonGrpcAccessLogConfig{
 				LogName:                 LogName,
 				TransportApiVersion:     corev3.ApiVersion_V3,
-				GrpcService:             grpcService(accessLogCluster),
+				GrpcService:             grpcService(b.accessLogCluster),
 				BufferFlushInterval:     durationpb.New(200 * time.Millisecond),
 				BufferSizeBytes:         wrapperspb.UInt32(16 << 10),
 				FilterStateObjectsToLog: []string{FilterName},
@@ -146,12 +145,8 @@ func (b *builder) retryPolicy() *routev3.RetryPolicy {
 	if b.Retry.Times == 0 {
 		return nil
 	}
-	on := b.Retry.On
-	if len(b.Retry.Statuses) > 0 && !slices.Contains(on, "retriable-status-codes") {
-		on = append(slices.Clone(on), "retriable-status-codes")
-	}
 	return &routev3.RetryPolicy{
-		RetryOn:              strings.Join(on, ","),
+		RetryOn:              strings.Join(b.Retry.conditions(), ","),
 		RetriableStatusCodes: b.Retry.Statuses,
 		NumRetries:           wrapperspb.UInt32(b.Retry.Times),
 		RetryBackOff: &routev3.RetryPolicy_RetryBackOff{

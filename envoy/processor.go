@@ -30,9 +30,19 @@ const (
 	maxMessageTimeout = 30 * time.Second
 )
 
+// What the filter before the router is told of a call. Not xds.node, which is 84 kB of
+// text with every call.
+var (
+	requestAttributes  = []string{"request.id", "xds.route_name", "source.address", "connection.uri_san_peer_certificate"}
+	responseAttributes = []string{"response.code", "response.code_details", "response.flags", "upstream.request_attempt_count", "upstream.address"}
+)
+
+// jwtNamespace is where Envoy leaves the claims of a token that it has verified.
+const jwtNamespace = "envoy.filters.http.jwt_authn"
+
 // processorFilter sends every call through Keel, whole request first.
 func (b *builder) processorFilter() *hcmv3.HttpFilter {
-	service := grpcService(processorCluster)
+	service := grpcService(b.processorCluster)
 	service.Timeout = durationpb.New(0) // one stream lasts as long as its call
 	service.InitialMetadata = []*corev3.HeaderValue{{Key: PhaseKey, Value: PhaseRouter}}
 	return &hcmv3.HttpFilter{
@@ -55,11 +65,10 @@ func (b *builder) processorFilter() *hcmv3.HttpFilter {
 			StatusOnError:            &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable},
 			AllowModeOverride:        true,
 			AllowContentLengthHeader: true,
-			// Not xds.node, which is 84 kB of text with every call.
-			RequestAttributes:  []string{"request.id", "xds.route_name", "source.address", "connection.uri_san_peer_certificate"},
-			ResponseAttributes: []string{"response.code", "response.code_details", "response.flags", "upstream.request_attempt_count", "upstream.address"},
+			RequestAttributes:        requestAttributes,
+			ResponseAttributes:       responseAttributes,
 			MetadataOptions: &extprocv3.MetadataOptions{
-				ForwardingNamespaces: &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: []string{MetadataNamespace, "envoy.filters.http.jwt_authn"}},
+				ForwardingNamespaces: &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: []string{MetadataNamespace, jwtNamespace}},
 				ReceivingNamespaces:  &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: []string{MetadataNamespace}},
 			},
 			// The path may change, since some APIs have the model in it; the host may
@@ -77,7 +86,7 @@ func (b *builder) processorFilter() *hcmv3.HttpFilter {
 // attemptFilter sends every attempt at a provider past Keel: its headers, and what comes
 // back. It stands in the cluster, behind the router, so it sees what the router tries again.
 func (b *builder) attemptFilter() *hcmv3.HttpFilter {
-	service := grpcService(processorCluster)
+	service := grpcService(b.processorCluster)
 	service.Timeout = durationpb.New(0)
 	service.InitialMetadata = []*corev3.HeaderValue{{Key: PhaseKey, Value: PhaseUpstream}}
 	return &hcmv3.HttpFilter{

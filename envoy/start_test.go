@@ -199,7 +199,7 @@ func TestWithoutProcessorNothingPasses(t *testing.T) {
 	reached := false
 	upstream := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached = true }))
 	defer upstream.Close()
-	e := started(t, Config{Processor: address{"127.0.0.1", uint32(port)}.String(), Providers: []Provider{{Name: "openai", Host: "api.openai.com", Address: upstream.URL}}})
+	e := started(t, Config{Processor: address{host: "127.0.0.1", port: uint32(port)}.String(), Providers: []Provider{{Name: "openai", Host: "api.openai.com", Address: upstream.URL}}})
 	response, text := call(t, e, "/v1/chat/completions", `{}`, TargetHeader, "openai/gpt-5")
 	if response.StatusCode != 503 || reached {
 		t.Errorf("status %d, provider reached: %t: %s", response.StatusCode, reached, text)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -84,7 +83,7 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 	p := &processor{
 		log:       o.Log,
 		adminAddr: adminListener.Addr().String(),
-		grpcAddr:  grpcListener.Addr().String(),
+		grpcAddr:  addressOf(grpcListener),
 		failed:    make(chan error, 2),
 	}
 	p.ledger, err = ledger.Open(ctx, o.Database, ledger.Options{AllowAway: true, Logger: o.Log, StaleAfter: o.OrphanAfter, Journal: o.Journal})
@@ -197,20 +196,6 @@ func (p *processor) Close(ctx context.Context) error {
 	p.stopAudit() // the last records are in the outbox now: they are taken in, and signed
 	p.auditing.Wait()
 	return err
-}
-
-func listen(what, flag, addr string) (net.Listener, error) {
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("%s address: %w; give another with %s (port 0 takes a free one)", what, err, flag)
-	}
-	return l, nil
-}
-
-func closeOnError(err *error, l net.Listener) {
-	if *err != nil {
-		l.Close()
-	}
 }
 
 func (p *processor) adminPages(metrics *prometheus.Registry) http.Handler {

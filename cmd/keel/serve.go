@@ -11,7 +11,7 @@ import (
 )
 
 type serveCmd struct {
-	GRPC     string        `name:"grpc" help:"Address for Envoy: ext_proc and access log services." default:"127.0.0.1:10002" placeholder:"ADDR"`
+	GRPC     string        `name:"grpc" help:"Address for Envoy, ext_proc and access log services: HOST:PORT, or unix:PATH of a socket." default:"127.0.0.1:10002" placeholder:"ADDR"`
 	Admin    string        `help:"Address for /metrics, /healthz and /readyz." default:"127.0.0.1:10001" placeholder:"ADDR"`
 	Database string        `help:"Postgres to use: a URL or DSN. Default: $KEEL_DATABASE_URL." placeholder:"DSN"`
 	Journal  string        `help:"Folder for what must outlive the process." required:"" placeholder:"DIR"`
@@ -22,8 +22,12 @@ type serveCmd struct {
 }
 
 func (c *serveCmd) Help() string {
-	return `Example:
+	return `Examples:
   keel serve --grpc 0.0.0.0:10002 --admin 0.0.0.0:10001 --journal /var/lib/keel --database postgres://keel@db.internal/keel
+  keel serve --grpc unix:/var/lib/keel/keel.sock --journal /var/lib/keel
+
+Envoy needs to be in the group of the socket. "keel envoy config" writes what Envoy,
+Istio or Envoy Gateway need.
 
 The schema has to be there: run "keel migrate" first. Without the database the
 processor starts from the configuration it cached in the journal folder, and

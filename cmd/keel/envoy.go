@@ -1,0 +1,109 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"keel/envoy"
+)
+
+type envoyCmd struct {
+	Config envoyConfigCmd `cmd:"" help:"Write the configuration that attaches Envoy, Istio or Envoy Gateway to Keel."`
+}
+
+type envoyConfigCmd struct {
+	Mode         string        `help:"How much of a call Keel sees: full (one filter, before the router) or attempts (and one in each provider's cluster)." default:"attempts" placeholder:"MODE"`
+	Target       string        `help:"What takes it: envoy, istio or envoy-gateway." required:"" placeholder:"TARGET"`
+	GRPC         string        `name:"grpc" help:"Where Envoy finds \"keel serve\": HOST:PORT, unix:PATH, or uds for the socket in the journal folder." default:"127.0.0.1:10002" placeholder:"ADDR"`
+	Provider     []string      `help:"A provider and where its calls go, as in openai=https://api.openai.com; a known NAME alone is enough. May be given more than once. All that Keel knows, unless given." sep:"none" placeholder:"NAME[=URL]"`
+	Journal      string        `help:"Folder of the processor's journal." default:"/var/lib/keel" placeholder:"DIR"`
+	Listen       string        `help:"Where Envoy listens for applications. Target envoy only." default:"0.0.0.0:10000" placeholder:"ADDR"`
+	EnvoyAdmin   string        `help:"Where Envoy's own admin interface listens, on loopback. Target envoy only." default:"127.0.0.1:9901" placeholder:"ADDR"`
+	CA           string        `name:"ca-file" help:"File of certificates that a provider's is checked against. Target envoy only. The system's own, unless given." placeholder:"FILE"`
+	RequestLimit uint64        `help:"Most bytes of a request body; a longer one is answered with 413." default:"33554432" placeholder:"BYTES"`
+	IdleTimeout  time.Duration `help:"Ends a call in which nothing moves for so long." default:"300s"`
+	RetryOn      []string      `help:"When Envoy tries again, by Envoy's names; in mode full only what no provider can have seen." default:"connect-failure,refused-stream,reset-before-request" placeholder:"CONDITION,..."`
+	Retries      uint32        `help:"How often, after the first try." default:"2"`
+	Namespace    string        `help:"Namespace of the manifests." default:"keel"`
+	Gateway      string        `help:"Gateway that applications call." default:"keel"`
+	Listener     string        `help:"Listener of that Gateway. Target envoy-gateway only." default:"http"`
+	Selector     string        `help:"Label of the gateway's pods. Target istio only." default:"istio=ingressgateway" placeholder:"KEY=VALUE"`
+	MeshConfig   bool          `help:"Write what belongs to MeshConfig instead of the manifests. Target istio only."`
+}
+
+func (c *envoyConfigCmd) Help() string {
+	return `The configuration goes to standard output, with a comment at every setting that
+matters. Nothing is sent anywhere. "keel dev" runs the very same.
+
+Examples:
+  keel envoy config --target envoy --grpc keel.internal:10002 > envoy.yaml
+  keel envoy config --target envoy --mode full --grpc uds --journal /var/lib/keel --provider openai --provider local=http://llama.internal:8080 > envoy.yaml
+  keel envoy config --target istio --grpc keel.keel.svc.cluster.local:10002 --namespace istio-system --provider openai > keel.yaml
+  keel envoy config --target istio --grpc keel.keel.svc.cluster.local:10002 --mesh-config > meshconfig.yaml
+  keel envoy config --target envoy-gateway --grpc keel.keel.svc.cluster.local:10002 --provider openai > keel.yaml`
+}
+
+// planned modes are those of the design that this version can't serve.
+var plannedModes = []string{"authz", "light", "observe"}
+
+func (c *envoyConfigCmd) Run(m *Main) error {
+	if slices.Contains(plannedModes, c.Mode) {
+		return fmt.Errorf("--mode %s: not built yet; there are %s and %s", c.Mode, envoy.ModeFull, envoy.ModeAttempts)
+	}
+	providers, err := namedProviders(c.Provider)
+	if err != nil {
+		return err
+	}
+	processor := c.GRPC
+	if processor == "uds" {
+		processor = envoy.UnixScheme + filepath.Join(c.Journal, "keel.sock")
+	}
+	text, err := envoy.Render(envoy.Attachment{
+		Target: envoy.Target(c.Target),
+		Config: envoy.Config{
+			Mode: envoy.Mode(c.Mode), Listen: c.Listen, Admin: c.EnvoyAdmin, Processor: processor, Providers: providers,
+			RequestLimit: c.RequestLimit, IdleTimeout: c.IdleTimeout, CAFile: c.CA,
+			Retry: &envoy.Retry{On: c.RetryOn, Times: c.Retries},
+		},
+		Journal: c.Journal, Namespace: c.Namespace, Gateway: c.Gateway, Listener: c.Listener, Selector: c.Selector, MeshConfig: c.MeshConfig,
+	})
+	if err != nil {
+		return err
+	}
+	_, err = m.Stdout.Write(text)
+	return err
+}
+
+// namedProviders are those of --provider, or all that Keel knows.
+func namedProviders(entries []string) ([]envoy.Provider, error) {
+	known := envoy.DefaultProviders()
+	if len(entries) == 0 {
+		return known, nil
+	}
+	var providers []envoy.Provider
+	for _, entry := range entries {
+		name, url, given := strings.Cut(entry, "=")
+		p := envoy.Provider{Name: name, Address: url}
+		if i := slices.IndexFunc(known, func(k envoy.Provider) bool { return k.Name == name }); i >= 0 {
+			p.Host = known[i].Host
+		} else if !given || url == "" {
+			return nil, fmt.Errorf("--provider %q: Keel knows no host for it: want NAME=URL, as in local=http://llama.internal:8080", entry)
+		}
+		if given && p.Host == "" {
+			_, address, ok := strings.Cut(url, "://")
+			if !ok {
+				return nil, fmt.Errorf("--provider %q: want NAME=URL, as in local=http://llama.internal:8080", entry)
+			}
+			p.Host = strings.TrimSuffix(address, "/")
+			if host, _, err := net.SplitHostPort(p.Host); err == nil && strings.HasPrefix(url, "https://") && strings.HasSuffix(p.Host, ":443") {
+				p.Host = host
+			}
+		}
+		providers = append(providers, p)
+	}
+	return providers, nil
+}

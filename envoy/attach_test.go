@@ -1,0 +1,163 @@
+package envoy
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+	"github.com/google/go-cmp/cmp"
+)
+
+const inCluster = "keel.keel.svc.cluster.local:10002"
+
+// attachments are the golden files of testdata/attach, which the linter's tests read too.
+func attachments() map[string]Attachment {
+	some := []Provider{{Name: "openai", Host: "api.openai.com"}, {Name: "local", Host: "llama.internal:8080", Address: "http://llama.internal:8080"}}
+	often := &Retry{On: []string{"5xx", "reset", "connect-failure"}, Statuses: []uint32{429}, Times: 2}
+	config := func(mode Mode, processor string, retry *Retry) Config {
+		return Config{Mode: mode, Processor: processor, Providers: some, Retry: retry, Admin: "127.0.0.1:9901", CAFile: "/etc/ssl/certs/ca-certificates.crt"}
+	}
+	return map[string]Attachment{
+		"envoy-full":             {Target: TargetEnvoy, Config: config(ModeFull, "127.0.0.1:10002", nil)},
+		"envoy-attempts":         {Target: TargetEnvoy, Config: config(ModeAttempts, "keel.internal:10002", often)},
+		"envoy-uds":              {Target: TargetEnvoy, Config: config(ModeAttempts, "unix:/var/lib/keel/keel.sock", nil)},
+		"istio-full":             {Target: TargetIstio, Config: config(ModeFull, inCluster, nil), Namespace: "istio-system"},
+		"istio-attempts":         {Target: TargetIstio, Config: config(ModeAttempts, inCluster, often), Namespace: "istio-system"},
+		"istio-uds":              {Target: TargetIstio, Config: config(ModeAttempts, "unix:/var/lib/keel/keel.sock", nil)},
+		"istio-address":          {Target: TargetIstio, Config: config(ModeFull, "192.0.2.7:10002", &Retry{})},
+		"istio-mesh-config":      {Target: TargetIstio, Config: config(ModeFull, inCluster, nil), MeshConfig: true},
+		"envoy-gateway-full":     {Target: TargetEnvoyGateway, Config: config(ModeFull, inCluster, nil)},
+		"envoy-gateway-attempts": {Target: TargetEnvoyGateway, Config: config(ModeAttempts, inCluster, often)},
+		"envoy-gateway-uds":      {Target: TargetEnvoyGateway, Config: config(ModeAttempts, "unix:/var/lib/keel/keel.sock", &Retry{})},
+	}
+}
+
+func TestAttachments(t *testing.T) {
+	for name, a := range attachments() {
+		t.Run(name, func(t *testing.T) {
+			text, err := Render(a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join("testdata", "attach", name+".yaml")
+			if *update {
+				if err := os.WriteFile(file, text, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), string(text)); diff != "" {
+				t.Errorf("%s differs (-want +got); if that is meant, run go test -update:\n%s", file, diff)
+			}
+			again, err := Render(a)
+			if err != nil || string(again) != string(text) {
+				t.Errorf("the same attachment gives other bytes, %v", err)
+			}
+		})
+	}
+}
+
+// What a person reads with comments is what "keel dev" runs without them.
+func TestRenderedBootstrapIsTheBootstrap(t *testing.T) {
+	for _, name := range []string{"envoy-full", "envoy-attempts", "envoy-uds"} {
+		a, err := attachments()[name].complete()
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := Render(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := Bootstrap(a.Config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain, err := JSON(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got, want any
+		if err := yaml.Unmarshal(text, &got); err != nil {
+			t.Fatal(err)
+		}
+		if err := yaml.Unmarshal(plain, &want); err != nil {
+			t.Fatal(err)
+		}
+		// What the comments spell out are defaults.
+		dropDefaults(got)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-bootstrap +rendered):\n%s", name, diff)
+		}
+	}
+}
+
+func dropDefaults(v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		if v["failure_mode_allow"] == false {
+			delete(v, "failure_mode_allow")
+		}
+		for _, inner := range v {
+			dropDefaults(inner)
+		}
+	case []any:
+		for _, inner := range v {
+			dropDefaults(inner)
+		}
+	}
+}
+
+// No comment outlives the setting that it explains.
+func TestEveryCommentIsUsed(t *testing.T) {
+	var all strings.Builder
+	for _, a := range attachments() {
+		text, err := Render(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(text)
+	}
+	for _, c := range comments {
+		if first, _, _ := strings.Cut(c.text, "\n"); !strings.Contains(all.String(), "# "+first) {
+			t.Errorf("nothing has the comment of %s: %s", c.at, first)
+		}
+	}
+}
+
+func TestRenderRefuses(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Attachment)
+		want   string
+	}{
+		"mode of nobody":       {func(a *Attachment) { a.Mode = "half" }, "there are full and attempts"},
+		"target of nobody":     {func(a *Attachment) { a.Target = "nginx" }, "there are envoy, istio and envoy-gateway"},
+		"billed retries":       {func(a *Attachment) { a.Mode, a.Retry = ModeFull, &Retry{On: []string{"5xx"}, Times: 1} }, "only mode attempts sees each try"},
+		"billed statuses":      {func(a *Attachment) { a.Mode, a.Retry = ModeFull, &Retry{Statuses: []uint32{429}, Times: 1} }, "retriable-status-codes"},
+		"relative socket":      {func(a *Attachment) { a.Processor = "unix:keel.sock" }, "absolute path"},
+		"long socket":          {func(a *Attachment) { a.Processor = "unix:/" + strings.Repeat("x", 200) }, "107 bytes"},
+		"namespace":            {func(a *Attachment) { a.Namespace = "Keel\n" }, "as Kubernetes does"},
+		"selector":             {func(a *Attachment) { a.Selector = "ingress" }, "KEY=VALUE"},
+		"journal of two lines": {func(a *Attachment) { a.Journal = "/a\nstatic_resources:" }, "more than one line"},
+		"MeshConfig of Envoy":  {func(a *Attachment) { a.MeshConfig = true }, "only Istio"},
+		"provider name":        {func(a *Attachment) { a.Target, a.Providers[0].Name = TargetIstio, "a_b" }, "as Kubernetes does"},
+		"TLS to an IP": {func(a *Attachment) {
+			a.Target, a.Providers[0].Address = TargetEnvoyGateway, "https://192.0.2.1"
+		}, "against a name"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := Attachment{Target: TargetEnvoy, Config: Config{Processor: inCluster, Providers: DefaultProviders()[:1]}}
+			if _, err := Render(a); err != nil {
+				t.Fatal(err)
+			}
+			c.change(&a)
+			if _, err := Render(a); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v does not say %q", err, c.want)
+			}
+		})
+	}
+}

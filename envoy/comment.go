@@ -1,0 +1,80 @@
+package envoy
+
+import (
+	"path"
+	"slices"
+	"strings"
+)
+
+// A comment is why a setting is as it is. It is written once, at the first place that
+// its pattern matches.
+type comment struct {
+	at    string // the last fields that lead to it, by "."; a step may be a path.Match pattern
+	text  string
+	value any // written where it is missing, since its default is meant
+}
+
+func (c comment) steps() []string { return strings.Split(c.at, " ") }
+
+func (c comment) field() string {
+	steps := c.steps()
+	return steps[len(steps)-1]
+}
+
+func (c comment) matches(steps []string) bool {
+	want := c.steps()
+	if len(steps) < len(want) {
+		return false
+	}
+	return slices.EqualFunc(want, steps[len(steps)-len(want):], func(pattern, step string) bool {
+		ok, err := path.Match(pattern, step)
+		return err == nil && ok
+	})
+}
+
+const (
+	atRouter  = `*\[` + PhaseRouter + `\] `
+	atAttempt = `*\[` + PhaseUpstream + `\] `
+)
+
+// comments of what Envoy itself reads; those of manifests follow in manifestComments.
+var comments = []comment{
+	{at: `*\[` + FilterName + `\] typed_config*`, text: "The last filter before the router. Its name is not Envoy's own, under which Istio inserts another."},
+	{at: atRouter + "grpc_service timeout", text: "A stream lasts as long as its call."},
+	{at: atRouter + "grpc_service initial_metadata", text: "Both filters call one service, and say here which of them calls."},
+	{at: atRouter + "failure_mode_allow", text: "A processor that fails must not mean free calls.", value: false},
+	{at: atRouter + "processing_mode request_body_mode", text: "A call is priced, and may be rewritten, whole."},
+	{at: atRouter + "processing_mode response_body_mode", text: "Chunks go on as they come."},
+	{at: atRouter + "processing_mode response_trailer_mode", text: "Without it a response with trailers ends without a mark, which looks like an abort."},
+	{at: atRouter + "message_timeout", text: "Above the 2s that a decision may take. Envoy's default is 200ms."},
+	{at: atRouter + "status_on_error", text: "What an application gets while no processor answers; Envoy's default is 500."},
+	{at: atRouter + "request_attributes", text: "Not xds.node, which is 84 kB with every call."},
+	{at: atRouter + "allow_mode_override", text: "Calls that are not to an LLM are not sent to Keel; small answers wait for their cost."},
+	{at: atRouter + "allow_content_length_header", text: "Else every answer is chunked, and its length is lost."},
+	{at: atRouter + "metadata_options", text: "The decision travels with the call in the metadata of this name."},
+	{at: atRouter + "mutation_rules", text: "Keel may change the path, which has the model in some APIs; not the host, and not what steers Envoy."},
+
+	{at: atAttempt + "processing_mode", text: "Headers only. Keel asks for the body of an attempt that failed, which says what was billed,\nand for a request whose endpoint is for another model."},
+	{at: atAttempt + "failure_mode_allow", text: "An attempt that Keel can't hold money for is not made.", value: false},
+	{at: atAttempt + "request_attributes", text: "Which attempt it is, and at whose endpoint."},
+	{at: atAttempt + "metadata_options", text: "The decision comes with the attempt, and what it was charged goes to those after it."},
+
+	{at: "access_log", text: "Always on: it says why each call ended, and finds calls that no filter saw."},
+	{at: "common_config filter_state_objects_to_log", text: "Whether the filter failed open, and what it was answered."},
+	{at: "use_remote_address", text: "What a client says of its own address is not believed."},
+	{at: "stream_idle_timeout", text: "Reasoning models are silent for minutes."},
+	{at: "normalize_path", text: "Keel and the provider have to read the same path."},
+	{at: "enable_reuse_port", text: "A second Envoy on the same port would silently take half of the calls."},
+	{at: "include_request_attempt_count", text: "Tells which try of a call a request is."},
+	{at: "validate_clusters", text: "The last route leads to a cluster that does not exist, which Envoy answers itself."},
+	{at: `routes\[*\] match headers`, text: "A call enters by the last route, and is matched again when Keel has set its target. A target that a\nclient made up is overwritten before anything is sent."},
+	{at: "route retry_policy", text: "In mode full only after failures that no provider can have seen, let alone billed. In mode attempts\nany will do: each try is held and charged by itself."},
+	{at: "route timeout", text: "A stream may take as long as it moves."},
+	{at: "request_headers_to_remove", text: "A provider is told neither where a call goes nor who in the house makes it."},
+	{at: "request_body_buffer_limit", text: "Past it a call is answered with 413. Envoy's default is 1 MiB, less than a long conversation."},
+	{at: `routes\[` + unrouted + `\] route`, text: "Calls that Keel knows no target for. A direct response would be simpler, but has a body limit of 1 MiB."},
+	{at: `clusters\[keel_*\] circuit_breakers`, text: "Every call in flight holds a stream for minutes. Past Envoy's default of 1024 calls are answered with 500."},
+	{at: `clusters\[keel_*\] health_checks`, text: "A replica that drains says so here before it refuses streams."},
+	{at: `clusters\[` + accessLogCluster + `\] type`, text: "A cluster of its own, so that neither can use up the other's connections."},
+	{at: `lb_endpoints metadata`, text: "Whose prices count for an attempt at this endpoint. An endpoint to fall back to needs provider and model."},
+}

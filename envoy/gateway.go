@@ -1,0 +1,223 @@
+package envoy
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+)
+
+const (
+	gatewayAPI = "gateway.networking.k8s.io/v1"
+	envoyAPI   = "gateway.envoyproxy.io/v1alpha1"
+)
+
+// gateway is everything that Envoy Gateway takes as manifests.
+func (a Attachment) gateway() ([]byte, error) {
+	b := newBuilder(a.Config)
+	b.processorCluster = fmt.Sprintf("envoyextensionpolicy/%s/keel/extproc/0", a.Namespace)
+	processor, backend := a.gatewayProcessor()
+	var all []document
+	if backend != nil {
+		all = append(all, document{body: backend, head: []string{"The processor; a Kubernetes Service needs no Backend."}})
+	}
+	settings := object(
+		"circuitBreaker", object("maxConnections", int64(unlimited), "maxPendingRequests", int64(unlimited), "maxParallelRequests", int64(unlimited)),
+		"healthCheck", object("active", object("type", "GRPC", "timeout", "1s", "interval", healthEvery.String(), "unhealthyThreshold", 2, "healthyThreshold", 1)),
+	)
+	all = append(all,
+		document{body: a.gatewayObject(envoyAPI, "EnvoyProxy", "keel", object("telemetry", object("accessLog", object("settings", list(object(
+			"sinks", list(object("type", "ALS", "als", object(
+				"logName", LogName, "type", "HTTP", "backendRefs", list(processor), "backendSettings", settings,
+				"http", object("requestHeaders", list("x-request-id"), "responseHeaders", list("content-type")),
+			))))))))),
+			head: []string{"The access log. Name this object in infrastructure.parametersRef of the Gateway, or in parametersRef of its GatewayClass."}},
+		document{body: a.gatewayObject(envoyAPI, "ClientTrafficPolicy", "keel", object(
+			"targetRefs", list(a.gatewayRef()), "connection", object("bufferLimit", quantity(a.RequestLimit)),
+			"timeout", object("http", object("streamIdleTimeout", a.IdleTimeout.String()))))},
+		document{body: a.gatewayObject(envoyAPI, "EnvoyExtensionPolicy", "keel", a.gatewayPolicy(processor, settings)),
+			head: []string{"The filter before the router. What it can't say is in the EnvoyPatchPolicy; without that it fails closed all the same."}},
+	)
+	for _, p := range a.Providers {
+		all = append(all, a.gatewayBackend(p))
+	}
+	all = append(all,
+		document{body: a.gatewayObject(envoyAPI, "HTTPRouteFilter", unrouted, object("directResponse", object(
+			"statusCode", 404, "contentType", "application/json", "body", object("type", "Inline", "inline", unroutedBody))))},
+		document{body: a.gatewayObject(gatewayAPI, "HTTPRoute", "keel", a.gatewayRoutes()), head: []string{"Routes by Keel's target."}},
+		document{body: a.gatewayObject(envoyAPI, "BackendTrafficPolicy", "keel", a.gatewayTraffic())},
+	)
+	patches, err := b.gatewayPatches(a)
+	if err != nil {
+		return nil, err
+	}
+	all = append(all, document{
+		body: a.gatewayObject(envoyAPI, "EnvoyPatchPolicy", "keel", object("targetRef", a.gatewayRef(), "type", "JSONPatch", "jsonPatches", patches)),
+		head: []string{"What the policies can't say. Envoy Gateway needs extensionApis: {enableEnvoyPatchPolicy: true, enableBackend: true}."},
+	})
+	if b.err != nil {
+		return nil, b.err
+	}
+	all[0].head = append(append(a.heading(), "Apply with kubectl.", ""), all[0].head...)
+	return documents(all)
+}
+
+// gatewayProcessor is a reference to the processor, and the Backend for one that is not a Service.
+func (a Attachment) gatewayProcessor() (ref, backend yaml.MapSlice) {
+	p, _ := parseProcessor(a.Processor) // was checked
+	if name, ok := strings.CutSuffix(p.host, ".svc.cluster.local"); ok {
+		if service, namespace, ok := strings.Cut(name, "."); ok {
+			return object("name", service, "namespace", namespace, "port", p.port), nil
+		}
+	}
+	endpoint := object("fqdn", object("hostname", p.host, "port", p.port))
+	switch {
+	case p.path != "":
+		endpoint = object("unix", object("path", p.path))
+	case p.isIP():
+		endpoint = object("ip", object("address", p.host, "port", p.port))
+	}
+	return gatewayBackendRef("keel-processor"), a.gatewayObject(envoyAPI, "Backend", "keel-processor", object(
+		"appProtocols", list("gateway.envoyproxy.io/h2c"), "endpoints", list(endpoint)))
+}
+
+func (a Attachment) gatewayPolicy(processor, settings yaml.MapSlice) yaml.MapSlice {
+	seconds := func(d fmt.Stringer) string { return d.String() }
+	return object("targetRefs", list(a.gatewayRef()), "extProc", list(object(
+		"backendRefs", list(processor),
+		"backendSettings", settings,
+		"messageTimeout", seconds(messageTimeout),
+		"failOpen", false,
+		"statusOnError", 503,
+		"processingMode", object(
+			"allowModeOverride", true,
+			"request", object("body", "Buffered", "attributes", strs(requestAttributes)),
+			"response", object("body", "Streamed", "attributes", strs(responseAttributes)),
+		),
+		"metadata", object("accessibleNamespaces", list(MetadataNamespace, jwtNamespace), "writableNamespaces", list(MetadataNamespace)),
+	)))
+}
+
+// gatewayBackend makes a provider known, and has its certificate checked.
+func (a Attachment) gatewayBackend(p Provider) document {
+	e, _ := p.endpoint() // was checked
+	target := object("fqdn", object("hostname", e.host, "port", e.port))
+	if e.isIP() {
+		target = object("ip", object("address", e.host, "port", e.port))
+	}
+	spec := object("endpoints", list(target))
+	if e.tls {
+		spec = append(spec, yaml.MapItem{Key: "tls", Value: object("wellKnownCACertificates", "System", "sni", e.host)})
+	}
+	return document{body: a.gatewayObject(envoyAPI, "Backend", p.Name, spec)}
+}
+
+func (a Attachment) gatewayRoutes() yaml.MapSlice {
+	match := func(headers ...any) []any {
+		m := object("path", object("type", "PathPrefix", "value", "/"))
+		if len(headers) > 0 {
+			m = append(m, yaml.MapItem{Key: "headers", Value: headers})
+		}
+		return list(m)
+	}
+	var rules []any
+	for _, p := range a.Providers {
+		rules = append(rules, object(
+			"name", p.Name,
+			"matches", match(object("type", "RegularExpression", "name", TargetHeader, "value", p.Name+"/.*")),
+			"filters", list(
+				object("type", "URLRewrite", "urlRewrite", object("hostname", hostOf(p))),
+				object("type", "RequestHeaderModifier", "requestHeaderModifier", object("remove", list(TargetHeader))),
+			),
+			"backendRefs", list(gatewayBackendRef(p.Name)),
+		))
+	}
+	rules = append(rules, object(
+		"name", unrouted, "matches", match(),
+		"filters", list(object("type", "ExtensionRef", "extensionRef", object("group", "gateway.envoyproxy.io", "kind", "HTTPRouteFilter", "name", unrouted))),
+	))
+	return object("parentRefs", list(object("name", a.Gateway)), "rules", rules)
+}
+
+// hostOf is the Host without its port, which the Gateway API can't rewrite.
+func hostOf(p Provider) string {
+	host, _, _ := strings.Cut(p.Host, ":")
+	return host
+}
+
+func (a Attachment) gatewayTraffic() yaml.MapSlice {
+	o := object("targetRefs", list(object("group", "gateway.networking.k8s.io", "kind", "HTTPRoute", "name", "keel")))
+	if a.Retry.Times > 0 {
+		on := object("triggers", strs(a.Retry.conditions()))
+		if len(a.Retry.Statuses) > 0 {
+			var statuses []any
+			for _, s := range a.Retry.Statuses {
+				statuses = append(statuses, s)
+			}
+			on = append(on, yaml.MapItem{Key: "httpStatusCodes", Value: statuses})
+		}
+		o = append(o, yaml.MapItem{Key: "retry", Value: object("numRetries", a.Retry.Times, "retryOn", on)})
+	}
+	return append(o,
+		yaml.MapItem{Key: "timeout", Value: object("http", object("requestTimeout", "0s", "maxStreamDuration", "0s"))},
+		yaml.MapItem{Key: "circuitBreaker", Value: object("maxConnections", int64(unlimited), "maxPendingRequests", int64(unlimited), "maxParallelRequests", int64(unlimited), "maxParallelRetries", int64(unlimited))},
+	)
+}
+
+// gatewayPatches are what the policies have no field for.
+func (b *builder) gatewayPatches(a Attachment) ([]any, error) {
+	filter, err := tree(b.processorFilter())
+	if err != nil {
+		return nil, err
+	}
+	listener := fmt.Sprintf("%s/%s/%s", a.Namespace, a.Gateway, a.Listener)
+	patches := list(
+		object("type", "type.googleapis.com/envoy.config.listener.v3.Listener", "name", listener, "operation", object(
+			"op", "replace",
+			"jsonPath", fmt.Sprintf("..http_filters[?(@.name=='envoy.filters.http.ext_proc/%s')].typed_config", b.processorCluster),
+			"value", field(filter, "typed_config"))),
+		object("type", "type.googleapis.com/envoy.config.route.v3.RouteConfiguration", "name", listener, "operation", object(
+			"op", "add", "jsonPath", "..virtual_hosts[*]", "path", "include_request_attempt_count", "value", true)),
+	)
+	if a.Mode != ModeAttempts {
+		return patches, nil
+	}
+	for i := range a.Providers {
+		options, err := b.attemptOptions()
+		if err != nil {
+			return nil, err
+		}
+		patches = append(patches, object("type", "type.googleapis.com/envoy.config.cluster.v3.Cluster",
+			"name", fmt.Sprintf("httproute/%s/keel/rule/%d", a.Namespace, i),
+			"operation", object("op", "add", "path", "/typed_extension_protocol_options", "value", options)))
+	}
+	return patches, nil
+}
+
+func (a Attachment) gatewayRef() yaml.MapSlice {
+	return object("group", "gateway.networking.k8s.io", "kind", "Gateway", "name", a.Gateway)
+}
+
+func gatewayBackendRef(name string) yaml.MapSlice {
+	return object("group", "gateway.envoyproxy.io", "kind", "Backend", "name", name)
+}
+
+func (a Attachment) gatewayObject(version, kind, name string, spec yaml.MapSlice) yaml.MapSlice {
+	return object("apiVersion", version, "kind", kind, "metadata", object("name", name, "namespace", a.Namespace), "spec", spec)
+}
+
+// quantity is bytes as Kubernetes writes them.
+func quantity(bytes uint64) string {
+	if bytes%(1<<20) == 0 {
+		return fmt.Sprintf("%dMi", bytes>>20)
+	}
+	return fmt.Sprint(bytes)
+}
+
+func strs(all []string) []any {
+	values := make([]any, len(all))
+	for i, s := range all {
+		values[i] = s
+	}
+	return values
+}
