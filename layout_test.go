@@ -20,7 +20,7 @@ var importers = []struct {
 	allowed  []string
 	why      string
 }{
-	{"github.com/envoyproxy/go-control-plane/...", []string{"keel/filter", "keel/envoy", "keel/e2e"}, "Envoy stays at the edge"},
+	{"github.com/envoyproxy/go-control-plane/...", []string{"keel/filter", "keel/envoy", "keel/envoy/lint", "keel/e2e"}, "Envoy stays at the edge"},
 	{"github.com/jackc/pgx/v5/...", []string{"keel/budget/ledger/...", "keel/budget/audit/..."}, "Postgres stays behind the ledger"},
 	{"cel.dev/cel-go/...", []string{"keel/budget/policy"}, "one policy language, in one place"},
 	{"google.golang.org/grpc/...", []string{"keel/filter", "keel/envoy", "keel/e2e"}, "only Envoy is spoken to by gRPC"},
@@ -32,7 +32,7 @@ var importers = []struct {
 	{"keel/e2e/...", nil, "tests are not imported"},
 	{"keel/filter", []string{"keel/cmd/..."}, "filter is the top of the path"},
 	{"keel/filter/wire/...", []string{"keel/filter/...", "keel/cmd/keel"}, "wire formats are the filter's business"},
-	{"keel/envoy", []string{"keel/cmd/..."}, "budgets and prices know no Envoy"},
+	{"keel/envoy", []string{"keel/cmd/...", "keel/envoy/lint"}, "budgets and prices know no Envoy"},
 	{"keel/envoy/program", []string{"keel/cmd/...", "keel/envoy", "keel/budget/ledger/pgserver"}, "only development stacks start programs"},
 	{"keel/budget", []string{"keel/cmd/...", "keel/filter", "keel/budget/ledger/...", "keel/budget/audit/..."}, "prices and wire formats know no budgets"},
 	{"keel/budget/ledger", []string{"keel/cmd/...", "keel/budget/audit/..."}, "decisions are made without a database"},
@@ -47,6 +47,7 @@ var pure = map[string][]string{
 	"keel/pricing":            {"keel/pricing/meter"},
 	"keel/budget/policy":      {"keel/pricing"},
 	"keel/envoy":              {"keel/envoy/program"},
+	"keel/envoy/lint":         {"keel/envoy"},
 	"keel/envoy/program":      nil,
 }
 

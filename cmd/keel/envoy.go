@@ -13,6 +13,7 @@ import (
 
 type envoyCmd struct {
 	Config envoyConfigCmd `cmd:"" help:"Write the configuration that attaches Envoy, Istio or Envoy Gateway to Keel."`
+	Lint   envoyLintCmd   `cmd:"" help:"Name what is unsafe in such a configuration."`
 }
 
 type envoyConfigCmd struct {

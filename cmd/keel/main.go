@@ -35,7 +35,7 @@ type Main struct {
 const (
 	exitOK     = 0
 	exitFailed = 1 // the command was understood and could not be done
-	exitUsage  = 2 // the command was not understood
+	exitUsage  = 2 // the command, or what it was given to read, was not understood
 )
 
 type commands struct {
