@@ -22,15 +22,15 @@ func attachments() map[string]Attachment {
 	return map[string]Attachment{
 		"envoy-full":             {Target: TargetEnvoy, Config: config(ModeFull, "127.0.0.1:10002", nil)},
 		"envoy-attempts":         {Target: TargetEnvoy, Config: config(ModeAttempts, "keel.internal:10002", often)},
-		"envoy-uds":              {Target: TargetEnvoy, Config: config(ModeAttempts, "unix:/var/lib/keel/keel.sock", nil)},
+		"envoy-uds":              {Target: TargetEnvoy, Config: config(ModeAttempts, "unix:/run/keel/keel.sock", nil)},
 		"istio-full":             {Target: TargetIstio, Config: config(ModeFull, inCluster, nil), Namespace: "istio-system"},
 		"istio-attempts":         {Target: TargetIstio, Config: config(ModeAttempts, inCluster, often), Namespace: "istio-system"},
-		"istio-uds":              {Target: TargetIstio, Config: config(ModeAttempts, "unix:/var/lib/keel/keel.sock", nil)},
+		"istio-uds":              {Target: TargetIstio, Config: config(ModeAttempts, "unix:/run/keel/keel.sock", nil)},
 		"istio-address":          {Target: TargetIstio, Config: config(ModeFull, "192.0.2.7:10002", &Retry{})},
 		"istio-mesh-config":      {Target: TargetIstio, Config: config(ModeFull, inCluster, nil), MeshConfig: true},
 		"envoy-gateway-full":     {Target: TargetEnvoyGateway, Config: config(ModeFull, inCluster, nil)},
 		"envoy-gateway-attempts": {Target: TargetEnvoyGateway, Config: config(ModeAttempts, inCluster, often)},
-		"envoy-gateway-uds":      {Target: TargetEnvoyGateway, Config: config(ModeAttempts, "unix:/var/lib/keel/keel.sock", &Retry{})},
+		"envoy-gateway-uds":      {Target: TargetEnvoyGateway, Config: config(ModeAttempts, "unix:/run/keel/keel.sock", &Retry{})},
 	}
 }
 

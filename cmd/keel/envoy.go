@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"net"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -19,7 +18,7 @@ type envoyCmd struct {
 type envoyConfigCmd struct {
 	Mode         string        `help:"How much of a call Keel sees: full (one filter, before the router) or attempts (and one in each provider's cluster)." default:"attempts" placeholder:"MODE"`
 	Target       string        `help:"What takes it: envoy, istio or envoy-gateway." required:"" placeholder:"TARGET"`
-	GRPC         string        `name:"grpc" help:"Where Envoy finds \"keel serve\": HOST:PORT, unix:PATH, or uds for the socket in the journal folder." default:"127.0.0.1:10002" placeholder:"ADDR"`
+	GRPC         string        `name:"grpc" help:"Where Envoy finds \"keel serve\": HOST:PORT, unix:PATH, or uds for unix:/run/keel/keel.sock." default:"127.0.0.1:10002" placeholder:"ADDR"`
 	Provider     []string      `help:"A provider and where its calls go, as in openai=https://api.openai.com; a known NAME alone is enough. May be given more than once. All that Keel knows, unless given." sep:"none" placeholder:"NAME[=URL]"`
 	Journal      string        `help:"Folder of the processor's journal." default:"/var/lib/keel" placeholder:"DIR"`
 	Listen       string        `help:"Where Envoy listens for applications. Target envoy only." default:"0.0.0.0:10000" placeholder:"ADDR"`
@@ -42,7 +41,7 @@ matters. Nothing is sent anywhere. "keel dev" runs the very same.
 
 Examples:
   keel envoy config --target envoy --grpc keel.internal:10002 > envoy.yaml
-  keel envoy config --target envoy --mode full --grpc uds --journal /var/lib/keel --provider openai --provider local=http://llama.internal:8080 > envoy.yaml
+  keel envoy config --target envoy --mode full --grpc uds --provider openai --provider local=http://llama.internal:8080 > envoy.yaml
   keel envoy config --target istio --grpc keel.keel.svc.cluster.local:10002 --namespace istio-system --provider openai > keel.yaml
   keel envoy config --target istio --grpc keel.keel.svc.cluster.local:10002 --mesh-config > meshconfig.yaml
   keel envoy config --target envoy-gateway --grpc keel.keel.svc.cluster.local:10002 --provider openai > keel.yaml`
@@ -61,7 +60,7 @@ func (c *envoyConfigCmd) Run(m *Main) error {
 	}
 	processor := c.GRPC
 	if processor == "uds" {
-		processor = envoy.UnixScheme + filepath.Join(c.Journal, "keel.sock")
+		processor = envoy.UnixScheme + "/run/keel/keel.sock" // not in the journal's folder, which is its owner's alone
 	}
 	text, err := envoy.Render(envoy.Attachment{
 		Target: envoy.Target(c.Target),

@@ -24,7 +24,7 @@ type serveCmd struct {
 func (c *serveCmd) Help() string {
 	return `Examples:
   keel serve --grpc 0.0.0.0:10002 --admin 0.0.0.0:10001 --journal /var/lib/keel --database postgres://keel@db.internal/keel
-  keel serve --grpc unix:/var/lib/keel/keel.sock --journal /var/lib/keel
+  keel serve --grpc unix:/run/keel/keel.sock --journal /var/lib/keel
 
 Envoy needs to be in the group of the socket. "keel envoy config" writes what Envoy,
 Istio or Envoy Gateway need.

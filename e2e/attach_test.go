@@ -1,0 +1,134 @@
+//go:build linux
+
+package e2e
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	"github.com/goccy/go-yaml"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"keel/budget/ledger/pgserver"
+	"keel/envoy"
+	"keel/filter/wire/sample"
+)
+
+// What "keel envoy config" prints runs: the real Envoy with it, before "keel serve" and a
+// provider. And "keel envoy lint" finds that Envoy, asked what it runs, safe.
+func TestAttach(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		mode     string
+		socket   bool
+		attempts int // that are known one by one
+	}{
+		"full over TCP":          {"full", false, 0},
+		"attempts over a socket": {"attempts", true, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			provider := httptest.NewServer(sample.New(sample.Options{Keep: 10}))
+			defer provider.Close()
+			replicas := startCluster(t, keel, pgserver.ForTest(t), 1, false, "")
+			processor := replicas.replicas[0].connection().Target()
+			if c.socket {
+				processor = overSocket(t, replicas.replicas[0])
+			}
+			text := keelOutput(t, "envoy", "config", "--target", "envoy", "--mode", c.mode, "--grpc", processor,
+				"--listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0", "--provider", "openai="+provider.URL)
+			s := &stack{url: runAttached(t, text), dsn: replicas.dsn}
+
+			answer := s.post(t, "/v1/chat/completions", `{"model":"gpt-4o-mini","max_tokens":20,"messages":[{"role":"user","content":"Hello"}]}`)
+			if answer.status != http.StatusOK || answer.header.Get("x-keel-cost-usd") == "" {
+				t.Fatalf("status %d, headers %v: %s", answer.status, answer.header, answer.body)
+			}
+			s.record(t, answer.decision()).want(t, record{"action": "allow", "outcome": "complete", "provider": "openai"})
+			attempts, err := rows[struct{ N int }](replicas, "select count(*) as n from keel.attempts where decision_id = $1", answer.decision())
+			if err != nil || attempts[0].N != c.attempts {
+				t.Errorf("%v attempts, %v; want %d", attempts, err, c.attempts)
+			}
+			if answer := s.post(t, "/nothing", "{}"); answer.status != http.StatusNotFound {
+				t.Errorf("an unknown call: %d", answer.status)
+			}
+
+			if err := replicas.replicas[0].end(syscall.SIGTERM); err != nil {
+				t.Error(err)
+			}
+			if answer := s.post(t, "/v1/chat/completions", `{"model":"gpt-4o-mini","messages":[]}`); answer.status != http.StatusServiceUnavailable {
+				t.Errorf("without a processor: %d %s", answer.status, answer.body)
+			}
+		})
+	}
+}
+
+// overSocket starts the replica again, on a socket that Envoy's user may write to.
+func overSocket(t *testing.T, r *replica) string {
+	t.Helper()
+	if err := r.end(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(openDir(t), "keel.sock")
+	r.args = append(r.args, "--grpc", "unix:"+socket)
+	if err := r.start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(socket, 0o666); err != nil { // in production Envoy is in the socket's group
+		t.Fatal(err)
+	}
+	return "unix:" + socket
+}
+
+func keelOutput(t *testing.T, args ...string) []byte {
+	t.Helper()
+	command := exec.Command(keel, args...)
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
+	out, err := command.Output()
+	if err != nil {
+		t.Fatalf("keel %s: %v\n%s", strings.Join(args, " "), err, &stderr)
+	}
+	return out
+}
+
+// runAttached runs the Envoy of a configuration, has what it says of itself linted, and returns its URL.
+func runAttached(t *testing.T, text []byte) string {
+	t.Helper()
+	plain, err := yaml.YAMLToJSON(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var written bootstrapv3.Bootstrap
+	if err := protojson.Unmarshal(plain, &written); err != nil {
+		t.Fatal(err)
+	}
+	e, err := envoy.Start(t.Context(), envoy.Options{
+		Dir: filepath.Join(openDir(t), "envoy"), Cache: cacheDir(t), Progress: os.Stderr, Concurrency: 1,
+		Config: envoy.Config{Processor: "127.0.0.1:1", Providers: envoy.DefaultProviders()[:1]},
+		Amend:  func(b *bootstrapv3.Bootstrap) { proto.Reset(b); proto.Merge(b, &written) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { e.Stop() })
+	response, err := client.Get("http://" + e.Admin() + "/config_dump?include_eds")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	lint := exec.Command(keel, "envoy", "lint", "--complete", "-")
+	lint.Stdin = response.Body
+	if out, err := lint.CombinedOutput(); err != nil || string(out) != "keel: 0 findings, 0 unseen\n" {
+		t.Errorf("keel envoy lint of the config dump: %v\n%s", err, out)
+	}
+	return "http://" + e.Listen()
+}
