@@ -30,6 +30,10 @@ test: ## all tests, against the real Envoy and Postgres
 race: ## all tests under the race detector
 	go test -race ./...
 
+.PHONY: mesh
+mesh: ## manifests for Istio and Envoy Gateway against the schemas that these publish (a module of its own)
+	cd e2e/mesh && go vet ./... && go test -count 1 ./...
+
 .PHONY: chaos
 chaos: ## ten minutes of kills, crashes, cut connections, full disks, wrong clocks and edits (KEEL_CHAOS=10m)
 	KEEL_CHAOS=$${KEEL_CHAOS:-10m} go test ./e2e -run 'Chaos|PostgresAwayForLong' -count 1 -timeout 60m -v

@@ -6,6 +6,9 @@
 // the same processor; and a route and a cluster for each provider. Start
 // installs a pinned Envoy, has it check that configuration, and runs it.
 //
+// Render writes the same, with a comment at every setting that matters, for an Envoy that is
+// already there: as a bootstrap, or as manifests for Istio and Envoy Gateway.
+//
 // It knows nothing of prices, budgets or wire formats: the processor decides, and
 // says where a call goes in the header x-keel-target. It refuses what would let a call pass
 // unmetered or an outsider reconfigure the proxy: there is no way to switch

@@ -182,8 +182,7 @@ func (a Attachment) istioRoutes() yaml.MapSlice {
 			"rewrite", object("authority", p.Host),
 			"headers", object("request", object("remove", list(TargetHeader))),
 			"route", list(object("destination", object("host", istioHost(p, e), "port", object("number", e.port)))),
-			"timeout", "0s",
-			"retries", a.istioRetries(),
+			"retries", a.istioRetries(), // and no timeout, which is Istio's default
 		)
 		routes = append(routes, route)
 	}
