@@ -16,7 +16,6 @@ type responses struct {
 	sequence int64 // number of the last event
 	began    bool
 	response []byte // as response.created or response.in_progress told it
-	id       string
 }
 
 func (r *responses) see(doc []byte) {
