@@ -31,8 +31,12 @@ race: ## all tests under the race detector
 	go test -race ./...
 
 .PHONY: mesh
-mesh: ## manifests for Istio and Envoy Gateway against the schemas that these publish (a module of its own)
-	cd e2e/mesh && go vet ./... && go test -count 1 ./...
+mesh: ## manifests for Istio and Envoy Gateway, against the schemas that these publish and, after make egctl, the translator
+	cd e2e/mesh && go vet ./... && EGCTL=$${EGCTL:-$$(ls $(CURDIR)/.keel/bin/egctl 2>/dev/null || true)} go test -count 1 ./...
+
+.PHONY: egctl
+egctl: ## Envoy Gateway's translator, .keel/bin/egctl: minutes to build
+	GOBIN=$(CURDIR)/.keel/bin go install github.com/envoyproxy/gateway/cmd/egctl@v1.9.1
 
 .PHONY: chaos
 chaos: ## ten minutes of kills, crashes, cut connections, full disks, wrong clocks and edits (KEEL_CHAOS=10m)

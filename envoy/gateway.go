@@ -171,25 +171,41 @@ func (b *builder) gatewayPatches(a Attachment) ([]any, error) {
 		return nil, err
 	}
 	listener := fmt.Sprintf("%s/%s/%s", a.Namespace, a.Gateway, a.Listener)
+	name := "envoy.filters.http.ext_proc/" + b.processorCluster // which Envoy Gateway gives the filter
 	patches := list(
 		object("type", "type.googleapis.com/envoy.config.listener.v3.Listener", "name", listener, "operation", object(
 			"op", "replace",
-			"jsonPath", fmt.Sprintf("..http_filters[?(@.name=='envoy.filters.http.ext_proc/%s')].typed_config", b.processorCluster),
+			"jsonPath", fmt.Sprintf("..http_filters[?(@.name=='%s')].typed_config", name),
 			"value", field(filter, "typed_config"))),
+		object("type", "type.googleapis.com/envoy.config.listener.v3.Listener", "name", listener, "operation", object(
+			"op", "add", "jsonPath", fmt.Sprintf("..access_log[?(@.typed_config.common_config.log_name=='%s')].typed_config.common_config", LogName),
+			"path", "filter_state_objects_to_log", "value", list(name))),
 		object("type", "type.googleapis.com/envoy.config.route.v3.RouteConfiguration", "name", listener, "operation", object(
 			"op", "add", "jsonPath", "..virtual_hosts[*]", "path", "include_request_attempt_count", "value", true)),
 	)
 	if a.Mode != ModeAttempts {
 		return patches, nil
 	}
-	for i := range a.Providers {
+	for i, p := range a.Providers {
 		options, err := b.attemptOptions()
 		if err != nil {
 			return nil, err
 		}
-		patches = append(patches, object("type", "type.googleapis.com/envoy.config.cluster.v3.Cluster",
-			"name", fmt.Sprintf("httproute/%s/keel/rule/%d", a.Namespace, i),
-			"operation", object("op", "add", "path", "/typed_extension_protocol_options", "value", options)))
+		e, err := p.endpoint()
+		if err != nil {
+			return nil, err
+		}
+		cluster := fmt.Sprintf("httproute/%s/keel/rule/%d", a.Namespace, i)
+		endpoints := "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+		if e.isIP() { // Envoy gets such endpoints apart from their cluster
+			endpoints = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+		}
+		patches = append(patches,
+			object("type", "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name", cluster,
+				"operation", object("op", "add", "path", "/typed_extension_protocol_options", "value", options)),
+			object("type", endpoints, "name", cluster,
+				"operation", object("op", "add", "jsonPath", "..lb_endpoints[*]", "path", "metadata",
+					"value", object("filter_metadata", object(MetadataNamespace, object("provider", p.Name))))))
 	}
 	return patches, nil
 }
