@@ -1,0 +1,1 @@
+-- Held for extensions, which another branch adds (leave out when merging).

@@ -1,0 +1,1 @@
+-- Held for routes, which another branch adds (leave out when merging).

@@ -1,0 +1,1 @@
+-- Held for evidence, which another branch adds (leave out when merging).

@@ -1,0 +1,1 @@
+-- Held for exports, which another branch adds (leave out when merging).

@@ -1,0 +1,1 @@
+-- Held for reconcile, which another branch adds (leave out when merging).
