@@ -10,7 +10,8 @@ import (
 
 // distributed are the tables of which each org has its own rows: the first, and those that are
 // kept where it is. The rest of the schema stays on the coordinator.
-var distributed = []string{"accounts", "leases", "epochs", "limits", "cuts", "entries", "decisions", "closeouts", "annotations", "open_decisions"}
+var distributed = []string{"accounts", "leases", "epochs", "limits", "cuts", "entries", "decisions", "closeouts", "annotations", "open_decisions",
+	"statements", "statement_outbox", "statement_provisional"}
 
 // referenced are small tables that every node has whole.
 var referenced = []string{"db_state", "replicas"}

@@ -64,6 +64,7 @@ func (s *settlement) insert(records []escrow.Record) error {
 			elsewhere = append(elsewhere, c.ID)
 		}
 	}
+	s.touched.decisions = decisions.ids
 	batch := &pgx.Batch{}
 	if len(decisions.ids) > 0 {
 		batch.Queue(insertDecisions, decisions.args(s.org, s.epoch)...)
@@ -112,7 +113,10 @@ on conflict (org, decision_id) do nothing returning decision_id`, s.org, s.epoch
 	for _, c := range s.closings {
 		_, open := wasOpen[c.ID]
 		c.open = open
-		switch c.inserted = inserted[c.ID] == c.seq; {
+		if c.inserted = inserted[c.ID] == c.seq; c.inserted {
+			s.touched.closeouts = append(s.touched.closeouts, c.ID)
+		}
+		switch {
 		case c.inserted && c.Known && (open || s.here[c.ID] != nil || c.Lease == s.epoch):
 			s.close(&c.Closeout, open)
 		default:

@@ -148,10 +148,13 @@ func (s *settlement) presume(all []abandoned, maxAge time.Duration) (closed int,
 			return 0, fmt.Errorf("holds of decision %s: %w", id, err)
 		}
 		columns.add(0, &c, true)
+		s.touched.closeouts = append(s.touched.closeouts, id)
 		s.close(&c, true)
 	}
-	_, err = s.tx.Exec(s.ctx, insertCloseouts, columns.args(s.org, uuid.Nil)...)
-	return len(ids), err
+	batch := &pgx.Batch{}
+	batch.Queue(insertCloseouts, columns.args(s.org, uuid.Nil)...)
+	s.touched.queue(batch, s.org)
+	return len(ids), s.tx.SendBatch(s.ctx, batch).Close()
 }
 
 // lockEpoch locks an epoch; one of before 005 has no row.

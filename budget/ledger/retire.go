@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -31,6 +32,9 @@ func Retire(ctx context.Context, dsn string, before time.Time, progress func(mon
 	ended, err := endedMonths(ctx, conn, before)
 	if err != nil {
 		return nil, explainError("retire", err)
+	}
+	if _, err := foldAll(ctx, conn); err != nil { // statements keep what the months were
+		return nil, explainError("retire: fold statements", err)
 	}
 	for _, m := range ended {
 		open, err := m.detach(ctx, conn)
@@ -68,6 +72,9 @@ where m is not null and to_date(left(m, 7), 'YYYY_MM') + interval '1 month' <= $
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (m retired, err error) { return m, row.Scan(&m.name) })
 }
 
+// errNotInStatements keeps records from going before statements have them.
+var errNotInStatements = errors.New("records of the month are not in statements yet, another process adds them up: try again in a few seconds")
+
 func partition(parent, month string) string {
 	return pgx.Identifier{"keel", parent + "_" + month}.Sanitize()
 }
@@ -83,6 +90,13 @@ func (m retired) detach(ctx context.Context, conn *pgx.Conn) (open bool, err err
 			" d on d.org = o.org and d.decision_id = o.decision_id where o.opened)").Scan(&open); err != nil || open {
 			return open, err
 		}
+	}
+	var waits bool
+	if err := conn.QueryRow(ctx, `
+select exists (select from keel.statement_outbox o cross join unnest(o.decisions || o.closeouts || o.replaced) id
+  where id >= keel.uuid_at(to_date(left($1, 7), 'YYYY_MM')::timestamp at time zone 'UTC') and id < keel.uuid_at((to_date(left($1, 7), 'YYYY_MM') + interval '1 month') at time zone 'UTC'))`,
+		m.name).Scan(&waits); err != nil || waits {
+		return false, errors.Join(err, errNotInStatements)
 	}
 	for _, parent := range partitioned {
 		var attached bool
@@ -104,6 +118,9 @@ func (m retired) drop(ctx context.Context, conn *pgx.Conn) error {
 	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		var there bool
 		if err := tx.QueryRow(ctx, "select to_regclass($1) is not null", partition("closeouts", m.name)).Scan(&there); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, "delete from keel.statement_provisional where decision_id >= keel.uuid_at(to_date(left($1, 7), 'YYYY_MM')::timestamp at time zone 'UTC') and decision_id < keel.uuid_at((to_date(left($1, 7), 'YYYY_MM') + interval '1 month') at time zone 'UTC')", m.name); err != nil {
 			return err
 		}
 		if there {

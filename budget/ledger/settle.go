@@ -124,6 +124,7 @@ type settlement struct {
 	closings []*closing
 	slow     []*closing // those that need a look at what is stored, by seq
 	entries  []entry
+	touched  touched
 }
 
 // closing is a closeout on its way.
@@ -167,9 +168,11 @@ func (s *settlement) settle(records []escrow.Record) (answer escrow.Settled, err
 		return answer, err
 	}
 	answer.Applied = records[len(records)-1].Seq
-	_, err = s.tx.Exec(s.ctx, `
+	batch := &pgx.Batch{}
+	s.touched.queue(batch, s.org)
+	batch.Queue(`
 update keel.epochs set applied_seq = $3, forfeited = false, state = 'live', changed_at = now() where org = $1 and epoch = $2`, s.org, s.epoch, int64(answer.Applied))
-	return answer, err
+	return answer, s.tx.SendBatch(s.ctx, batch).Close()
 }
 
 // lockEpochs locks the batch's epoch, and others whose slices it charges, and

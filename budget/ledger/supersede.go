@@ -231,6 +231,7 @@ func (s *settlement) replace(c *closing) error {
 	}
 	var columns closeoutColumns
 	columns.add(c.seq, &c.Closeout, false)
+	s.touched.replaced = append(s.touched.replaced, c.ID)
 	_, err = s.tx.Exec(s.ctx, insertCloseouts, columns.args(s.org, s.epoch)...)
 	return err
 }
