@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"keel/budget"
+	"keel/budget/audit/pages"
 	"keel/budget/ledger"
 	"keel/envoy"
 	"keel/filter"
@@ -42,6 +43,7 @@ type processor struct {
 	config atomic.Pointer[budget.Config]
 	filter *filter.Server
 	admin  *http.Server
+	pages  *pages.Server // nil where there are none
 
 	adminAddr, grpcAddr string
 	failed              chan error // a listener that died
@@ -54,6 +56,7 @@ type processorOptions struct {
 	Journal               string // folder for what must outlive the process
 	Hosts                 map[string]string
 	OrphanAfter           time.Duration // see ledger.Options.StaleAfter
+	Review                reviewFlags
 	Log                   *slog.Logger
 }
 
@@ -74,11 +77,21 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 		return nil, err
 	}
 	defer closeOnError(&err, adminListener)
+	review, err := o.Review.open(o, adminListener.Addr())
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil && review != nil {
+			review.Close()
+		}
+	}()
 
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	p := &processor{
 		log:       o.Log,
+		pages:     review,
 		adminAddr: adminListener.Addr().String(),
 		grpcAddr:  grpcListener.Addr().String(),
 		failed:    make(chan error, 2),
@@ -183,7 +196,11 @@ func (p *processor) Close(ctx context.Context) error {
 	// The deadline was for calls. Records have a time of their own.
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	return errors.Join(p.admin.Close(), p.ledger.Close(flush))
+	err := p.admin.Close()
+	if p.pages != nil {
+		p.pages.Close()
+	}
+	return errors.Join(err, p.ledger.Close(flush))
 }
 
 func listen(what, flag, addr string) (net.Listener, error) {
@@ -215,8 +232,11 @@ func (p *processor) adminPages(metrics *prometheus.Registry) http.Handler {
 		fmt.Fprintln(w, "ok")
 	})
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintf(w, "keel %s\n\n/metrics  /healthz  /readyz\n", version())
+		fmt.Fprintf(w, "keel %s\n\n/review/  /metrics  /healthz  /readyz\n", version())
 	})
+	if p.pages != nil {
+		mux.Handle(pages.Root, p.pages)
+	}
 	return mux
 }
 

@@ -42,7 +42,7 @@ func TestOrgsAreApart(t *testing.T) {
 	if body := page(t, both, Root+"budgets?org=zeta"); !strings.Contains(body, ">acme</option>") {
 		t.Errorf("who may see all can't choose:\n%s", body)
 	}
-	if status, _ := get(t, server(t, dsn, as{Name: "nobody"}), Root+"budgets"); status != http.StatusNotFound {
+	if status, _ := get(t, server(t, dsn, as{Name: "nobody"}), Root+"budgets"); status != http.StatusForbidden {
 		t.Errorf("who may see nothing: status %d", status)
 	}
 }

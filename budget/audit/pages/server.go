@@ -41,7 +41,8 @@ func (v *Viewer) May(org string) bool {
 	return slices.Contains(v.Orgs, org) || slices.Contains(v.Orgs, "*")
 }
 
-// SignIn finds out who looks. It answers a request itself where nobody is signed in, and returns nil.
+// SignIn finds out who looks. It answers a request itself where nobody is signed in, and returns nil. One
+// that is also an http.Handler is asked what is below Root + "sign-in/".
 type SignIn interface {
 	Viewer(w http.ResponseWriter, r *http.Request) *Viewer
 }
@@ -108,6 +109,9 @@ func New(o Options) (*Server, error) {
 	s.mux.HandleFunc("GET "+Root+"{$}", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, Root+"budgets", http.StatusSeeOther)
 	})
+	if h, ok := o.SignIn.(http.Handler); ok {
+		s.mux.Handle(Root+"sign-in/", h)
+	}
 	s.page("budgets", "Budgets now", readBudgets)
 	s.page("statement", "Statement", readStatement)
 	s.page("pressure", "Routing pressure", readPressure)
@@ -212,6 +216,9 @@ func (s *Server) read(r *http.Request, out *sheet, read func(context.Context, pg
 		out.At = out.At.UTC()
 		if out.Orgs, err = orgs(r.Context(), tx, out.Viewer); err != nil {
 			return err
+		}
+		if len(out.Orgs) == 0 {
+			return &wrong{http.StatusForbidden, "You may see no organisation. Whoever runs Keel says in the file of --sign-in what your groups may see."}
 		}
 		q := &request{query: r.URL.Query(), path: r.PathValue, viewer: out.Viewer, now: out.At, org: r.URL.Query().Get("org")}
 		switch {
