@@ -30,8 +30,8 @@ const statementLock = 0x73746174 // "stat" in ASCII
 // of 5000 records that were there before migration 012.
 const foldRows = 8
 
-// FoldStatements adds what was settled to keel.statements, until nothing waits, and returns how many
-// transactions it took in. An org that another process folds is left to it.
+// FoldStatements adds what was settled until now to keel.statements, and returns how many transactions it
+// took in. An org that another process folds is left to it.
 func (s *Store) FoldStatements(ctx context.Context) (taken int, err error) {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
@@ -61,7 +61,7 @@ func foldAll(ctx context.Context, conn *pgx.Conn) (taken int, err error) {
 	return taken, nil
 }
 
-// foldOrg folds all that waits of one org. The lock is taken before the snapshot of any transaction, so each
+// foldOrg folds what waits of one org. The lock is taken before the snapshot of any transaction, so each
 // sees what the one before it did.
 func foldOrg(ctx context.Context, conn *pgx.Conn, org string) (taken int, err error) {
 	var mine bool
@@ -74,8 +74,12 @@ func foldOrg(ctx context.Context, conn *pgx.Conn, org string) (taken int, err er
 			err = errors.Join(err, unlock)
 		}
 	}()
+	var last *int64 // what comes later is for another time, or there would be no end while calls are settled
+	if err := conn.QueryRow(ctx, "select max(outbox_id) from keel.statement_outbox where org = $1", org).Scan(&last); err != nil || last == nil {
+		return 0, err
+	}
 	for {
-		n, err := fold(ctx, conn, org)
+		n, err := fold(ctx, conn, org, *last)
 		taken += n
 		if err != nil || n < foldRows {
 			return taken, err
@@ -86,12 +90,12 @@ func foldOrg(ctx context.Context, conn *pgx.Conn, org string) (taken int, err er
 // fold takes some rows of the outbox. It is one snapshot, so what is added for a closeout is what it was
 // when its row of the outbox was written, unless it was replaced since: then the row that says so is in the snapshot too,
 // and the closeout is left to it.
-func fold(ctx context.Context, conn *pgx.Conn, org string) (taken int, err error) {
+func fold(ctx context.Context, conn *pgx.Conn, org string, last int64) (taken int, err error) {
 	err = pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead}, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, `
 delete from keel.statement_outbox where org = $1 and outbox_id in (
-  select outbox_id from keel.statement_outbox where org = $1 order by outbox_id limit $2)
-returning decisions, closeouts || replaced`, org, foldRows)
+  select outbox_id from keel.statement_outbox where org = $1 and outbox_id <= $3 order by outbox_id limit $2)
+returning decisions, closeouts || replaced`, org, foldRows, last)
 		if err != nil {
 			return err
 		}
@@ -156,8 +160,9 @@ on conflict (org, day, team, provider, model, meter) do update set quantity = s.
 
 const addProvisional = `
 insert into keel.statement_provisional (org, decision_id, day, team, provider, model, meter, quantity, amount_n, closed, estimated, unknown, estimated_n)
-select org, decision_id, day, team, provider, model, meter, quantity, amount_n, closed, estimated, unknown, estimated_n
-from keel.statement_closeouts where org = $1 and decision_id = any($2) and not final`
+select org, decision_id, day, team, provider, model, meter, sum(quantity), sum(amount_n), sum(closed), sum(estimated), sum(unknown), sum(estimated_n)
+from keel.statement_closeouts where org = $1 and decision_id = any($2) and not final
+group by org, decision_id, day, team, provider, model, meter`
 
 // foldLoop folds statements every so often until ctx ends.
 func (l *Ledger) foldLoop(ctx context.Context) {

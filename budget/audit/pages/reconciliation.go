@@ -38,10 +38,8 @@ func readReconciliation(ctx context.Context, tx pgx.Tx, q *request) (any, error)
 	r := &reconciliation{Since: q.now.Add(-statedFor)}
 	rows, err := tx.Query(ctx, `
 select provider, model_routed, count(*), trim_scale(sum(provider_cost_usd))::text, (sum(actual_cost_usd) * 1000000000)::numeric(38)::text, trim_scale(sum(cost_difference_usd))::text
-from (
-  select r.* from keel.closeouts c cross join lateral (select * from keel.spend_records r where r.org = c.org and r.decision_id = c.decision_id) r
-  where c.org = $1 and c.stored_at >= $2 and c.provider_cost_usd is not null) r
-where cost_difference_usd is not null
+from keel.spend_records
+where org = $1 and closed_at >= $2 and decision_id >= keel.uuid_at($2::timestamptz - interval '1 day') and cost_difference_usd is not null
 group by 1, 2 order by abs(sum(cost_difference_usd)) desc, 1, 2`, q.org, r.Since)
 	if err != nil {
 		return nil, err

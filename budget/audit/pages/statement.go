@@ -3,6 +3,7 @@ package pages
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -68,20 +69,27 @@ type meterSums struct {
 // teamsListed is how many teams a statement lists.
 const teamsListed = 200
 
-// One pass over the rows of a month, added up by day, by team and by model and meter.
-const statementSQL = `
-select grouping(day, team, model)::int, day, team, provider, model, meter, trim_scale(sum(quantity))::text, sum(amount_n)::numeric(38)::text,
+// What calls were and cost, by day, by team and by model: one pass over the rows that count calls.
+const callsSQL = `
+select grouping(day, team, model)::int, day, team, provider, model, sum(amount_n)::numeric(38)::text,
   sum(calls)::bigint, sum(denied)::bigint, sum(unmetered)::bigint, sum(closed)::bigint, sum(estimated)::bigint, sum(unknown)::bigint, sum(estimated_n)::numeric(38)::text
 from keel.statements
-where org = $1 and day = any($2) and ($3::text is null or team = $3)
-group by grouping sets ((day), (team), (provider, model, meter))`
+where org = $1 and day = any($2) and ($3::text is null or team = $3) and meter = ''
+group by grouping sets ((day), (team), (provider, model))`
 
-// The sets of statementSQL, as grouping() numbers them: a bit for each column that is not in the set.
+// The sets of callsSQL, as grouping() numbers them: a bit for each column that is not in the set.
 const (
 	byDay   = 0b011
 	byTeam  = 0b101
 	byModel = 0b110
 )
+
+// What the cost is made of.
+const metersSQL = `
+select provider, model, meter, trim_scale(sum(quantity))::text, sum(amount_n)::numeric(38)::text
+from keel.statements
+where org = $1 and day = any($2) and ($3::text is null or team = $3) and meter <> ''
+group by provider, model, meter`
 
 func readStatement(ctx context.Context, tx pgx.Tx, q *request) (any, error) {
 	s := &statement{Month: time.Date(q.now.Year(), q.now.Month(), 1, 0, 0, 0, 0, time.UTC)}
@@ -104,29 +112,35 @@ func readStatement(ctx context.Context, tx pgx.Tx, q *request) (any, error) {
 	for d := s.Month; d.Month() == s.Month.Month(); d = d.AddDate(0, 0, 1) {
 		daysOf = append(daysOf, d)
 	}
-	rows, err := tx.Query(ctx, statementSQL, q.org, daysOf, s.Team)
+	rows, err := tx.Query(ctx, callsSQL, q.org, daysOf, s.Team)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.collect(rows); err != nil {
+	models, err := s.collectCalls(rows)
+	if err != nil {
 		return nil, err
 	}
+	if rows, err = tx.Query(ctx, metersSQL, q.org, daysOf, s.Team); err != nil {
+		return nil, err
+	}
+	if err := s.collectMeters(rows, models); err != nil {
+		return nil, err
+	}
+	s.sort(models)
 	return s, tx.QueryRow(ctx, `
 select (select min(at) from keel.statement_outbox where org = $1), $2::timestamptz + interval '1 month' <= retired from keel.db_state`, q.org, s.Month).Scan(&s.Behind, &s.Retired)
 }
 
-func (s *statement) collect(rows pgx.Rows) error {
+func (s *statement) collectCalls(rows pgx.Rows) (map[[2]string]*modelSums, error) {
 	models := make(map[[2]string]*modelSums)
-	meters := make(map[string]*meterSums)
 	amounts := make(map[int]usd)
-	quantities := make(map[string][]string)
 	var (
-		set                                    int
-		day                                    *time.Time
-		team, provider, model, meter, quantity *string
-		n                                      sums
+		set                   int
+		day                   *time.Time
+		team, provider, model *string
+		n                     sums
 	)
-	_, err := pgx.ForEachRow(rows, []any{&set, &day, &team, &provider, &model, &meter, &quantity, &n.Cost, &n.Calls, &n.Denied, &n.Unmetered, &n.Closed, &n.Estimated, &n.Unknown, &n.EstimatedCost}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&set, &day, &team, &provider, &model, &n.Cost, &n.Calls, &n.Denied, &n.Unmetered, &n.Closed, &n.Estimated, &n.Unknown, &n.EstimatedCost}, func() error {
 		switch set {
 		case byDay:
 			s.Days = append(s.Days, daySums{*day, n})
@@ -135,37 +149,49 @@ func (s *statement) collect(rows pgx.Rows) error {
 		case byTeam:
 			s.Teams = append(s.Teams, teamSums{*team, 1, n})
 		case byModel:
-			key := [2]string{*provider, *model}
-			m := models[key]
-			if m == nil {
-				m = &modelSums{Provider: *provider, Model: *model}
-				models[key] = m
-			}
-			m.add(&n)
-			if *meter == "" {
-				break
-			}
-			m.Meters = append(m.Meters, meterSums{*meter, *quantity, n.Cost})
-			all := meters[*meter]
-			if all == nil {
-				all = &meterSums{Meter: *meter}
-				meters[*meter] = all
-			}
-			all.Cost = orZero(all.Cost).plus(n.Cost)
-			quantities[*meter] = append(quantities[*meter], *quantity)
+			models[[2]string{*provider, *model}] = &modelSums{Provider: *provider, Model: *model, sums: n}
 		}
 		return nil
 	})
-	if err != nil {
+	s.Total.EstimatedCost, s.Total.Cost = orZero(s.Total.EstimatedCost), orZero(s.Total.Cost)
+	s.Chart = newColumns(s.Month, amounts)
+	return models, err
+}
+
+func (s *statement) collectMeters(rows pgx.Rows, models map[[2]string]*modelSums) error {
+	meters := make(map[string]*meterSums)
+	quantities := make(map[string][]string)
+	var provider, model string
+	var m meterSums
+	if _, err := pgx.ForEachRow(rows, []any{&provider, &model, &m.Meter, &m.Quantity, &m.Cost}, func() error {
+		of := models[[2]string{provider, model}]
+		if of == nil {
+			return fmt.Errorf("keel.statements has meters of %s/%s and no calls: run keel ledger check", provider, model)
+		}
+		of.Meters = append(of.Meters, m)
+		all := meters[m.Meter]
+		if all == nil {
+			all = &meterSums{Meter: m.Meter}
+			meters[m.Meter] = all
+		}
+		all.Cost = orZero(all.Cost).plus(m.Cost)
+		quantities[m.Meter] = append(quantities[m.Meter], m.Quantity)
+		return nil
+	}); err != nil {
 		return err
 	}
-	s.Total.EstimatedCost, s.Total.Cost = orZero(s.Total.EstimatedCost), orZero(s.Total.Cost)
 	for name, m := range meters {
+		var err error
 		if m.Quantity, err = addNumbers(quantities[name]); err != nil {
 			return err
 		}
 		s.Meters = append(s.Meters, *m)
 	}
+	return nil
+}
+
+// sort puts what costs most first.
+func (s *statement) sort(models map[[2]string]*modelSums) {
 	for _, m := range models {
 		slices.SortFunc(m.Meters, func(a, b meterSums) int { return cmp.Compare(a.Meter, b.Meter) })
 		s.Models = append(s.Models, *m)
@@ -184,8 +210,6 @@ func (s *statement) collect(rows pgx.Rows) error {
 		}
 		s.Teams = s.Teams[:teamsListed]
 	}
-	s.Chart = newColumns(s.Month, amounts)
-	return nil
 }
 
 func (s *sums) add(n *sums) {

@@ -5,7 +5,7 @@
 -- one process at a time folds them into keel.statements. Everything there can be computed again from
 -- keel.spend_records and keel.closeouts: the two views below do it, and keel ledger check compares.
 
--- The rows with meter '' count calls; the others have quantities and amounts.
+-- The rows with meter '' count calls, and have what they cost in all; the others have quantities and amounts by meter.
 -- Amounts are whole nano-dollars. Days are of UTC, by the time of the decision, else of the closeout.
 create table keel.statements (
   org         text collate "C" not null,
@@ -62,7 +62,7 @@ select d.org, d.decision_id, (d.decided_at at time zone 'UTC')::date as day, coa
   (d.action = 'deny')::int as denied, (d.unmetered and d.action <> 'deny')::int as unmetered
 from keel.decisions d;
 
--- What a closeout adds: a row with meter '' that counts it, one a meter, and one for what is charged
+-- What a closeout adds: a row with meter '' that counts it, one a line of its cost, and one for what is charged
 -- beyond the lines of the cost, because no usage told it: holds, bounds, attempts that were lost.
 create view keel.statement_closeouts as
 select r.org, r.decision_id, (coalesce(r.decided_at, r.closed_at) at time zone 'UTC')::date as day, coalesce(r.subject->>'team', '') collate "C" as team,
@@ -72,11 +72,10 @@ from keel.spend_records r
 join keel.closeouts c on c.org = r.org and c.decision_id = r.decision_id
 cross join lateral (select coalesce(r.actual_cost_usd, 0) * 1000000000 as cost_n) k
 cross join lateral (
-  select '' as meter, 0::numeric as quantity, 0::numeric as amount_n, 1 as closed, (r.metered = 'estimated')::int as estimated,
+  select '' as meter, 0::numeric as quantity, k.cost_n as amount_n, 1 as closed, (r.metered = 'estimated')::int as estimated,
     (r.actual_cost_usd is null)::int as unknown, case when r.metered = 'estimated' then k.cost_n else 0 end as estimated_n
   union all
-  select l.meter, sum(l.quantity), sum(l.amount_usd) * 1000000000, 0, 0, 0, 0
-  from jsonb_to_recordset(c.lines) as l(meter text, quantity numeric, amount_usd numeric) group by l.meter
+  select l.meter, l.quantity, l.amount_usd * 1000000000, 0, 0, 0, 0 from jsonb_to_recordset(c.lines) as l(meter text, quantity numeric, amount_usd numeric)
   union all
   select 'without_usage', 0, rest.n, 0, 0, 0, 0
   from (select k.cost_n - coalesce((select sum(l.amount_usd) from jsonb_to_recordset(c.lines) as l(amount_usd numeric)), 0) * 1000000000 as n) rest
