@@ -127,6 +127,10 @@ returning decisions, closeouts || replaced`, org, foldRows, last)
 		}
 		closeouts = append(closeouts, again...)
 		batch := &pgx.Batch{}
+		// Each record by its key: what waits is little of a month, however the planner guesses.
+		batch.Queue("set local enable_hashjoin = off")
+		batch.Queue("set local enable_mergejoin = off")
+		batch.Queue("set local enable_seqscan = off")
 		batch.Queue(addStatements, org, decisions, closeouts)
 		batch.Queue("delete from keel.statement_provisional where org = $1 and decision_id = any($2)", org, again)
 		batch.Queue(addProvisional, org, closeouts)

@@ -50,6 +50,7 @@ type devCmd struct {
 	Drain     time.Duration `help:"How long calls in flight may go on after SIGINT or SIGTERM." default:"5s"`
 	Orphan    time.Duration `name:"orphan-after" help:"Silence after which a processor counts as dead and its open calls are closed." default:"30s"`
 	reviewFlags
+	alertFlags
 }
 
 func (c *devCmd) Help() string {
@@ -163,7 +164,7 @@ func (s *devStack) start(ctx context.Context, m *Main) error {
 	}
 	s.processor, err = startProcessor(ctx, processorOptions{
 		GRPC: c.GRPC, Admin: c.Admin, Database: s.ready.Database, Journal: filepath.Join(c.Dir, "journal"),
-		Hosts: providerHosts(s.providers), OrphanAfter: c.Orphan, Review: c.reviewFlags,
+		Hosts: providerHosts(s.providers), OrphanAfter: c.Orphan, Review: c.reviewFlags, Alerts: c.alertFlags,
 		Log: slog.New(slog.NewTextHandler(log, nil)),
 	})
 	if err != nil {

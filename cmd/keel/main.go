@@ -50,6 +50,7 @@ type commands struct {
 	Estimate estimateCmd `cmd:"" help:"Say what a request is likely to cost, and what it can't exceed, before it is sent."`
 	Meter    meterCmd    `cmd:"" help:"Price recorded exchanges offline: JSON lines in, JSON lines out."`
 	Ledger   ledgerCmd   `cmd:"" help:"Check the ledger, and do what only an operator may decide."`
+	Alerts   alertsCmd   `cmd:"" help:"Show alerts, and print alert rules for Prometheus."`
 	Prices   pricesCmd   `cmd:"" help:"Import public price lists, and compare them with the prices that Keel has."`
 	Version  versionCmd  `cmd:"" help:"Print the version and that of the price catalogue."`
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"keel/budget"
+	"keel/budget/audit/alert"
 	"keel/budget/audit/pages"
 	"keel/budget/ledger"
 	"keel/envoy"
@@ -44,6 +45,7 @@ type processor struct {
 	filter *filter.Server
 	admin  *http.Server
 	pages  *pages.Server // nil where there are none
+	alerts *alert.Watcher
 
 	adminAddr, grpcAddr string
 	failed              chan error // a listener that died
@@ -57,6 +59,7 @@ type processorOptions struct {
 	Hosts                 map[string]string
 	OrphanAfter           time.Duration // see ledger.Options.StaleAfter
 	Review                reviewFlags
+	Alerts                alertFlags
 	Log                   *slog.Logger
 }
 
@@ -117,6 +120,9 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 	}
 	p.config.Store(config)
 
+	if p.alerts, err = o.Alerts.start(o, metrics); err != nil {
+		return nil, err
+	}
 	estimator := tokens.New()
 	watch, stop := context.WithCancel(context.Background())
 	p.stop = stop
@@ -197,6 +203,7 @@ func (p *processor) Close(ctx context.Context) error {
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	err := p.admin.Close()
+	p.alerts.Close()
 	if p.pages != nil {
 		p.pages.Close()
 	}

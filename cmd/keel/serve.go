@@ -19,6 +19,7 @@ type serveCmd struct {
 	Drain    time.Duration `help:"How long calls in flight may go on after SIGTERM." default:"30s"`
 	Orphan   time.Duration `name:"orphan-after" help:"Silence after which a processor counts as dead and its open calls are closed." default:"30s"`
 	reviewFlags
+	alertFlags
 }
 
 func (c *serveCmd) Help() string {
@@ -45,7 +46,7 @@ func (c *serveCmd) Run(ctx context.Context, m *Main) error {
 	}
 	p, err := startProcessor(ctx, processorOptions{
 		GRPC: c.GRPC, Admin: c.Admin, Database: dsn, Journal: c.Journal,
-		Hosts: providerHosts(envoy.DefaultProviders()), OrphanAfter: c.Orphan, Review: c.reviewFlags,
+		Hosts: providerHosts(envoy.DefaultProviders()), OrphanAfter: c.Orphan, Review: c.reviewFlags, Alerts: c.alertFlags,
 		Log: slog.New(slog.NewTextHandler(m.Stderr, nil)),
 	})
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"keel/budget/audit/forecast"
 )
 
 // budgetRow is a budget in its current window.
@@ -22,7 +24,7 @@ type budgetRow struct {
 	Start, End                         *time.Time
 	Limit, Spent, Held, Leased, Left   usd
 	Tiers                              []tier
-	Forecast                           Forecast
+	Forecast                           made
 	Accounts                           []accountRow // of a budget with per: the fullest ones
 	More                               int64        // accounts that are not listed
 	Bar                                bar
@@ -66,7 +68,7 @@ func readBudgets(ctx context.Context, tx pgx.Tx, q *request) (any, error) {
 		return nil, err
 	}
 	for _, b := range budgets {
-		b.Forecast = forecast(b.Spent, b.Held, b.Start, b.End, q.now)
+		b.Forecast.Amount.n, b.Forecast.How = forecast.Of(b.Spent.n, b.Held.n, b.Start, b.End, q.now)
 		if len(b.Per) > 0 {
 			if err := b.readAccounts(ctx, tx, q.org); err != nil {
 				return nil, err
@@ -103,46 +105,10 @@ group by a.account_key order by sum(a.settled_n) + sum(a.held_n) desc, a.account
 	return err
 }
 
-// Forecast is what a window may come to.
-type Forecast struct {
-	Amount usd    // unknown where none is made
-	How    string // it was made, or why not
-}
-
-// forecast carries the average of the window so far on to its end. What is spent and held is its least. It is made once a
-// twentieth of the window is over: before, one call would be a trend.
-func forecast(spent, held usd, start, end *time.Time, now time.Time) Forecast {
-	switch {
-	case start == nil:
-		return Forecast{How: "a lifetime has no end"}
-	case end == nil:
-		return Forecast{How: "a rolling window has no end"}
-	}
-	elapsed, length := now.Sub(*start), end.Sub(*start)
-	if elapsed <= 0 || elapsed < length/20 {
-		return Forecast{How: fmt.Sprintf("too early: %s of %s are over", days(elapsed), days(length))}
-	}
-	// ⌈spent × length ÷ elapsed⌉, in microseconds as the database counts.
-	n := new(big.Int).Mul(spent.n, big.NewInt(length.Microseconds()))
-	by := big.NewInt(elapsed.Microseconds())
-	n.Add(n, new(big.Int).Sub(by, big.NewInt(1)))
-	n.Div(n, by)
-	f := Forecast{Amount: usd{n}, How: fmt.Sprintf("spent ÷ %s × %s", days(elapsed), days(length))}
-	if least := spent.plus(held); least.above(f.Amount) {
-		f = Forecast{Amount: least, How: "spent and held"}
-	}
-	return f
-}
-
-// days is a time as people say it.
-func days(d time.Duration) string {
-	if d >= 48*time.Hour {
-		return fmt.Sprintf("%d.%d days", d/(24*time.Hour), d%(24*time.Hour)*10/(24*time.Hour))
-	}
-	if d >= 2*time.Hour {
-		return fmt.Sprintf("%d.%d hours", d/time.Hour, d%time.Hour*10/time.Hour)
-	}
-	return fmt.Sprintf("%d minutes", d/time.Minute)
+// made is a forecast; the amount is unknown where none is made.
+type made struct {
+	Amount usd
+	How    string
 }
 
 // Over says that the forecast is beyond the limit.

@@ -1,12 +1,10 @@
 package pages
 
 import (
-	"fmt"
 	"math/big"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 )
@@ -119,29 +117,4 @@ func TestAmounts(t *testing.T) {
 			t.Fatalf("%d is %s, which reads as %v, %v", n, u, back, err)
 		}
 	})
-}
-
-func TestForecast(t *testing.T) {
-	t.Parallel()
-	start := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
-	end := start.AddDate(0, 1, 0)
-	for _, c := range []struct {
-		spent, held int64
-		start, end  *time.Time
-		at          time.Duration
-		want        string
-	}{
-		{100, 0, &start, &end, 10 * 24 * time.Hour, "$0.0000003 spent ÷ 10.0 days × 30.0 days"},
-		{100, 0, &start, &end, 7 * 24 * time.Hour, "$0.000000429 spent ÷ 7.0 days × 30.0 days"}, // rounded up
-		{100, 900, &start, &end, 29 * 24 * time.Hour, "$0.000001 spent and held"},
-		{100, 0, &start, &end, 24 * time.Hour, "unknown too early: 24.0 hours of 30.0 days are over"},
-		{100, 0, &start, nil, 0, "unknown a rolling window has no end"},
-		{100, 0, nil, nil, 0, "unknown a lifetime has no end"},
-		{100, 0, &start, &end, -time.Second, "unknown too early: 0 minutes of 30.0 days are over"},
-	} {
-		f := forecast(usd{big.NewInt(c.spent)}, usd{big.NewInt(c.held)}, c.start, c.end, start.Add(c.at))
-		if got := fmt.Sprint(f.Amount, " ", f.How); got != c.want {
-			t.Errorf("%+v: %s", c, got)
-		}
-	}
 }

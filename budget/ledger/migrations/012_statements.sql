@@ -88,3 +88,24 @@ insert into keel.statement_outbox (org, decisions)
 insert into keel.statement_outbox (org, closeouts)
   select org, array_agg(decision_id order by decision_id)
   from (select org, decision_id, (row_number() over (partition by org order by decision_id) - 1) / 5000 as part from keel.closeouts) c group by org, part order by part;
+
+---------------------------------------------------------------------------------------------------------------------
+-- Alerts
+
+-- What somebody should know. The key names what it is about, and when: whoever finds it again adds nothing. An alert
+-- is delivered once somebody took it; next_at is when it is tried again, and a replica that tries moves it on first.
+create table keel.alerts (
+  org          text collate "C" not null,
+  key          text collate "C" not null, -- tier/research-month/3/2026-11-01T00:00:00Z/90%
+  alert_id     uuid not null default gen_random_uuid(),
+  kind         text not null check (kind in ('tier', 'forecast', 'unmetered', 'unpriced', 'variance', 'verification')),
+  raised_at    timestamptz not null default now(),
+  text         text not null,
+  facts        jsonb not null,
+  attempts     integer not null default 0,
+  next_at      timestamptz not null default now(),
+  delivered_at timestamptz,
+  last_error   text,
+  primary key (org, key)
+);
+create index alerts_due on keel.alerts (next_at) where delivered_at is null;
