@@ -2,8 +2,13 @@ package e2e
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -183,6 +188,14 @@ targets:
 	for _, p := range pages[:2] {
 		shot(p.name+"-narrow", p.address, p.title)
 	}
+	width(794) // A4
+	if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: "print"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range pages[:2] {
+		shot(p.name+"-print", p.address, p.title)
+	}
+	scheme("light")
 	width(1280)
 	if err := chromedp.Do(ctx, chromedp.Navigate(s.admin+"/review/statement")); err != nil {
 		t.Fatal(err)
@@ -234,4 +247,64 @@ const accessible = `(() => {
 func readAllClose(t *testing.T, r *http.Response) []byte {
 	defer r.Body.Close()
 	return readAll(t, r.Body)
+}
+
+// An alert reaches its webhook, signed, and the processor counts it.
+func TestAlertWebhook(t *testing.T) {
+	t.Parallel()
+	got := make(chan string, 100)
+	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		mac := hmac.New(sha256.New, []byte("0123456789abcdef"))
+		fmt.Fprintf(mac, "%s.%s.%s", r.Header.Get("webhook-id"), r.Header.Get("webhook-timestamp"), body)
+		if want := "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil)); r.Header.Get("webhook-signature") != want {
+			t.Errorf("signature %q, want %q", r.Header.Get("webhook-signature"), want)
+		}
+		got <- string(body)
+	}))
+	defer hook.Close()
+	dir := openDir(t)
+	secret := filepath.Join(dir, "secret")
+	if err := os.WriteFile(secret, []byte("0123456789abcdef"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, stackOptions{dir: dir, args: []string{"--alert-webhook", hook.URL, "--alert-secret", secret, "--alert-every", "200ms"}, config: `
+kind: Budget
+name: tiny
+limit: 0.0001 USD
+window: lifetime
+mode: observe
+tiers: [{at: 10%, do: warn}]
+`})
+	if a := s.post(t, "/v1/chat/completions", `{"model": "gpt-4o-mini", "max_tokens": 100, "messages": [{"role": "user", "content": "Say hello."}]}`); a.status != http.StatusOK {
+		t.Fatalf("status %d: %s", a.status, a.body)
+	}
+	for {
+		select {
+		case body := <-got:
+			if !strings.Contains(body, "budget tiny reached 10% (warn)") {
+				continue // of another budget
+			}
+		case <-time.After(patience):
+			t.Fatal("the webhook heard nothing")
+		}
+		break
+	}
+	answer, err := client.Get(s.admin + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	metrics := string(readAllClose(t, answer))
+	for _, name := range []string{`keel_alerts_total{kind="tier"}`, `keel_alert_deliveries_total{result="delivered"}`, "keel_alerts_looked_timestamp_seconds"} {
+		if !strings.Contains(metrics, name) {
+			t.Errorf("/metrics has no %s", name)
+		}
+	}
+	out, err := s.run(t, "", "alerts", "list")
+	if err != nil || !strings.Contains(out, "budget tiny reached 10% (warn)") {
+		t.Errorf("keel alerts list: %v\n%s", err, out)
+	}
 }

@@ -154,7 +154,7 @@ func TestStatementsOfOldRecords(t *testing.T) {
 	j := l.journal()
 	d, open := admitted(observed(thisMonth("a"), 30)), admitted(observed(thisMonth("a"), 30))
 	j.settle(decided(d), decided(open), j.closed(d, ended(d, 20)))
-	l.exec("drop view keel.statement_closeouts, keel.statement_decisions; drop table keel.statements, keel.statement_outbox, keel.statement_provisional; delete from keel.migrations where id = 12")
+	l.exec("drop view keel.statement_closeouts, keel.statement_decisions; drop table keel.statements, keel.statement_outbox, keel.statement_provisional, keel.alerts; delete from keel.migrations where id = 12")
 	if err := Migrate(t.Context(), l.dsn, nil); err != nil {
 		t.Fatal(err)
 	}

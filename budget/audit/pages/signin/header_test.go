@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -126,5 +127,23 @@ func TestReadRefuses(t *testing.T) {
 	}
 	if _, err := Read("/nonexistent"); err == nil {
 		t.Error("a file that is not there")
+	}
+}
+
+// The examples of docs/review.md are files that are taken.
+func TestDocumentedFiles(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../../../docs/review.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1)
+	if len(blocks) != 2 {
+		t.Fatalf("%d examples, want one of a proxy and one of a provider", len(blocks))
+	}
+	for _, b := range blocks {
+		if _, err := Read(write(t, b[1])); err != nil {
+			t.Errorf("%v in\n%s", err, b[1])
+		}
 	}
 }
