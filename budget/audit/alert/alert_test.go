@@ -85,6 +85,10 @@ func (l *lab) told() []string {
 	return all
 }
 
+func contains(told []string, text string) bool {
+	return slices.ContainsFunc(told, func(t string) bool { return strings.Contains(t, text) })
+}
+
 // spend puts money into the account of a budget's current window.
 func (l *lab) spend(org, budget, key string, settled, held int64) {
 	l.t.Helper()

@@ -212,3 +212,42 @@ func missing(ctx context.Context, tx pgx.Tx) ([]Alert, error) {
 		return a, err
 	})
 }
+
+// variancePercent is the share of what was recorded from which on a bill's variance is told.
+const variancePercent = 1
+
+// variance tells of bills that differ from the records, where keel reconcile was run lately.
+func variance(ctx context.Context, tx pgx.Tx) ([]Alert, error) {
+	var kept bool
+	if err := tx.QueryRow(ctx, "select to_regclass('keel.reconciliations') is not null and to_regclass('keel.reconciled') is not null").Scan(&kept); err != nil || !kept {
+		return nil, err
+	}
+	rows, err := tx.Query(ctx, `
+select r.org, r.reconciliation_id::text, r.provider, r.file, r.since, r.until, c.recorded::text, c.stated::text
+from keel.reconciliations r
+cross join lateral (select coalesce(sum(x.recorded_n), 0) as recorded, coalesce(sum(x.stated_n), 0) as stated
+  from keel.reconciled x where x.org = r.org and x.reconciliation_id = r.reconciliation_id and x.stated_n is not null) c
+where r.at > now() - interval '1 day' and abs(c.stated - c.recorded) * 100 > c.recorded * $1::bigint
+order by r.org, r.at limit $2`, variancePercent, mostFound)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (a Alert, err error) {
+		var id, provider, file, recordedText, statedText string
+		var since, until time.Time
+		if err := row.Scan(&a.Org, &id, &provider, &file, &since, &until, &recordedText, &statedText); err != nil {
+			return a, err
+		}
+		recorded, ok := new(big.Int).SetString(recordedText, 10)
+		stated, ok2 := new(big.Int).SetString(statedText, 10)
+		if !ok || !ok2 {
+			return a, fmt.Errorf("%q and %q are no numbers of nano-dollars", recordedText, statedText)
+		}
+		difference := dollars(new(big.Int).Sub(stated, recorded))
+		a.Kind, a.Key = Variance, id
+		a.Facts = map[string]string{"reconciliation": id, "provider": provider, "file": file, "since": since.UTC().Format(time.RFC3339), "until": until.UTC().Format(time.RFC3339),
+			"recorded_usd": dollars(recorded), "stated_usd": dollars(stated), "variance_usd": difference}
+		a.Text = fmt.Sprintf("the bill of %s (%s) says $%s, and $%s are recorded: a variance of $%s", provider, file, dollars(stated), dollars(recorded), difference)
+		return a, nil
+	})
+}

@@ -128,6 +128,7 @@ func (w *Watcher) look(ctx context.Context) error {
 			func() ([]Alert, error) { return budgets(ctx, tx) },
 			func() ([]Alert, error) { return unmetered(ctx, tx) },
 			func() ([]Alert, error) { return unpriced(ctx, tx, 3*w.o.Every) },
+			func() ([]Alert, error) { return variance(ctx, tx) },
 			func() ([]Alert, error) { return missing(ctx, tx) },
 		} {
 			found, err := find()

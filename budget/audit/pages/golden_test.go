@@ -40,6 +40,8 @@ func TestGoldenPages(t *testing.T) {
 		Meters: []meterSums{{"input", "12000000", dollarsOf(1_000_000_000_000)}}, Chart: newColumns(day(1, 0), map[int]usd{1: total.Cost, 2: dollarsOf(600_000_000_000), 3: dollarsOf(1)}), Behind: &behind, Before: "/before", After: "/after"}
 	id := uuid.MustParse("019aaf00-0000-7000-8000-000000000002")
 	changed := day(2, 9)
+	run := &reconcileRun{ID: id, At: day(26, 9), Since: day(1, 0), Until: day(8, 0), Actor: "ada", File: "bill & co.csv", Provider: "openai", Timezone: "Europe/Berlin",
+		Recorded: dollarsOf(2_000_000_015), Stated: dollarsOf(2_000_000_000), Variance: dollarsOf(-15), Accepted: dollarsOf(0), Cells: 2}
 	for _, p := range []struct {
 		name, title string
 		body        any
@@ -56,7 +58,7 @@ func TestGoldenPages(t *testing.T) {
 			Changes: []change{{Revision: 9, Version: 3, Kind: "Budget", Name: "research-month", Op: "update", At: changed, By: "ada", Fields: []difference{{Name: "limit_usd", Before: "2000", After: "2500"}}}}}},
 		{"pressure", "Routing pressure", &pressurePage{By: "route", Since: "day", Bys: []string{"route", "team"}, Sinces: []string{"day", "week"},
 			Rows: []pressureRow{{Name: "large", Calls: 12, Substituted: 3, Unpriced: 1, Asked: dollarsOf(100), Routed: dollarsOf(60), Cheap: dollarsOf(40), Enforce: dollarsOf(30), Saved: dollarsOf(40), Left: dollarsOf(20), SavedAt: 400, LeftAt: 200}}}},
-		{"reconciliation", "Reconciliation", &reconciliation{Since: day(19, 18), Stated: []statedRow{{"openrouter", "gpt-5", 12, "0.00123456789012", dollarsOf(1_234_568), "0.00000000010988"}}}},
+		{"reconciliation", "Reconciliation", &reconciliation{Since: day(19, 18), Runs: []reconcileRun{*run}, Shown: run, Causes: []causeRow{{"rounding", 2, dollarsOf(-15)}}, Stated: []statedRow{{"openrouter", "gpt-5", 12, "0.00123456789012", dollarsOf(1_234_568), "0.00000000010988"}}}},
 		{"verification", "Verification", &verification{Kept: true, Leaves: 1_234_567, Waiting: 2, WaitingAt: &behind, Missing: 1, Checkpoints: []checkpointRow{{1_234_567, day(26, 18), "keel.example/log\n1234567\nHASH=\n\n— keel sig\n"}}, Keys: []keyRow{{"keel+1234+KEY", day(1, 0)}}}},
 	} {
 		w := httptest.NewRecorder()
