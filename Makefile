@@ -59,6 +59,7 @@ bench: ## benchmarks (BENCH=pattern)
 
 .PHONY: accuracy
 accuracy: ## docs/accuracy.md, from the recorded traffic beside the repository
+	go test ./pricing/tokens -run '^TestAccuracy$$' -count 1 -update
 	go test ./filter/metering -run '^TestAccuracy$$' -count 1 -update
 
 .PHONY: generate

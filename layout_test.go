@@ -26,6 +26,7 @@ var importers = []struct {
 	{"github.com/coreos/go-oidc/v3/...", []string{"keel/budget/audit/pages/signin"}, "people sign in in one place"},
 	{"golang.org/x/oauth2/...", []string{"keel/budget/audit/pages/signin"}, "people sign in in one place"},
 	{"google.golang.org/grpc/...", []string{"keel/filter", "keel/envoy", "keel/e2e"}, "only Envoy is spoken to by gRPC"},
+	{"github.com/parquet-go/parquet-go/...", []string{"keel/budget/audit/export"}, "files are written in one place"},
 	{"github.com/dgraph-io/ristretto/v2/...", []string{"keel/pricing/..."}, "caches hold what can be recomputed, never budget state"},
 
 	// Dependencies point down the path of a call.

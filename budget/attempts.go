@@ -23,6 +23,9 @@ func (d *Decision) AddAttempts(c *Closeout, cfg *Config, rows []Attempt, last in
 		}
 		if a.Number == last {
 			a.Cost, a.Basis, a.Usage = c.Cost.Total, basisOf(c), c.Usage
+			if !c.CostKnown { // the ledger settles the hold
+				a.Cost = max(a.Bound, a.Cost)
+			}
 		}
 	}
 	for i := range rows {

@@ -18,8 +18,7 @@ type candidate struct {
 	rates           *pricing.Rates // nil: the model has no price
 	skipped         string         // why the call can't go there
 	note            string         // why a mode does not choose it
-	sick            bool           // it fails too often, as saw says
-	saw             string
+	condition
 }
 
 func (c *candidate) name() string { return c.provider + "/" + c.model }
@@ -50,11 +49,16 @@ func (l *deliberation) choose() ([]*candidate, *Denial) {
 		return l.candidates, nil
 	}
 	l.candidates = make([]*candidate, 0, len(l.route.Targets))
+	var room [8]condition
+	conditions := l.health.conditions(room[:0], l.route.Route, l.call.At)
 	for i := range l.route.Targets {
-		l.candidates = append(l.candidates, l.target(i, asked))
+		c := l.target(i, asked)
+		c.condition = conditions[i]
+		l.candidates = append(l.candidates, c)
 	}
 	usable := slices.DeleteFunc(slices.Clone(l.candidates), func(c *candidate) bool { return c.skipped != "" })
 	cheap, budgeted := l.preferCheap(usable), l.enforce(usable)
+	l.cheap = cheap
 	l.draft.RouteChoices = choices(asked, cheap, budgeted)
 	if l.route.Mode == Observe {
 		if l.findPressure(asked); len(l.pressed) == 0 || len(cheap) == 0 {
@@ -89,22 +93,29 @@ func (l *deliberation) target(i int, asked *candidate) *candidate {
 		c = l.estimated(target.Provider, target.Model)
 	}
 	c.quality = l.route.qualities[i]
-	c.saw, c.sick = l.health.Sick(c.provider, c.model, l.call.At)
-	switch shape := &l.draft.Shape; {
+	switch prompt, able := l.call.Prompt, &l.route.abilities[i]; {
 	case l.call.Routable != nil && !l.call.Routable(c.provider):
 		c.skipped = "its provider does not speak " + l.call.API
 	case c.provider != l.call.Provider && target.Credential != CredentialInjected:
 		c.skipped = "the call brings the credential of " + l.call.Provider + " and the target has none of its own"
-	case slices.Contains(target.Lacks, LackTools) && shape.Tools > 0:
+	case able.NoTools && prompt.Tools > 0:
 		c.skipped = "it takes no tools"
-	case slices.Contains(target.Lacks, LackImages) && len(shape.Images) > 0:
+	case able.NoImages && (len(prompt.Images) > 0 || prompt.FarImages):
 		c.skipped = "it takes no images"
-	case slices.Contains(target.Lacks, LackSchema) && shape.Bytes["schema"] > 0:
+	case able.NoSchema && l.draft.Shape.Bytes["schema"] > 0:
 		c.skipped = "it keeps to no schema"
-	case c.rates != nil && c.rates.ContextWindow > 0 && c.estimate.InputTokens > c.rates.ContextWindow:
-		c.skipped = fmt.Sprintf("its context of %d tokens is too small", c.rates.ContextWindow)
+	case able.ContextTokens > 0 && l.inputAt(c) > able.ContextTokens:
+		c.skipped = fmt.Sprintf("its context of %d tokens is too small", able.ContextTokens)
 	}
 	return c
+}
+
+// inputAt is the likely input of the call at c, also where that is more than what the estimate stops at.
+func (l *deliberation) inputAt(c *candidate) int64 {
+	if in := &c.estimate.Input; in.Uncorrected < in.Shipped {
+		return c.estimate.InputTokens
+	}
+	return l.estimator.Likely(c.provider, c.model, l.call.Prompt)
 }
 
 // whySkipped says why no target is left.

@@ -67,6 +67,7 @@ type activeRoute struct {
 	*Route
 	models     []glob
 	qualities  []int64
+	abilities  []pricing.Abilities // what is known of the targets, beside what they say that they lack
 	minQuality int64
 }
 
@@ -231,11 +232,20 @@ func (o *organisation) addRoute(r *Route) error {
 			return err
 		}
 		active.qualities = append(active.qualities, q)
+		active.abilities = append(active.abilities, ableOf(o.book.Abilities(target.Provider, target.Model), target.Lacks))
 	}
 	var err error
 	active.minQuality, err = parseQuality(r.MinQuality)
 	o.routes = append(o.routes, active)
 	return err
+}
+
+// ableOf adds what a target lacks by the word of the operator to what is known.
+func ableOf(known pricing.Abilities, lacks []Lack) pricing.Abilities {
+	known.NoTools = known.NoTools || slices.Contains(lacks, LackTools)
+	known.NoImages = known.NoImages || slices.Contains(lacks, LackImages)
+	known.NoSchema = known.NoSchema || slices.Contains(lacks, LackSchema)
+	return known
 }
 
 func (o *organisation) addPolicy(p *Policy) error {
@@ -275,7 +285,7 @@ func (o *organisation) route(name string) *activeRoute {
 
 func (c *compilation) digest() string {
 	h := sha256.New()
-	fmt.Fprintln(h, c.book.Version())
+	fmt.Fprintln(h, c.book.Version(), pricing.AbilitiesVersion())
 	all := make([]document, 0, len(c.good))
 	added := make(map[documentKey]bool, len(c.good))
 	for _, doc := range c.all { // nearly in order, which is sorted fast

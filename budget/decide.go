@@ -12,8 +12,17 @@ import (
 // state: what is spent and held is the ledger's.
 type Decider struct {
 	Ledger    Ledger
-	Estimator *tokens.Estimator
+	Estimator Estimator
 	Health    *Health // of targets; nil where all count as well
+}
+
+// An Estimator says what a prompt is likely to use at a target. It is safe for concurrent use where the
+// Decider is. A *tokens.Estimator counts the prompt; a replay has the counts of the record.
+type Estimator interface {
+	Input(provider, model string, p *tokens.Prompt) tokens.Input
+	// Likely is the likely input, also where that is more than the model takes.
+	Likely(provider, model string, p *tokens.Prompt) int64
+	Output(provider, model string, p *tokens.Prompt, stated, choices int64) tokens.Output
 }
 
 // Decide decides about a call and takes its holds. The decision is never nil,
@@ -38,7 +47,7 @@ func (d *Decider) Preview(cfg *Config, call *Call) *Decision {
 type deliberation struct {
 	org       *organisation
 	call      *Call
-	estimator *tokens.Estimator
+	estimator Estimator
 	ledger    Ledger
 	health    *Health
 	dry       bool
@@ -49,6 +58,7 @@ type deliberation struct {
 	capBy      string       // what it is of
 	route      *activeRoute // nil for a call that no route takes
 	candidates []*candidate // the targets of the route, or the one that was asked for
+	cheap      []*candidate // those that prefer-cheap takes, the cheapest first
 	pressed    []pressure   // budgets that want it cheap
 }
 
@@ -56,7 +66,7 @@ type deliberation struct {
 func (d *Decider) deliberate(ctx context.Context, cfg *Config, call *Call, dry bool) *Decision {
 	l := &deliberation{org: cfg.org(call.Org), call: call, estimator: d.Estimator, ledger: d.Ledger, health: d.Health, dry: dry}
 	l.draft = Decision{Call: *call, Action: Allow, RoutedProvider: call.Provider, RoutedModel: call.Model, Shape: call.Prompt.Shape()}
-	l.draft.Prompt, l.draft.Constrainable = nil, nil // a decision outlives the request body
+	l.draft.Prompt, l.draft.Constrainable, l.draft.Watchable = nil, nil, nil // a decision outlives the request body
 	l.draft.Org = l.org.name
 	l.draft.PriceVersion = l.org.book.Version()
 
@@ -165,6 +175,7 @@ func (l *deliberation) propose(c *candidate, found []*activeBudget) (*Decision, 
 		d.Rules = append(d.Rules, Rule{Kind: KindPrice, Name: c.rates.ID, Effect: "priced"})
 	}
 	d.Envelope = l.envelope(&d.Estimate, budgets)
+	d.Rewrites = l.rewrites(d)
 	l.hold(d, &t, budgets)
 	return d, budgets
 }

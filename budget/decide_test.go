@@ -159,6 +159,13 @@ func TestDecide(t *testing.T) {
 		{"policy, the budget is not spent", spent, spend("research", "0.5", "0")},
 		{"policy by cost and time", "kind: Policy\nname: a\nwhen: request.priced && request.bound_cost > usd(\"0.01\") && now.getHours() < 13\ndo: {deny: too dear before lunch}\n", nil},
 		{"policies warn and tag", "kind: Policy\nname: a\nwhen: 'true'\ndo: {warn: this ends soon}\n---\nkind: Policy\nname: b\nwhen: 'true'\ndo: {tag: {team: batch, line: b}}\n---\nkind: Budget\nname: batch\nselector: {team: batch}\nlimit: 1 USD\nwindow: day\n---\n" + enforced, nil},
+		{"policy watches a stream", "kind: Policy\nname: a\nwhen: 'true'\ndo: {watch: {extend: 0.001 USD, end: error}}\n---\nkind: Policy\nname: b\nwhen: 'true'\ndo: {watch: {}}\n---\n" + enforced, change(func(c *Call) { c.Stream = true })},
+		{"policy has nothing to watch", "kind: Policy\nname: a\nwhen: 'true'\ndo: {watch: {}}\n---\n" + enforced, nil},
+		{"policy cant end the stream of this API", "kind: Policy\nname: a\nwhen: 'true'\ndo: {watch: {}}\n---\n" + enforced, change(func(c *Call) {
+			c.Stream, c.Watchable = true, func() error { return errors.New("streams of x.y can't be ended") }
+		})},
+		{"policy by reasoning effort", "kind: Policy\nname: a\nwhen: request.effort in [\"high\", \"xhigh\"]\ndo: {constrain: {reasoning_effort: low}}\n---\nkind: Policy\nname: b\nwhen: request.effort == \"\"\ndo: {deny: state an effort}\n", change(func(c *Call) { c.Effort = "high" })},
+		{"policy by reasoning effort, which is not stated", "kind: Policy\nname: b\nwhen: request.effort == \"\"\ndo: {deny: state an effort}\n", nil},
 		{"first policy alone", "kind: Policy\nname: a\nwhen: 'true'\ndo: {warn: first}\n---\nkind: Policy\nname: b\nwhen: 'true'\ndo: {deny: second}\n---\nkind: Settings\nname: default\npolicies: first\n", nil},
 		{"policies constrain", "kind: Policy\nname: a\nwhen: 'true'\ndo: {constrain: {max_output_tokens: 500}}\n---\nkind: Policy\nname: b\nwhen: 'true'\ndo: {constrain: {max_output_tokens: 200}}\n---\nkind: Policy\nname: c\nwhen: 'true'\ndo: {constrain: {max_output_tokens: 4000}}\n---\n" + enforced, nil},
 		{"policies constrain more than the output", "kind: Policy\nname: a\nwhen: 'true'\ndo: {constrain: {choices: 2, tools: own, reasoning_effort: high}}\n---\nkind: Policy\nname: b\nwhen: 'true'\ndo: {constrain: {choices: 1, tools: none, reasoning_effort: low, max_output_tokens: 200}}\n---\n" + enforced, change(func(c *Call) { c.Choices = 3 })},
@@ -242,13 +249,14 @@ func render(t *testing.T, d *Decision) []byte {
 		Reason          string
 		Route           string `json:",omitempty"`
 		Routed          string
-		MaxOutputTokens int64 `json:",omitempty"`
+		MaxOutputTokens int64    `json:",omitempty"`
+		Watched         *Watched `json:",omitempty"`
 		Estimate        Estimate
 		Holds           []Hold
 		Rules           []Rule
 		Denial          *Denial `json:",omitempty"`
 		Debt            bool    `json:",omitempty"`
-	}{d.Org, d.Action, d.Reason, d.Route, d.RoutedProvider + "/" + d.RoutedModel, d.MaxOutputTokens, d.Estimate, d.Holds, d.Rules, d.Denial, d.Debt}
+	}{d.Org, d.Action, d.Reason, d.Route, d.RoutedProvider + "/" + d.RoutedModel, d.MaxOutputTokens, d.Watched, d.Estimate, d.Holds, d.Rules, d.Denial, d.Debt}
 	shown.Estimate.Method = ""
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -367,11 +375,12 @@ func benchmarkConfig(b *testing.B) *Config {
 // freeLedger has room for everything.
 type freeLedger struct{}
 
-func (freeLedger) Permit(context.Context, *Decision) error          { return nil }
-func (freeLedger) Record(*Decision)                                 {}
-func (freeLedger) Owe(*Decision) error                              { return nil }
-func (freeLedger) CloseOut(*Closeout) Receipt                       { return Receipt{} }
-func (freeLedger) Await(context.Context, Receipt, Durability) error { return nil }
-func (freeLedger) CloseOutResponse(*Closeout)                       {}
-func (freeLedger) Annotate(Annotation)                              {}
-func (freeLedger) Standing(Account) Standing                        { return Standing{} }
+func (freeLedger) Permit(context.Context, *Decision) error                    { return nil }
+func (freeLedger) Record(*Decision)                                           {}
+func (freeLedger) Owe(*Decision) error                                        { return nil }
+func (freeLedger) Extend(context.Context, uuid.UUID, []pricing.NanoUSD) error { return nil }
+func (freeLedger) CloseOut(*Closeout) Receipt                                 { return Receipt{} }
+func (freeLedger) Await(context.Context, Receipt, Durability) error           { return nil }
+func (freeLedger) CloseOutResponse(*Closeout)                                 {}
+func (freeLedger) Annotate(Annotation)                                        {}
+func (freeLedger) Standing(Account) Standing                                  { return Standing{} }

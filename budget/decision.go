@@ -28,6 +28,7 @@ type Call struct {
 	MaxOutputTokens int64 // stated per choice, 0 if not
 	Choices         int64 // at least 1
 	ServiceTier     string
+	Effort          string // of reasoning, as asked for; "" where none is stated
 	Speed           string // "fast" where a faster mode was asked for
 	Region          string // where the work is to be done, as the request says it
 	SearchContext   string // of hosted search, as the request says it
@@ -35,6 +36,8 @@ type Call struct {
 	Prompt *tokens.Prompt
 	// Constrainable says what is against applying a constraint to the request, nil for nothing.
 	Constrainable func(Constraint) error
+	// Watchable says what is against ending the answer's stream, nil for nothing.
+	Watchable func() error
 	// Routable are the providers that speak the call's API here: targets elsewhere are skipped.
 	Routable func(provider string) bool
 }
@@ -117,11 +120,13 @@ type Decision struct {
 	RoutedModel     string
 	MaxOutputTokens int64       // cap to apply, 0 for none; shadows nothing: see Call.MaxOutputTokens for the stated one
 	Constraint      *Constraint // to apply, nil for none
+	Watched         *Watched    // of a streamed answer that a policy watches
 	Estimate        Estimate    // of one attempt
 	Envelope        Envelope    // of all of them; the zero Envelope for a call that none was made for
 	Holds           []Hold
 	Rules           []Rule
-	RouteChoices    []Choice // what each mode of the route that took the call makes of it; nil without a route
+	Rewrites        []Rewrite // for attempts of a call in flight that would break its envelope
+	RouteChoices    []Choice  // what each mode of the route that took the call makes of it; nil without a route
 	PriceVersion    string
 	Denial          *Denial       // set when Action is Deny
 	Alternatives    []Alternative // for a dry run
@@ -224,7 +229,8 @@ type Closeout struct {
 	ProviderCost string
 	// ResponseID is the provider's name for the response. Where Awaited is set, the
 	// usage was not told yet: a later call fetches it by that name, and
-	// Ledger.CloseOutResponse then replaces this closeout.
+	// Ledger.CloseOutResponse then replaces this closeout. Without a ResponseID nobody
+	// knows how many attempts there were: Annotation.Correction may replace it.
 	ResponseID string
 	Awaited    bool
 }

@@ -185,7 +185,26 @@ type PolicyAction struct {
 	Route           string            // name of a route
 	Warn            string            // what the response's x-keel-warning says
 	Tag             map[string]string // labels that the subject gets
+	Watch           *Watch            // of streamed answers
 }
+
+// Watch follows the running cost of a streamed answer, and ends the stream where that passes
+// what enforcing budgets hold for the call.
+type Watch struct {
+	// Extend is the step in which holds grow when they are used up, as long as the budgets
+	// have room; 0: they do not grow.
+	Extend pricing.NanoUSD
+	End    WatchEnd // WatchFinish when the document names none
+}
+
+// WatchEnd is how a watched stream is ended.
+type WatchEnd string
+
+// The ends.
+const (
+	WatchFinish WatchEnd = "finish" // as at the output limit: the client keeps what it has
+	WatchError  WatchEnd = "error"  // with an error that client libraries raise
+)
 
 // Policies says which of the policies that match a call count.
 type Policies string

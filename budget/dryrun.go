@@ -21,6 +21,7 @@ type dryRun struct {
 	Requested    dryRunTarget        `json:"requested"`
 	Target       *dryRunTarget       `json:"target"` // null for a denial
 	Estimate     dryRunEstimate      `json:"estimate"`
+	Envelope     *dryRunEnvelope     `json:"envelope"` // null where none was made: the call is denied whatever its target
 	Budgets      []dryRunBudget      `json:"budgets"`
 	Rules        []Rule              `json:"rules"`
 	Alternatives []dryRunAlternative `json:"alternatives"`
@@ -45,6 +46,13 @@ type dryRunEstimate struct {
 	BoundKind         string           `json:"bound_kind"`
 	Method            string           `json:"method"`
 	Unpriced          string           `json:"unpriced,omitempty"`
+}
+
+type dryRunEnvelope struct {
+	LimitUSD    *pricing.NanoUSD `json:"limit_usd"` // null without a price
+	MaxAttempts int64            `json:"max_attempts"`
+	Mode        Mode             `json:"mode"`
+	Unknown     UnknownAttempt   `json:"unknown"`
 }
 
 type dryRunBudget struct {
@@ -93,6 +101,12 @@ func (d *Decision) DryRunJSON() []byte {
 	}
 	if d.Estimate.Unpriced == "" && d.Estimate.Method != "" {
 		answer.Estimate.ExpectedUSD, answer.Estimate.BoundUSD = &d.Estimate.Expected, &d.Estimate.Bound
+	}
+	if v := &d.Envelope; v.Attempts > 0 {
+		answer.Envelope = &dryRunEnvelope{MaxAttempts: v.Attempts, Mode: v.Mode, Unknown: v.Unknown}
+		if d.Estimate.Unpriced == "" {
+			answer.Envelope.LimitUSD = &v.Limit
+		}
 	}
 	if d.Action != Deny {
 		answer.Target = &dryRunTarget{Provider: d.RoutedProvider, Model: d.RoutedModel, Route: d.Route, MaxOutputTokens: d.MaxOutputTokens}

@@ -59,19 +59,25 @@ func (l *deliberation) envelope(e *Estimate, budgets []*activeBudget) Envelope {
 
 // An Attempt is one try of a call at one upstream.
 type Attempt struct {
-	Number   int             `json:"number"` // from 1, as Envoy counts
-	At       time.Time       `json:"at"`     // when it was let out, or refused
-	Provider string          `json:"provider"`
-	Model    string          `json:"model"`
-	Address  string          `json:"address,omitempty"` // of the upstream
-	Ended    AttemptEnd      `json:"ended"`
-	Status   int             `json:"status,omitempty"` // HTTP; 0 where no answer came
-	Bound    pricing.NanoUSD `json:"bound_usd"`        // the most that it can cost at its target
-	Broke    bool            `json:"broke,omitempty"`  // it did not fit what was left of the envelope
-	Cost     pricing.NanoUSD `json:"cost_usd"`         // what it is charged
-	Basis    Basis           `json:"basis"`            // what Cost is made of
-	Usage    *meter.Usage    `json:"usage,omitempty"`  // nil where none was told
-	Detail   string          `json:"detail,omitempty"` // for people
+	Number   int        `json:"number"` // from 1, as Envoy counts
+	At       time.Time  `json:"at"`     // when it was let out, or refused
+	Provider string     `json:"provider"`
+	Model    string     `json:"model"`
+	Address  string     `json:"address,omitempty"` // of the upstream
+	Ended    AttemptEnd `json:"ended"`
+	Status   int        `json:"status,omitempty"` // HTTP; 0 where no answer came
+	// FirstByte is how long it took until the headers of its answer were there; 0 where none came.
+	FirstByte time.Duration `json:"first_byte_ns,omitempty"`
+	// InsteadOf is the model that it would have gone to, which did not fit what was left of
+	// the envelope, and InsteadBound the most that it could have cost there; "" where it was not rewritten.
+	InsteadOf    string          `json:"instead_of,omitempty"`
+	InsteadBound pricing.NanoUSD `json:"instead_bound_usd,omitempty"`
+	Bound        pricing.NanoUSD `json:"bound_usd"`        // the most that it can cost at its target
+	Broke        bool            `json:"broke,omitempty"`  // it did not fit what was left of the envelope
+	Cost         pricing.NanoUSD `json:"cost_usd"`         // what it is charged
+	Basis        Basis           `json:"basis"`            // what Cost is made of
+	Usage        *meter.Usage    `json:"usage,omitempty"`  // nil where none was told
+	Detail       string          `json:"detail,omitempty"` // for people
 }
 
 // AttemptEnd is how an attempt ended.
@@ -137,6 +143,15 @@ func (c *Config) Start(d *Decision, before []Attempt, a Attempt) Attempt {
 		a.Detail = also(a.Detail, fmt.Sprintf("it can cost %s USD, and the attempts before it were charged %s of the envelope of %s USD", a.Bound, spent, d.Envelope.Limit))
 	}
 	return a
+}
+
+// Priced reports whether the bound of an attempt is that of its target.
+func (c *Config) Priced(d *Decision, a *Attempt) bool {
+	if a.Provider == d.RoutedProvider && a.Model == d.RoutedModel && d.Estimate.Unpriced == "" {
+		return true
+	}
+	_, ok := c.Book(d.Org).Rates(a.Provider, a.Model, terms(&d.Call))
+	return ok
 }
 
 // Refuse makes an attempt that Keel does not let out: it costs nothing.

@@ -25,7 +25,7 @@ func (l *deliberation) fit(ctx context.Context, c *candidate, d *Decision, full 
 	l.outputCap, l.capBy = most, "what budget "+full.Hold.Budget+" has left"
 	defer func() { l.outputCap, l.capBy = policy, by }()
 	fitted := l.estimated(c.provider, c.model)
-	fitted.quality, fitted.saw, fitted.sick = c.quality, c.saw, c.sick
+	fitted.quality, fitted.condition = c.quality, c.condition
 	small, _ := l.propose(fitted, nil)
 	mark(small, KindBudget, full.Hold.Budget, "held, and its output is bounded to what is left")
 	small.Reason = l.reason(small)

@@ -1,7 +1,6 @@
 package budget
 
 import (
-	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -17,6 +16,7 @@ type Health struct {
 	mu     sync.RWMutex
 	own    map[targetName]TargetHealth
 	others map[targetName]TargetHealth
+	slow   map[slowName]slowBy // those that were found slow, until they are found well
 }
 
 const (
@@ -33,78 +33,138 @@ type targetName struct{ provider, model string }
 // TargetHealth is what one replica, or all others together, saw of a target.
 type TargetHealth struct {
 	Provider, Model string
-	At              time.Time     // of the counts, which decay from then on
-	Good, Bad       float64       // attempts, each worth less the older it is
-	Latency         time.Duration // mean time to the response headers of good ones; 0 if none
+	At              time.Time // of what follows, which decays from then on
+	Good, Bad       float64   // attempts, each worth less the older it is
+	Paces           Paces     // of good ones
 }
 
 // NewHealth returns the health of targets of which nothing is known: all are well.
 func NewHealth() *Health {
-	return &Health{own: make(map[targetName]TargetHealth), others: make(map[targetName]TargetHealth)}
+	return &Health{own: make(map[targetName]TargetHealth), others: make(map[targetName]TargetHealth), slow: make(map[slowName]slowBy)}
 }
 
 // at returns h as it is worth at a later time.
 func (h TargetHealth) at(now time.Time) TargetHealth {
-	if age := now.Sub(h.At); age > 0 && h.Good+h.Bad > 0 {
-		share := math.Exp2(-float64(age) / float64(healthHalfLife))
+	if age := now.Sub(h.At); age > 0 && !h.nothing() {
+		share := worth(age, healthHalfLife)
 		h.Good, h.Bad, h.At = h.Good*share, h.Bad*share, now
+		h.Paces.decay(age)
 	}
 	return h
+}
+
+func (h *TargetHealth) nothing() bool {
+	return h.Good+h.Bad == 0 && h.Paces == Paces{}
+}
+
+func worth(age, halfLife time.Duration) float64 {
+	return math.Exp2(-float64(age) / float64(halfLife))
 }
 
 func (h TargetHealth) plus(o TargetHealth, now time.Time) TargetHealth {
-	if o.Good == 0 && o.Bad == 0 { // nobody else saw it, which is usual
-		return h.at(now)
+	if h = h.at(now); o.nothing() { // nobody else saw it, which is usual
+		return h
 	}
-	h, o = h.at(now), o.at(now)
-	if all := h.Good + o.Good; all > 0 {
-		h.Latency = time.Duration((float64(h.Latency)*h.Good + float64(o.Latency)*o.Good) / all)
-	}
+	o = o.at(now)
 	h.Good, h.Bad, h.At = h.Good+o.Good, h.Bad+o.Bad, now
+	h.Paces.add(&o.Paces)
 	return h
 }
 
-// Saw notes how an attempt went. latency is the time to the response headers.
-func (h *Health) Saw(provider, model string, well bool, latency time.Duration, now time.Time) {
+// Saw notes how an attempt went. Of one that went well took is the time to its first byte, 0
+// where nobody knows it.
+func (h *Health) Saw(provider, model string, well, streamed bool, took time.Duration, now time.Time) {
 	name := targetName{provider, model}
-	one := TargetHealth{Provider: provider, Model: model, At: now, Bad: 1}
-	if well {
-		one.Good, one.Bad, one.Latency = 1, 0, latency
-	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	was := h.own[name]
-	was.Provider, was.Model = provider, model
-	h.own[name] = was.plus(one, now)
+	is := h.own[name].at(now)
+	is.Provider, is.Model, is.At = provider, model, now
+	if well {
+		is.Good++
+	} else {
+		is.Bad++
+	}
+	if well && took > 0 {
+		usual := is.Paces.Usual
+		others := h.others[name].at(now)
+		usual[kindOfAnswer(streamed)].add(others.Paces.Usual[kindOfAnswer(streamed)])
+		is.Paces.saw(kindOfAnswer(streamed), took, usual)
+	}
+	h.own[name] = is
 }
 
-// SawAttempts notes how the attempts of a call went, of which the last one took latency. An
+// SawAttempts notes how the attempts of a call went. An
 // error that the client made (400 to 499, without 408 and 429) says nothing against a
 // target, and an attempt that was lost does: nobody knows better.
-func (h *Health) SawAttempts(attempts []Attempt, latency time.Duration, now time.Time) {
+func (h *Health) SawAttempts(attempts []Attempt, streamed bool, now time.Time) {
 	for _, a := range attempts {
-		if a.Ended != AttemptRefused {
-			h.Saw(a.Provider, a.Model, a.Ended != AttemptLost && !serverFault(a.Status), latency, now)
+		if a.Ended == AttemptRefused {
+			continue
 		}
+		var took time.Duration
+		if a.Ended == AttemptAnswered && a.Status < 400 { // an error is quick
+			took = a.FirstByte
+		}
+		h.Saw(a.Provider, a.Model, a.Ended != AttemptLost && !serverFault(a.Status), streamed, took, now)
 	}
 }
 
 func serverFault(status int) bool { return status >= 500 || status == 408 || status == 429 }
 
-// Sick says whether a target fails too often to be chosen where another is well, and what
-// was seen of it.
-func (h *Health) Sick(provider, model string, now time.Time) (saw string, sick bool) {
+// A condition is how a target is, to be chosen where another is well.
+type condition struct {
+	sick bool   // it fails too often
+	slow bool   // it takes far longer than is usual, for itself or for its peers
+	saw  string // the numbers, where it is either
+}
+
+// conditions appends those of a route's targets, in their order.
+func (h *Health) conditions(found []condition, route *Route, now time.Time) []condition {
 	if h == nil {
-		return "", false
+		return append(found, make([]condition, len(route.Targets))...)
 	}
-	name := targetName{provider, model}
+	var scratch [8]TargetHealth
+	var room [8]slowBy
+	all, was := scratch[:0], room[:0]
 	h.mu.RLock()
-	all := h.own[name].plus(h.others[name], now)
-	h.mu.RUnlock()
-	if all.Bad < sickFailures || all.Bad < all.Good {
-		return "", false
+	for i := range route.Targets {
+		name := targetName{route.Targets[i].Provider, route.Targets[i].Model}
+		is := h.own[name].at(now)
+		if others := h.others[name]; !others.nothing() {
+			is = is.plus(others, now)
+		}
+		all, was = append(all, is), append(was, 0)
+		if len(h.slow) > 0 {
+			was[i] = h.slow[slowName{route.Org, route.Name, name}]
+		}
 	}
-	return fmt.Sprintf("%.0f of %.0f recent attempts failed", math.Ceil(all.Bad), math.Ceil(all.Bad)+math.Ceil(all.Good)), true
+	h.mu.RUnlock()
+	for i := range all {
+		if is := &all[i]; was[i] == 0 && is.Bad < sickFailures && is.Paces.quick() {
+			found = append(found, condition{})
+			continue
+		}
+		by, saw := slowness(all, i, was[i])
+		if by != was[i] {
+			h.note(slowName{route.Org, route.Name, targetName{route.Targets[i].Provider, route.Targets[i].Model}}, by)
+		}
+		c := condition{slow: by != 0, saw: saw}
+		if is := &all[i]; is.Bad >= sickFailures && is.Bad >= is.Good {
+			c.sick, c.saw = true, failures(is)
+		}
+		found = append(found, c)
+	}
+	return found
+}
+
+func (h *Health) note(name slowName, by slowBy) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if by != 0 {
+		h.slow[name] = by
+	} else {
+		delete(h.slow, name)
+	}
 }
 
 // Own returns what this replica saw, by target, and drops what is forgotten.
@@ -112,7 +172,7 @@ func (h *Health) Own(now time.Time) []TargetHealth {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for name, t := range h.own {
-		if t = t.at(now); t.Good+t.Bad < forgotten {
+		if t = t.at(now); t.Good+t.Bad < forgotten && t.Paces.forgotten() {
 			delete(h.own, name)
 		}
 	}

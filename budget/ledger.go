@@ -19,6 +19,15 @@ type Ledger interface {
 	// before ctx ends; then nothing of d is kept.
 	Permit(ctx context.Context, d *Decision) error
 
+	// Extend sets aside more for a call that was permitted and is not closed yet:
+	// more[i] on top of the hold d.Holds[i], 0 for none, in every account or in none; of
+	// one that Owe permitted, as debt, with the same credit. It returns a *Refused naming the
+	// first account without room, whose Hold.Amount is what was asked for now, and an error that
+	// wraps ErrUnavailable when it can't say before ctx ends, or when this process does not know
+	// the call as open (closed, never permitted, or permitted under a journal that has failed
+	// since); then nothing changes. The extension outlives this process: an orphan is charged at its extended hold.
+	Extend(ctx context.Context, id uuid.UUID, more []pricing.NanoUSD) error
+
 	// Owe permits d, whose Debt is set, without asking the database: each hold is
 	// taken as debt of its account, up to Hold.Debt in all on this replica for those
 	// that enforce. It returns a *Refused, and keeps nothing, when one has no more
@@ -30,8 +39,8 @@ type Ledger interface {
 	// the database is back.
 	Record(d *Decision)
 
-	// CloseOut ends a decision: it settles the cost, or the full hold where CostKnown is
-	// false, and releases the holds. Closing twice changes nothing, except that a
+	// CloseOut ends a decision: it settles the cost, or the full hold with its extensions where
+	// CostKnown is false, and releases the holds. Closing twice changes nothing, except that a
 	// real closeout replaces one that was presumed because nobody had closed: by the
 	// sweeper, or by Annotate. It does not block: see Await.
 	//
@@ -48,7 +57,9 @@ type Ledger interface {
 	CloseOutResponse(c *Closeout)
 
 	// Annotate adds what the access log tells of a call after it was closed, and
-	// closes it, as aborted at the full hold, if nobody did within a grace time. It does not block.
+	// closes it, as aborted at the full hold, if nobody did within a grace time. Where it tells what the attempts
+	// of the call cost, that takes the place of a closeout that was presumed, once and by the difference; it is never
+	// the first. It does not block, and what it is given may be lost.
 	Annotate(a Annotation)
 
 	// Standing is the state of an account as this replica last knew it, at most
@@ -82,6 +93,9 @@ type Annotation struct {
 	Flags         string // Envoy response flags, comma-separated
 	Details       string // response_code_details
 	ResponseBytes int64
+	// Correction is the end of a call by its attempts alone, nil where the log does not tell of them all. Its cost is
+	// known and its attempts have rows, unless there were none.
+	Correction *Closeout
 }
 
 // ErrUnavailable says that the ledger can't be asked now.

@@ -20,6 +20,8 @@ type spending struct {
 	decider *Decider
 	open    []*Decision
 	denied  int
+
+	extended map[uuid.UUID][]pricing.NanoUSD
 }
 
 const machineConfig = testPrices + `
@@ -90,6 +92,33 @@ func (s *spending) decide(t *rapid.T) {
 	s.open = append(s.open, d)
 }
 
+// extend sets more aside for a call, as far as there is room.
+func (s *spending) extend(t *rapid.T) {
+	if len(s.open) == 0 {
+		t.Skip("no open call")
+	}
+	d := rapid.SampledFrom(s.open).Draw(t, "which")
+	more := make([]pricing.NanoUSD, len(d.Holds))
+	for i := range more {
+		more[i] = pricing.NanoUSD(rapid.Int64Range(0, 20_000_000).Draw(t, "more"))
+	}
+	before := fmt.Sprint(s.ledger.accounts)
+	err := s.ledger.Extend(context.Background(), d.ID, more)
+	if err != nil && fmt.Sprint(s.ledger.accounts) != before {
+		t.Fatalf("an extension that was refused left a hold: %v", err)
+	}
+	if err == nil {
+		s.extended[d.ID] = sums(s.extended[d.ID], more)
+	}
+}
+
+func sums(a, b []pricing.NanoUSD) []pricing.NanoUSD {
+	for i := range a {
+		b[i] += a[i]
+	}
+	return b
+}
+
 // close ends a call at a usage within what was held.
 func (s *spending) close(t *rapid.T) {
 	if len(s.open) == 0 {
@@ -128,8 +157,10 @@ func (s *spending) check(t *rapid.T) {
 		if len(d.Holds) == 0 {
 			t.Fatalf("an open call holds nothing")
 		}
-		for _, h := range d.Holds {
-			held[h.Account] += h.Amount
+		for i, h := range d.Holds {
+			if held[h.Account] += h.Amount; s.extended[d.ID] != nil {
+				held[h.Account] += s.extended[d.ID][i]
+			}
 		}
 	}
 	for account, standing := range s.ledger.accounts {
@@ -154,9 +185,9 @@ func TestSpendingStaysWithinLimits(t *testing.T) {
 	cfg := compiled(t, machineConfig)
 	denied := 0
 	rapid.Check(t, func(t *rapid.T) {
-		s := &spending{cfg: cfg, ledger: newMemoryLedger()}
+		s := &spending{cfg: cfg, ledger: newMemoryLedger(), extended: map[uuid.UUID][]pricing.NanoUSD{}}
 		s.decider = &Decider{Ledger: s.ledger, Estimator: tokens.New()}
-		t.Repeat(map[string]func(*rapid.T){"": s.check, "decide": s.decide, "decide again": s.decide, "close": s.close})
+		t.Repeat(map[string]func(*rapid.T){"": s.check, "decide": s.decide, "decide again": s.decide, "extend": s.extend, "close": s.close})
 		denied += s.denied
 	})
 	if denied == 0 {

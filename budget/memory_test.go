@@ -16,6 +16,7 @@ type memoryLedger struct {
 	err      error // what Permit returns, to play an outage
 	accounts map[Account]Standing
 	open     map[uuid.UUID]*Decision
+	extended map[uuid.UUID][]pricing.NanoUSD
 	closed   map[uuid.UUID]*Closeout
 	recorded []*Decision
 	owes     []*Decision
@@ -25,7 +26,7 @@ type memoryLedger struct {
 }
 
 func newMemoryLedger() *memoryLedger {
-	return &memoryLedger{accounts: map[Account]Standing{}, open: map[uuid.UUID]*Decision{}, closed: map[uuid.UUID]*Closeout{}, owed: map[Account]pricing.NanoUSD{}}
+	return &memoryLedger{accounts: map[Account]Standing{}, open: map[uuid.UUID]*Decision{}, extended: map[uuid.UUID][]pricing.NanoUSD{}, closed: map[uuid.UUID]*Closeout{}, owed: map[Account]pricing.NanoUSD{}}
 }
 
 func (l *memoryLedger) Permit(_ context.Context, d *Decision) error {
@@ -42,6 +43,37 @@ func (l *memoryLedger) Permit(_ context.Context, d *Decision) error {
 		}
 	}
 	l.take(d)
+	return nil
+}
+
+func (l *memoryLedger) Extend(_ context.Context, id uuid.UUID, more []pricing.NanoUSD) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d := l.open[id]
+	if d == nil || l.err != nil {
+		return ErrUnavailable
+	}
+	for i, h := range d.Holds {
+		h.Amount = more[i]
+		if s := l.accounts[h.Account]; h.Ceiling >= 0 && !d.Debt && more[i] > 0 && s.Settled+s.Held+more[i] > h.Ceiling {
+			return &Refused{Hold: h, Standing: s}
+		}
+		if owed := l.owed[h.Account]; h.Ceiling >= 0 && d.Debt && h.Debt != NoDebtCap && more[i] > 0 && owed+more[i] > h.Debt {
+			return &Refused{Hold: h, Standing: Standing{Held: owed}}
+		}
+	}
+	if l.extended[id] == nil {
+		l.extended[id] = make([]pricing.NanoUSD, len(more))
+	}
+	for i, h := range d.Holds {
+		s := l.accounts[h.Account]
+		s.Held += more[i]
+		l.accounts[h.Account] = s
+		if d.Debt {
+			l.owed[h.Account] += more[i]
+		}
+		l.extended[id][i] += more[i]
+	}
 	return nil
 }
 
@@ -95,7 +127,10 @@ func (l *memoryLedger) closeOut(c *Closeout) {
 	}
 	delete(l.open, c.ID)
 	l.closed[c.ID] = c
-	for _, h := range d.Holds {
+	for i, h := range d.Holds {
+		if more := l.extended[c.ID]; more != nil {
+			h.Amount += more[i]
+		}
 		s := l.accounts[h.Account]
 		s.Held -= h.Amount
 		if c.CostKnown {

@@ -196,6 +196,10 @@ func (r *documentReader) fieldsOf(kind Kind) (document, []field) {
 				field{"choices", parsed(r, &p.Do.Choices, parsePositive)}, field{"tools", enum(r, &p.Do.Tools)},
 				field{"reasoning_effort", enum(r, &p.Do.Effort)}, field{"service_tier", r.str(&p.Do.ServiceTier)})},
 			field{"route", r.str(&p.Do.Route)}, field{"warn", r.str(&p.Do.Warn)}, field{"tag", r.labels(&p.Do.Tag)},
+			field{"watch", func(node ast.Node, path string) {
+				p.Do.Watch = &Watch{}
+				r.object(field{"extend", parsed(r, &p.Do.Watch.Extend, pricing.ParseMoney)}, field{"end", enum(r, &p.Do.Watch.End)})(node, path)
+			}},
 		)}}
 	case KindExchangeRate:
 		x := &ExchangeRate{}

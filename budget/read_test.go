@@ -228,6 +228,8 @@ func TestReadDocumentsRefuses(t *testing.T) {
       |                     ^`},
 		{"bad CEL in a block", "kind: Policy\nname: p\nwhen: |\n  true &&\n    request.modle == \"x\"\ndo: {deny: no}\n", `f.yaml:5:12: request has no such field`},
 		{"policy that does two things", "kind: Policy\nname: p\nwhen: 'true'\ndo: {deny: no, route: r}\n", "f.yaml:4:5: a policy does one thing"},
+		{"watch with an unknown end", "kind: Policy\nname: p\nwhen: 'true'\ndo: {watch: {extend: 1 USD, end: cut}}\n", `f.yaml:4:34: do.watch.end "cut": it is one of finish, error`},
+		{"watch with a step below nothing", "kind: Policy\nname: p\nwhen: 'true'\ndo: {watch: {extend: -1 USD}}\n", "f.yaml:4:22: a hold can't grow by less than nothing"},
 		{"constrain to nothing", "kind: Policy\nname: p\nwhen: 'true'\ndo: {constrain: {max_output_tokens: 0}}\n", `do.constrain.max_output_tokens: "0": write a whole number of at least 1`},
 		{"unknown meter", "kind: Price\nname: p\nprovider: o\nmodel: m\nper_million: {inptu: 1}\n", `f.yaml:5:15: unknown meter "inptu"`},
 		{"no rates", "kind: Price\nname: p\nprovider: o\nmodel: m\n", "no rates"},
@@ -383,6 +385,7 @@ func drawDocuments(t *rapid.T) Documents {
 			{Meta: meta("deny"), When: "subject.team == \"it's\" &&\n  request.stream\n", Do: PolicyAction{Deny: label.Draw(t, "reason")}},
 			{Meta: meta("cap"), When: "true", Do: PolicyAction{MaxOutputTokens: rapid.Int64Range(1, 1<<62).Draw(t, "cap"), Constraint: Constraint{Choices: rapid.Int64Range(0, 3).Draw(t, "choices"), Tools: rapid.SampledFrom([]Tools{"", ToolsNone, ToolsOwn}).Draw(t, "tools"), Effort: rapid.SampledFrom(append([]Effort{""}, Efforts...)).Draw(t, "effort"), ServiceTier: rapid.SampledFrom([]string{"", "flex", "true"}).Draw(t, "service tier")}}},
 			{Meta: meta("route"), When: "true", Do: PolicyAction{Route: label.Draw(t, "route")}},
+			{Meta: meta("watch"), When: "true", Do: PolicyAction{Watch: &Watch{Extend: pricing.NanoUSD(rapid.Int64Range(0, 1<<62).Draw(t, "extend")), End: rapid.SampledFrom([]WatchEnd{WatchFinish, WatchError}).Draw(t, "end")}}},
 		},
 		Subjects: []SubjectRule{
 			{Meta: meta("h"), Label: "team", From: Source{Header: "x-team"}}, {Meta: meta("c"), Label: "_u", From: Source{Claim: label.Draw(t, "claim")}},

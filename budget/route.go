@@ -7,8 +7,8 @@ import (
 
 // This file is what the modes of a route make of its targets.
 
-// preferCheap orders the targets of enough quality by expected cost. One that is sick is
-// left out as long as another is well. Where none has a price it keeps the order: the budgets
+// preferCheap orders the targets of enough quality by expected cost. One that is slow is left out as long as another is
+// well, and one that is sick as long as another is not. Where none has a price it keeps the order: the budgets
 // say whether that may be.
 func (l *deliberation) preferCheap(usable []*candidate) []*candidate {
 	enough := slices.DeleteFunc(slices.Clone(usable), func(c *candidate) bool {
@@ -18,8 +18,13 @@ func (l *deliberation) preferCheap(usable []*candidate) []*candidate {
 		return c.note != ""
 	})
 	enough = pricedFirst(enough)
-	if well := slices.DeleteFunc(slices.Clone(enough), func(c *candidate) bool { return c.sick }); len(well) > 0 {
-		enough = well
+	for _, ill := range []func(c *candidate) bool{
+		func(c *candidate) bool { return c.sick },
+		func(c *candidate) bool { return c.slow },
+	} {
+		if well := slices.DeleteFunc(slices.Clone(enough), ill); len(well) > 0 {
+			enough = well
+		}
 	}
 	slices.SortStableFunc(enough, byCost)
 	return enough
@@ -81,20 +86,24 @@ func (l *deliberation) observeRoute(cheap []*candidate) {
 	l.draft.Rules = append(l.draft.Rules, rule)
 }
 
-// sawTargets are the numbers that a route looks at.
+// sawTargets are the numbers that a route looks at, and why it left a target out.
 func (l *deliberation) sawTargets() string {
 	var room [512]byte
 	saw := room[:0]
 	for _, c := range l.candidates {
-		if c.rates == nil || c.skipped != "" {
+		if c.rates == nil && c.skipped == "" {
 			continue
 		}
 		if len(saw) > 0 {
 			saw = append(saw, ", "...)
 		}
 		saw = append(append(append(saw, c.provider...), '/'), c.model...)
+		if c.skipped != "" {
+			saw = append(append(append(saw, " ("...), c.skipped...), ')')
+			continue
+		}
 		saw = append(c.estimate.Expected.Append(append(saw, ' ')), " USD"...)
-		if c.sick {
+		if c.saw != "" {
 			saw = append(append(append(saw, " ("...), c.saw...), ')')
 		}
 	}

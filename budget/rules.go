@@ -27,7 +27,7 @@ func (l *deliberation) applyPolicies() *Denial {
 		if err == nil && !matched {
 			continue
 		}
-		rule := Rule{Kind: KindPolicy, Name: p.Name, Version: p.Version, Saw: l.sawBudgets(p)}
+		rule := Rule{Kind: KindPolicy, Name: p.Name, Version: p.Version, Saw: l.saw(p)}
 		var denial *Denial
 		switch {
 		case err != nil:
@@ -42,6 +42,8 @@ func (l *deliberation) applyPolicies() *Denial {
 			rule.Effect = "warned " + p.Do.Warn
 		case len(p.Do.Tag) > 0:
 			rule.Effect = l.tag(p.Do.Tag)
+		case p.Do.Watch != nil:
+			rule.Effect, denial = l.watch(p)
 		case routed != "":
 			rule.Effect = fmt.Sprintf("matched, but policy %s routed first", routed)
 		default:
@@ -63,7 +65,7 @@ func (l *deliberation) applyPolicies() *Denial {
 func (l *deliberation) policyRequest() policy.Request {
 	r := policy.Request{
 		Model: l.call.Model, Provider: l.call.Provider, API: l.call.API, Path: l.call.Path, Stream: l.call.Stream,
-		MaxOutputTokens: l.call.MaxOutputTokens, Choices: max(1, l.call.Choices), ServiceTier: l.call.ServiceTier, At: l.call.At,
+		MaxOutputTokens: l.call.MaxOutputTokens, Choices: max(1, l.call.Choices), ServiceTier: l.call.ServiceTier, Effort: l.call.Effort, At: l.call.At,
 	}
 	if p := l.call.Prompt; p != nil {
 		r.Tools, r.Images, r.HostedTools = p.Tools > 0, int64(len(p.Images)), p.Hosted
@@ -106,8 +108,14 @@ func (s *standings) standing(name string) policy.Standing {
 	return policy.Standing{Used: int64(used), Limit: int64(b.Limit)}
 }
 
-// sawBudgets are the numbers that a policy looked at.
-func (l *deliberation) sawBudgets(p *activePolicy) (saw string) {
+// saw is what a policy looked at, as far as the record of the call does not say it elsewhere.
+func (l *deliberation) saw(p *activePolicy) (saw string) {
+	if p.program.ReadsEffort() {
+		saw = "no reasoning effort"
+		if l.call.Effort != "" {
+			saw = "reasoning effort " + l.call.Effort
+		}
+	}
 	for _, name := range p.program.Budgets() {
 		b := l.org.budget(name)
 		if b == nil {

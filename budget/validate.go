@@ -260,20 +260,27 @@ func parseQuality(text string) (int64, error) {
 	return q, nil
 }
 
+func (p *Policy) setDefaults() {
+	p.Meta.setDefaults()
+	if p.Do.Watch != nil {
+		orDefault(&p.Do.Watch.End, WatchFinish)
+	}
+}
+
 func (p *Policy) check() faults {
 	f := p.Meta.check()
 	if _, err := policy.Compile(p.When); err != nil {
 		f.add("when", err)
 	}
 	set := 0
-	for _, is := range []bool{p.Do.Deny != "", p.Do.MaxOutputTokens != 0 || p.Do.Constraint != Constraint{}, p.Do.Route != "", p.Do.Warn != "", len(p.Do.Tag) > 0} {
+	for _, is := range []bool{p.Do.Deny != "", p.Do.MaxOutputTokens != 0 || p.Do.Constraint != Constraint{}, p.Do.Route != "", p.Do.Warn != "", len(p.Do.Tag) > 0, p.Do.Watch != nil} {
 		if is {
 			set++
 		}
 	}
 	switch {
 	case set != 1:
-		f.addf("do", `a policy does one thing: {deny: "reason"}, {constrain: {max_output_tokens: N, choices: N, tools: none | own, reasoning_effort: E, service_tier: T}}, {route: name}, {warn: "text"} or {tag: {label: value}}`)
+		f.addf("do", `a policy does one thing: {deny: "reason"}, {constrain: {max_output_tokens: N, choices: N, tools: none | own, reasoning_effort: E, service_tier: T}}, {route: name}, {warn: "text"}, {tag: {label: value}} or {watch: {extend: 0.05 USD, end: finish | error}}`)
 	case p.Do.Tag[""] != "":
 		f.addf("do.tag", "a label needs a name")
 	case p.Do.MaxOutputTokens < 0:
@@ -284,6 +291,12 @@ func (p *Policy) check() faults {
 	}
 	if p.Do.Effort != "" {
 		oneOf(&f, "do.constrain.reasoning_effort", p.Do.Effort, Efforts...)
+	}
+	if w := p.Do.Watch; w != nil {
+		if w.Extend < 0 {
+			f.addf("do.watch.extend", "a hold can't grow by less than nothing; 0 USD lets it stay as it is")
+		}
+		oneOf(&f, "do.watch.end", w.End, WatchFinish, WatchError)
 	}
 	return f
 }

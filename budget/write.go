@@ -126,6 +126,12 @@ func (p *Policy) fields() (o object) {
 		tag = append(tag, entry{label, p.Do.Tag[label]})
 	}
 	do.set("tag", tag)
+	if w := p.Do.Watch; w != nil {
+		var watch object
+		watch.set("extend", literal(w.Extend.String()+" USD"))
+		watch.set("end", string(w.End))
+		do = append(do, entry{"watch", watch})
+	}
 	o.set("do", do)
 	return o
 }

@@ -175,6 +175,11 @@ when: 'subject.team == "own-tools"'
 do: {constrain: {tools: own}}
 ---
 kind: Policy
+name: frugal
+when: 'subject.team == "frugal" && request.effort in ["high", "xhigh"]'
+do: {constrain: {reasoning_effort: low}}
+---
+kind: Policy
 name: tagged
 when: 'subject.team == "tagged"'
 do: {tag: {team: plain-tag}}
@@ -206,4 +211,4 @@ targets:
   - {provider: google, model: gemini-2.5-pro, quality: 1.0}
   - {provider: google, model: gemini-2.5-flash, quality: 0.8}
 min_quality: 0.7
-`
+` + midstreamConfig

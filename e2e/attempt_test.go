@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -49,6 +50,20 @@ per_million: {input: 100, cached_input: 100, output: 1000 USD}
 {kind: Price, name: chaos, org: free, provider: openai, model: gpt-5-mini, effective_from: 2020-01-01, per_million: {input: 1, cached_input: 1, output: 10 USD}}
 ---
 {kind: Price, name: chaos, org: input, provider: openai, model: gpt-5-mini, effective_from: 2020-01-01, per_million: {input: 1, cached_input: 1, output: 10 USD}}
+---
+{kind: Price, name: chaos, org: routed, provider: openai, model: gpt-5-mini, effective_from: 2020-01-01, per_million: {input: 1, cached_input: 1, output: 10 USD}}
+---
+{kind: Price, name: dear, org: routed, provider: openai, model: gpt-5-dear, effective_from: 2020-01-01, per_million: {input: 100, cached_input: 100, output: 1000 USD}}
+---
+{kind: Price, name: other, org: routed, provider: xai, model: grok-cheap, effective_from: 2020-01-01, per_million: {input: 5, cached_input: 5, output: 50 USD}}
+---
+{kind: Route, name: r, org: routed, models: [gpt-5-mini], mode: prefer-cheap, min_quality: 0.7, targets: [{provider: openai, model: gpt-5-mini, quality: 0.8}, {provider: openai, model: gpt-5-dear, quality: 1.0}, {provider: xai, model: grok-cheap, quality: 0.8, credential: injected}]}
+---
+{kind: Settings, name: default, org: routed, max_attempts: 12}
+---
+{kind: Budget, name: cheap, org: routed, selector: {team: cheap}, limit: 1000 USD, window: month, mode: prefer-cheap}
+---
+{kind: Budget, name: strict, org: routed, selector: {team: strict}, limit: 1000 USD, window: month}
 ---
 {kind: Settings, name: default, org: roomy, max_attempts: 5}
 ---
@@ -209,6 +224,8 @@ type attemptRow struct {
 	Summed   bool // the cost of the call is that of its attempts
 	Outcome  string
 	Metered  string
+	Instead  string // the model that it would have gone to
+	Guessed  bool   // nobody said whose endpoint it was at
 }
 
 type attemptWant struct {
@@ -246,7 +263,8 @@ func (s *attemptStack) call(t *testing.T, url, org, team, script string, want at
 		got, err = rows[attemptRow](s.cluster, `
 select a.attempt, a.model, a.ended, coalesce(a.http_status, 0),
   case when a.cost_usd = a.bound_usd then 'bound' else a.cost_usd::float8::text end, a.basis, a.broke_envelope,
-  s.attempts, s.actual_cost_usd = (select sum(cost_usd) from keel.attempts x where x.decision_id = a.decision_id), s.outcome, s.metered
+  s.attempts, s.actual_cost_usd = (select sum(cost_usd) from keel.attempts x where x.decision_id = a.decision_id), s.outcome, s.metered,
+  coalesce(a.instead_of, '') || case when a.instead_bound_usd > a.bound_usd then ', which is dearer' else '' end, coalesce(a.detail like '%has no metadata keel {provider, model}%', false)
 from keel.attempts a join keel.spend_records s using (org, decision_id) where decision_id = $1 order by attempt`, id)
 		if err != nil {
 			t.Fatal(err)
@@ -254,7 +272,7 @@ from keel.attempts a join keel.spend_records s using (org, decision_id) where de
 	}
 	var told []string
 	for _, r := range got {
-		told = append(told, fmt.Sprintf("%s %s %d %s %s", strings.TrimPrefix(r.Model, "gpt-5-"), r.Ended, r.Status, r.Cost, r.Basis)+map[bool]string{true: " broke"}[r.Broke])
+		told = append(told, fmt.Sprintf("%s %s %d %s %s", strings.TrimPrefix(r.Model, "gpt-5-"), r.Ended, r.Status, r.Cost, r.Basis)+map[bool]string{true: " broke"}[r.Broke]+map[bool]string{true: " instead of " + r.Instead}[r.Instead != ""]+map[bool]string{true: " guessed"}[r.Guessed])
 	}
 	if strings.Join(told, "\n") != strings.Join(want.rows, "\n") {
 		t.Errorf("%s: the attempts are\n%s\nwant\n%s", script, strings.Join(told, "\n"), strings.Join(want.rows, "\n"))
@@ -288,6 +306,17 @@ func (s *attemptStack) calls(t *testing.T, url string, cases []attemptCase) {
 
 func TestAttempts(t *testing.T) {
 	s := startAttempts(t)
+	// First: a route looks at the health of targets, and what follows makes them sick.
+	t.Run("Rewrite", func(t *testing.T) {
+		s.calls(t, s.mesh(t, s.failover), []attemptCase{
+			{"to a cheaper model", "routed", "cheap", "503 ok", attemptWant{200, "dear", []string{free, fine + " instead of gpt-5-dear, which is dearer"}, 2, "complete", "provider"}},
+			{"not where the budget enforces", "routed", "strict", "503 ok", attemptWant{429, "envelope_exceeded", []string{free, "dear refused 0 0 free broke"}, 1, "failed", "none"}},
+		})
+		s.calls(t, s.mesh(t, func(b *bootstrapv3.Bootstrap) { s.failoverTo(b, map[string]any{"provider": "xai"}) }), []attemptCase{
+			{"to a model of the other provider", "routed", "cheap", "503 ok", attemptWant{200, `"model":"grok-cheap"`, []string{free, "grok-cheap answered 200 0.0003 usage instead of gpt-5-mini"}, 2, "complete", "provider"}},
+			{"a provider without a target on the route", "default", "cheap", "503 ok", attemptWant{200, `"model":"gpt-5-mini"`, []string{free, "mini answered 200 bound full broke"}, 2, "complete", "provider"}},
+		})
+	})
 	t.Run("Retry", func(t *testing.T) {
 		s.calls(t, s.mesh(t, nil), []attemptCase{
 			{"one", "default", "strict", "ok", attemptWant{200, "cheap", []string{fine}, 1, "complete", "provider"}},
@@ -306,14 +335,63 @@ func TestAttempts(t *testing.T) {
 			{"all fail, and bill nothing", "default", "strict", "503", attemptWant{503, "scripted", []string{free, free, free, free, free}, 5, "failed", "none"}},
 		})
 	})
+	t.Run("Leave", func(t *testing.T) { s.leave(t, s.mesh(t, nil)) })
 	t.Run("Failover", func(t *testing.T) { s.calls(t, s.mesh(t, s.failover), s.fallbacks()) })
 	t.Run("Aggregate", func(t *testing.T) { s.calls(t, s.mesh(t, s.aggregate), s.fallbacks()) })
+	t.Run("Unlabelled", func(t *testing.T) {
+		s.calls(t, s.mesh(t, func(b *bootstrapv3.Bootstrap) { s.failoverTo(b, nil) }), []attemptCase{
+			{"an endpoint that does not say whose it is", "default", "seen", "503 ok", attemptWant{200, "dear", []string{free, fine + " guessed"}, 2, "complete", "provider"}},
+		})
+		s.calls(t, s.mesh(t, func(b *bootstrapv3.Bootstrap) {
+			clusterOf(b, "openai").LoadAssignment.Endpoints[0].LbEndpoints[0].Metadata = nil
+		}), []attemptCase{
+			{"the first goes to one", "default", "seen", "ok", attemptWant{200, "cheap", []string{fine + " guessed"}, 1, "complete", "provider"}},
+		})
+	})
 	t.Run("Hedge", func(t *testing.T) {
 		s.calls(t, s.mesh(t, hedge), []attemptCase{
 			{"the loser may be billed", "roomy", "strict", "slow ok", attemptWant{200, "", []string{lost, fine}, 2, "complete", "estimated"}},
 			{"no room for a hedge", "default", "strict", "slow ok", attemptWant{429, "envelope_exceeded", []string{lost, "mini refused 0 0 free broke"}, 1, "failed", "estimated"}},
 		})
 	})
+}
+
+// leave makes calls whose client leaves before a response: no filter sees how many attempts there were. The
+// envelope is charged until the access log tells of them.
+func (s *attemptStack) leave(t *testing.T, url string) {
+	for _, tt := range []struct{ name, org, script, want string }{
+		{"one of five that have room", "roomy", "hang", "aborted 1 estimated: 1 lost full, summed, within a fifth"},
+		{"the second", "roomy", "503 hang", "aborted 2 estimated: 1 failed free, 2 lost full, summed, within a fifth"},
+		{"charged its input", "input", "hang", "aborted 1 estimated: 1 lost input, summed, within a fifth"},
+		{"charged nothing", "free", "hang", "aborted 1 estimated: 1 lost nothing, summed, within a fifth"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			request, err := http.NewRequestWithContext(ctx, http.MethodPost, url+chatPath, strings.NewReader(`{"model":"gpt-5-mini","max_completion_tokens":20,"messages":[{"role":"user","content":"Hello there."}]}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			setHeaders(request, []string{"x-keel-org: " + tt.org, "x-keel-team: strict", "x-script: " + tt.script})
+			if response, err := client.Do(request); err == nil {
+				t.Fatalf("answered %d", response.StatusCode)
+			}
+			got := ""
+			for deadline := time.Now().Add(patience); got != tt.want && time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+				found, err := rows[struct{ Told string }](s.cluster, `
+select concat(s.outcome, ' ', s.attempts, ' ', s.metered, ': ', (select string_agg(concat(a.attempt, ' ', a.ended, ' ', a.basis), ', ' order by a.attempt) from keel.attempts a where a.decision_id = s.decision_id),
+  case when s.actual_cost_usd = (select sum(cost_usd) from keel.attempts a where a.decision_id = s.decision_id) then ', summed' end, case when s.actual_cost_usd <= s.bound_cost_usd then ', within a fifth' end)
+from keel.spend_records s where org = $1 order by decided_at desc limit 1`, tt.org)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = found[0].Told
+			}
+			if got != tt.want {
+				t.Errorf("%s\nwant %s", got, tt.want)
+			}
+		})
+	}
 }
 
 // fallbacks are what happens when the first provider fails and the mesh turns to one that costs a hundred times as much.
@@ -328,9 +406,13 @@ func (s *attemptStack) fallbacks() []attemptCase {
 
 // failover gives the cluster endpoints of another model, for when those of the first fail.
 func (s *attemptStack) failover(b *bootstrapv3.Bootstrap) {
+	s.failoverTo(b, map[string]any{"provider": "openai", "model": "gpt-5-dear"})
+}
+
+func (s *attemptStack) failoverTo(b *bootstrapv3.Bootstrap, labels map[string]any) {
 	c := clusterOf(b, "openai")
 	c.LoadAssignment.Endpoints = append(c.LoadAssignment.Endpoints, &endpointv3.LocalityLbEndpoints{
-		Priority: 1, LbEndpoints: []*endpointv3.LbEndpoint{endpoint(s.dear.URL, map[string]any{"provider": "openai", "model": "gpt-5-dear"})},
+		Priority: 1, LbEndpoints: []*endpointv3.LbEndpoint{endpoint(s.dear.URL, labels)},
 	})
 	routeOf(b, previousPriorities)
 }

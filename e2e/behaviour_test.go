@@ -419,7 +419,7 @@ func TestDryRun(t *testing.T) {
 			}
 			var answer map[string]json.RawMessage
 			unmarshal(t, got.body, &answer)
-			for _, key := range []string{"action", "estimate", "budgets", "rules", "target", "alternatives"} {
+			for _, key := range []string{"action", "estimate", "envelope", "budgets", "rules", "target", "alternatives"} {
 				if _, ok := answer[key]; !ok {
 					t.Errorf("no %q in %s", key, got.body)
 				}

@@ -19,6 +19,10 @@ func TestPolicyConstrains(t *testing.T) {
 			`{"model":"gpt-5-mini","tools":[{"type":"function","name":"f"}],"input":"Hi"}`},
 		{"Anthropic", "/v1/messages", `{"model":"claude-haiku-4-5","max_tokens":20,"messages":[{"role":"user","content":"Hi"}],"tools":[{"type":"web_search_20250305","name":"web_search"}]}`, "own-tools",
 			`{"model":"claude-haiku-4-5","max_tokens":20,"messages":[{"role":"user","content":"Hi"}]}`},
+		{"Responses by effort", "/v1/responses", `{"model":"gpt-5-mini","reasoning":{"effort":"high"},"input":"Hi"}`, "frugal",
+			`{"model":"gpt-5-mini","reasoning":{"effort":"low"},"input":"Hi"}`},
+		{"Anthropic by effort", "/v1/messages", `{"model":"claude-haiku-4-5","max_tokens":20,"output_config":{"effort":"high"},"messages":[{"role":"user","content":"Hi"}]}`, "frugal",
+			`{"model":"claude-haiku-4-5","max_tokens":20,"output_config":{"effort":"low"},"messages":[{"role":"user","content":"Hi"}]}`},
 		{"Gemini", "/v1beta/models/gemini-2.5-flash:generateContent", `{"tools":[{"functionDeclarations":[{"name":"f"}]}],"generationConfig":{"candidateCount":2},"contents":[{"parts":[{"text":"Hi"}]}]}`, "plain",
 			`{"generationConfig":{"candidateCount":1},"contents":[{"parts":[{"text":"Hi"}]}]}`},
 	} {

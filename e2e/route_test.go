@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -34,16 +35,28 @@ const routeConfig = `
 ---
 {kind: Route, name: able, models: [able-model], mode: enforce, targets: [{provider: openai, model: gpt-5-dear, quality: 1.0}, {provider: openai, model: gpt-5-mini, quality: 0.8, lacks: [tools]}]}
 ---
+{kind: Price, name: known, provider: openai, model: o3-deep-research, effective_from: 2020-01-01, per_million: {input: 0.01, output: 0.01 USD}}
+---
+{kind: Route, name: paced, models: [paced-model], mode: prefer-cheap, targets: [{provider: openai, model: gpt-5-dear}, {provider: openai, model: gpt-4.1-mini}]}
+---
+{kind: Route, name: known, models: [known-model], mode: enforce, targets: [{provider: openai, model: gpt-5-dear, quality: 1.0}, {provider: openai, model: o3-deep-research, quality: 0.8}]}
+---
 {kind: Budget, name: pressing, selector: {team: pressed}, limit: 0.000001 USD, window: month, mode: prefer-cheap, tiers: [{at: 90%, do: prefer-cheap}]}
 `
 
 func TestRoute(t *testing.T) {
-	var sick atomic.Bool
+	var sick, slow atomic.Bool
 	provider := sample.New(sample.Options{Keep: 1000})
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if sick.Load() && strings.Contains(r.Header.Get("x-break"), "mini") {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
+		}
+		if slow.Load() && r.Header.Get("x-slow") != "" {
+			select {
+			case <-r.Context().Done():
+			case <-time.After(2 * time.Second):
+			}
 		}
 		provider.ServeHTTP(w, r)
 	}))
@@ -85,6 +98,8 @@ func TestRoute(t *testing.T) {
 		{"enforce takes the cheapest", "strict-model", "", "", "grok-cheap", "substitute"},
 		{"a target that can't serve it is left out", "able-model", tools, "", "gpt-5-dear", "substitute"},
 		{"and taken where it can", "able-model", "", "", "gpt-5-mini", "substitute"},
+		{"a target that the catalogue knows can't serve it is left out", "known-model", tools, "", "gpt-5-dear", "substitute"},
+		{"and taken where it can, too", "known-model", "", "", "o3-deep-research", "substitute"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.team == "pressed" {
@@ -109,6 +124,41 @@ func TestRoute(t *testing.T) {
 		})
 	}
 
+	// goesDear waits until a replica holds the cheap target for unwell.
+	goesDear := func(t *testing.T, s *stack, model, why string) {
+		t.Helper()
+		for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
+			got := call(t, s, model, "")
+			if got.header.Get("x-keel-model") == "gpt-5-dear" {
+				if r := s.record(t, got.decision()); !strings.Contains(r["rules"], why) {
+					t.Errorf("the record does not say what the route saw: %s", r["rules"])
+				}
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("a target that is unwell is still chosen")
+			}
+		}
+	}
+	t.Run("a slow target is left out, by all replicas", func(t *testing.T) {
+		for range 15 {
+			call(t, first, "gpt-4.1-mini", "")
+		}
+		slow.Store(true)
+		var calls sync.WaitGroup
+		for range 80 { // of replica 0
+			calls.Go(func() { first.post(t, chatPath, body("gpt-4.1-mini", ""), "x-slow: yes") })
+		}
+		calls.Wait()
+		slow.Store(false)
+		goesDear(t, first, "paced-model", "usually after 0.2")
+		goesDear(t, second, "paced-model", "usually after 0.2")
+		rows, err := rows[struct{ N int }](c, "select count(*)::int from keel.attempts where first_byte_ms between 2000 and 60000")
+		if err != nil || rows[0].N < 80 {
+			t.Errorf("%v, %v: the attempts do not say what they took", rows, err)
+		}
+	})
+
 	t.Run("health is shared", func(t *testing.T) {
 		sick.Store(true)
 		for range 30 { // of replica 0, and more than go well while the other has not heard of it
@@ -117,18 +167,7 @@ func TestRoute(t *testing.T) {
 			}
 		}
 		for _, s := range []*stack{first, second} {
-			for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
-				got := call(t, s, "cheap-model", "")
-				if got.header.Get("x-keel-model") == "gpt-5-dear" {
-					if r := s.record(t, got.decision()); !strings.Contains(r["rules"], "recent attempts failed") {
-						t.Errorf("the record does not say what the route saw: %s", r["rules"])
-					}
-					break
-				}
-				if time.Now().After(deadline) {
-					t.Fatal("a sick target is still chosen")
-				}
-			}
+			goesDear(t, s, "cheap-model", "recent attempts failed")
 		}
 	})
 

@@ -52,9 +52,9 @@ func (b *builder) providerCluster(p Provider) *clusterv3.Cluster {
 	cluster := b.cluster(p.Name, e.address, 5*time.Second, options)
 	// A cluster may get endpoints of another provider, to fall back to. So it is the
 	// endpoint that says whose prices an attempt is charged by.
-	cluster.LoadAssignment.Endpoints[0].LbEndpoints[0].Metadata = &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{
-		MetadataNamespace: {Fields: map[string]*structpb.Value{"provider": structpb.NewStringValue(p.Name)}},
-	}}
+	cluster.LoadAssignment.Endpoints[0].LbEndpoints[0].Metadata = label(p.Name)
+	// And so it can be told where an endpoint was added without a label.
+	cluster.Metadata = label(p.Name)
 	if e.tls {
 		cluster.TransportSocket = &corev3.TransportSocket{
 			Name:       "envoy.transport_sockets.tls",
@@ -62,6 +62,13 @@ func (b *builder) providerCluster(p Provider) *clusterv3.Cluster {
 		}
 	}
 	return cluster
+}
+
+// label says whose an endpoint is, or whose endpoints a cluster has that say no other.
+func label(provider string) *corev3.Metadata {
+	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{
+		MetadataNamespace: {Fields: map[string]*structpb.Value{"provider": structpb.NewStringValue(provider)}},
+	}}
 }
 
 // tls checks that the certificate is for the host that is connected to.

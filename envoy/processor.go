@@ -100,7 +100,7 @@ func (b *builder) attemptFilter() *hcmv3.HttpFilter {
 			StatusOnError:            &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable},
 			AllowModeOverride:        true,
 			AllowContentLengthHeader: true,
-			RequestAttributes:        []string{"upstream.request_attempt_count", "upstream.address", "xds.upstream_host_metadata"},
+			RequestAttributes:        []string{"upstream.request_attempt_count", "upstream.address", "xds.upstream_host_metadata", "xds.cluster_metadata"},
 			ResponseAttributes:       []string{"response.code_details"},
 			MetadataOptions: &extprocv3.MetadataOptions{
 				ForwardingNamespaces: &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: []string{MetadataNamespace}},

@@ -16,9 +16,9 @@ import (
 	"keel/budget"
 )
 
-// StreamAccessLogs takes Envoy's access log: why each call ended, and the calls
+// StreamAccessLogs takes Envoy's access log: why each call ended, the calls
 // that the filter did not see end because this process, or another replica, was
-// gone. The log is lossy (Envoy drops it when nobody listens), so nothing
+// gone, and their attempts where no filter could count them. The log is lossy (Envoy drops it when nobody listens), so nothing
 // depends on an entry: the ledger's sweeper ends what no one reports.
 func (s *Server) StreamAccessLogs(stream accesslogv3.AccessLogService_StreamAccessLogsServer) error {
 	for {
@@ -38,6 +38,10 @@ func (s *Server) StreamAccessLogs(stream accesslogv3.AccessLogService_StreamAcce
 // note takes one entry.
 func (s *Server) note(entry *accesslogdatav3.HTTPAccessLogEntry) {
 	common, response := entry.GetCommonProperties(), entry.GetResponse()
+	switch common.GetAccessLogType() {
+	case accesslogdatav3.AccessLogType_DownstreamStart, accesslogdatav3.AccessLogType_DownstreamPeriodic, accesslogdatav3.AccessLogType_DownstreamTunnelSuccessfullyEstablished:
+		return // the call goes on
+	}
 	carried := common.GetMetadata().GetFilterMetadata()[metadataSpace].GetFields()
 	id, err := uuid.Parse(carried[metadataDecision].GetStringValue())
 	if err != nil {
@@ -55,6 +59,7 @@ func (s *Server) note(entry *accesslogdatav3.HTTPAccessLogEntry) {
 		Flags:         flags(common.GetResponseFlags()),
 		Details:       response.GetResponseCodeDetails(),
 		ResponseBytes: int64(response.GetResponseBodyBytes()),
+		Correction:    s.correction(id, entry),
 	})
 }
 
@@ -81,7 +86,7 @@ func (s *Server) noteUnseen(entry *accesslogdatav3.HTTPAccessLogEntry) {
 
 // answeredByEnvoy reports whether no upstream was asked, so that there is nothing to pay.
 func answeredByEnvoy(response *accesslogdatav3.HTTPResponseProperties) bool {
-	return response.GetResponseCodeDetails() != "via_upstream" || response.GetResponseCode().GetValue() >= http.StatusBadRequest
+	return response.GetResponseCodeDetails() != viaUpstream || response.GetResponseCode().GetValue() >= http.StatusBadRequest
 }
 
 // flags names the response flags that are set, in the field names of Envoy's API.

@@ -33,7 +33,9 @@ type attempt struct {
 	codec    wire.Codec
 	decision *budget.Decision // as carried
 	path     string           // as it goes out
-	rewrite  bool             // the endpoint is for another model than the request names
+	labelled bool             // its endpoint says whose it is
+	strange  bool             // and it should: the others of its cluster do
+	rewrite  bool             // it is for another model than the request names
 
 	header http.Header
 	reader wire.ResponseReader // of an answer that says that it failed
@@ -105,24 +107,49 @@ func (s *Server) readAttempt(message *extprocv3.ProcessingRequest) (*attempt, er
 			a.path = headerValue(h)
 		}
 	}
-	return a, a.findTarget(attribute(message, "xds.upstream_host_metadata"))
+	return a, a.findTarget(attribute(message, "xds.upstream_host_metadata"), attribute(message, "xds.cluster_metadata"))
 }
 
 // findTarget reads whose endpoint the attempt goes to, and which model it is for.
 // Where the operator did not label it, it is the one that the call was sent to.
-func (a *attempt) findTarget(hostMetadata string) error {
-	var host corev3.Metadata
-	if err := (prototext.UnmarshalOptions{DiscardUnknown: true}).Unmarshal([]byte(hostMetadata), &host); err != nil {
+func (a *attempt) findTarget(hostMetadata, clusterMetadata string) error {
+	labels, err := labelsIn(hostMetadata)
+	if err != nil {
 		return fmt.Errorf("keel: the metadata of upstream %s can't be read: %w", a.Address, err)
 	}
-	labels := host.GetFilterMetadata()[metadataSpace].GetFields()
 	if provider := labels["provider"].GetStringValue(); provider != "" {
-		a.Provider = provider
+		a.Provider, a.labelled = provider, true
+	} else if labels, err := labelsIn(clusterMetadata); err != nil {
+		return fmt.Errorf("keel: the metadata of the cluster of upstream %s can't be read: %w", a.Address, err)
+	} else {
+		a.strange = labels["provider"].GetStringValue() != ""
 	}
-	if model := labels["model"].GetStringValue(); model != "" && model != a.Model {
-		a.Model, a.rewrite = model, true
+	if model := labels["model"].GetStringValue(); model != "" {
+		a.Model = model
 	}
 	return nil
+}
+
+// noMetadata is what Envoy gives where there is none: an empty message in the text format is nothing at all.
+const noMetadata = "NULL"
+
+func labelsIn(metadata string) (map[string]*structpb.Value, error) {
+	var m corev3.Metadata
+	if metadata == noMetadata {
+		return nil, nil
+	}
+	err := (prototext.UnmarshalOptions{DiscardUnknown: true}).Unmarshal([]byte(metadata), &m)
+	return m.GetFilterMetadata()[metadataSpace].GetFields(), err
+}
+
+// guessed says, for the record, that the attempt is taken for one at the call's own target although it may be at
+// another: its endpoint is not labelled, and those of its cluster are, or the first attempt went elsewhere. It is "" else.
+func (a *attempt) guessed(before []budget.Attempt) string {
+	elsewhere := len(before) > 0 && before[0].Address != a.Address
+	if a.labelled || !a.strange && !elsewhere {
+		return ""
+	}
+	return fmt.Sprintf("endpoint %s has no metadata keel {provider, model}: counted as %s/%s, where the call was sent", a.Address, a.Provider, a.Model)
 }
 
 // admitAttempt lets the attempt out, or not.
@@ -131,7 +158,13 @@ func (s *Server) admitAttempt(a *attempt, message *extprocv3.ProcessingRequest) 
 	if err != nil {
 		return nil, err
 	}
-	a.Attempt = a.config.Start(a.decision, before, a.Attempt)
+	guessed := a.guessed(before)
+	a.Attempt = a.config.StartOrRewrite(a.decision, before, a.Attempt)
+	if guessed != "" {
+		a.Detail = join(a.Detail, guessed)
+		s.metrics.unlabelled.Inc()
+	}
+	a.rewrite = a.Model != a.decision.RoutedModel // which is the one in the request
 	if a.Broke && a.decision.Envelope.Mode == budget.Enforce {
 		a.Refuse()
 		s.metrics.refused.WithLabelValues(codeEnvelope).Inc()
@@ -197,6 +230,7 @@ func (a *attempt) observeHeaders(headers *extprocv3.HttpHeaders) *extprocv3.Proc
 		a.header.Add(h.Key, headerValue(h))
 	}
 	answer := responseHeadersAnswer(nil)
+	a.FirstByte = time.Since(a.At)
 	if status < http.StatusBadRequest {
 		a.Ended, a.Status = budget.AttemptAnswered, status
 		answer.DynamicMetadata = a.carry()

@@ -12,6 +12,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	extprocfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -48,6 +49,50 @@ func attemptHeaders(call, before, host string) *extprocv3.ProcessingRequest {
 	}
 }
 
+// Endpoints without a label are counted as the call's own, and where they are not surely that, it shows.
+func TestAttemptAtAnEndpointWithoutALabel(t *testing.T) {
+	t.Parallel()
+	first := func(address string) string {
+		return `{"number":1,"cost_usd":"0","basis":"free","address":"` + address + `"}`
+	}
+	for _, tt := range []struct {
+		name, before, host, cluster string
+		noted                       bool
+	}{
+		{"where the first went", first("192.0.2.1:443"), "", "", false},
+		{"where the first went, as Envoy says it", first("192.0.2.1:443"), "NULL", "NULL", false},
+		{"elsewhere", first("192.0.2.7:443"), "", "", true},
+		{"elsewhere, as Envoy says it", first("192.0.2.7:443"), "NULL", "NULL", true},
+		{"elsewhere, labelled", first("192.0.2.7:443"), host("openai", ""), "", false},
+		{"the others of its cluster are labelled", first("192.0.2.1:443"), "", host("openai", ""), true},
+		{"the first one, too", "", "", host("openai", ""), true},
+		{"as is usual", "", host("openai", ""), host("openai", ""), false},
+		{"a model alone", first("192.0.2.7:443"), host("", "gpt-4o-mini"), "", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			server, _ := newServer(t)
+			message := attemptHeaders(carriedText, tt.before, tt.host)
+			message.Attributes[attributeSpace].Fields["xds.cluster_metadata"] = structpb.NewStringValue(tt.cluster)
+			stream := &upstreamStream{fakeStream{in: []*extprocv3.ProcessingRequest{message}, end: io.EOF}}
+			server.Process(stream)
+			a := written(t, stream.out[0])
+			if noted := strings.Contains(a.Detail, "endpoint 192.0.2.1:443 has no metadata keel {provider, model}: counted as openai/gpt-4o-mini"); noted != tt.noted || !noted && a.Detail != "" {
+				t.Errorf("noted: %v, %q", noted, a.Detail)
+			}
+			registry := prometheus.NewRegistry()
+			registry.MustRegister(server.metrics.unlabelled)
+			families, err := registry.Gather()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := families[0].GetMetric()[0].GetCounter().GetValue(); n > 1 || (n == 1) != tt.noted {
+				t.Errorf("counted %v times", n)
+			}
+		})
+	}
+}
+
 func host(provider, model string) string {
 	return `filter_metadata { key: "keel" value { fields { key: "provider" value { string_value: "` + provider + `" } } fields { key: "model" value { string_value: "` + model + `" } } } }`
 }
@@ -65,6 +110,8 @@ func TestAttemptIsAdmitted(t *testing.T) {
 	t.Parallel()
 	const free, billed = `{"number":1,"cost_usd":"0","basis":"free"}`, `{"number":1,"cost_usd":"0.000000001","basis":"usage"}`
 	observed := strings.Replace(carriedText, "enforce", "observe", 1)
+	rewritable := strings.Replace(strings.Replace(carriedText, "enforce", "prefer-cheap", 1), `"envelope":`,
+		`"rewrites":[{"provider":"openai","model":"gpt-4o-nano","input_tokens_bound":1000,"output_tokens_bound":100,"bound_usd":"0.0001"}],"envelope":`, 1)
 	for _, tt := range []struct {
 		name, call, before, host string
 		want                     string // the attempt, "" where it is not looked at, "!" where the call fails closed
@@ -75,6 +122,8 @@ func TestAttemptIsAdmitted(t *testing.T) {
 		{"another model", strings.Replace(carriedText, "0.00021\",\"max", "0.1\",\"max", 1), free, host("openai", "gpt-4o"), "openai/gpt-4o lost 0.0035 full"},
 		{"another model does not fit", carriedText, free, host("openai", "gpt-4o"), "openai/gpt-4o refused 0 free"},
 		{"another provider without a price", carriedText, free, host("nobody", ""), "nobody/gpt-4o-mini refused 0 free"},
+		{"does not fit, and is rewritten", rewritable, billed, host("openai", "gpt-4o"), "openai/gpt-4o-nano lost 0.0001 full"},
+		{"does not fit, and nothing of the provider does", rewritable, billed, host("anthropic", "claude-haiku-4-5"), "anthropic/claude-haiku-4-5 lost 0.0025 full"},
 		{"no envelope", "", "", "", ""},
 		{"another filter writes there", "{", "", "", "!"},
 		{"another filter writes an attempt", carriedText, "7", "", "!"},

@@ -47,7 +47,8 @@ type Call struct {
 	tries    []budget.Attempt  // as the filter in the cluster saw them
 	decoder  *encoding.Decoder // nil for a plain body
 	reader   wire.ResponseReader
-	buffered bool // Envoy holds the whole body, and the headers with it
+	buffered bool   // Envoy holds the whole body, and the headers with it
+	watch    *watch // nil for an answer that no policy watches
 	fault    error
 	ended    bool // a terminal marker was seen
 

@@ -41,6 +41,7 @@ type carriedCall struct {
 	Bound           pricing.NanoUSD `json:"bound_usd"` // of one attempt
 	Unpriced        string          `json:"unpriced,omitempty"`
 	budget.Envelope `json:"envelope"`
+	Rewrites        []budget.Rewrite `json:"rewrites,omitempty"`
 }
 
 // carryCall is the metadata of a call that is let out with an envelope.
@@ -50,7 +51,7 @@ func carryCall(call *Call) *structpb.Struct {
 		At: d.At, Method: call.method, Path: call.path, Asked: call.provider, Stream: d.Stream, Provider: d.RoutedProvider, Model: d.RoutedModel,
 		ServiceTier: d.ServiceTier, Speed: d.Speed, Region: d.Region, SearchContext: d.SearchContext,
 		InputBound: d.Estimate.InputTokensBound, OutputBound: d.Estimate.OutputTokensBound, Bound: d.Estimate.Bound,
-		Unpriced: d.Estimate.Unpriced, Envelope: d.Envelope,
+		Unpriced: d.Estimate.Unpriced, Envelope: d.Envelope, Rewrites: d.Rewrites,
 	})
 }
 
@@ -87,7 +88,7 @@ func (c *carriedCall) decision(id uuid.UUID, org string, api wire.API) *budget.D
 			ID: id, Org: org, At: c.At, API: string(api), Stream: c.Stream,
 			ServiceTier: c.ServiceTier, Speed: c.Speed, Region: c.Region, SearchContext: c.SearchContext,
 		},
-		RoutedProvider: c.Provider, RoutedModel: c.Model, Envelope: c.Envelope,
+		RoutedProvider: c.Provider, RoutedModel: c.Model, Envelope: c.Envelope, Rewrites: c.Rewrites,
 		Estimate: budget.Estimate{InputTokensBound: c.InputBound, OutputTokensBound: c.OutputBound, Bound: c.Bound, Unpriced: c.Unpriced},
 	}
 }
@@ -96,8 +97,12 @@ func (c *carriedCall) decision(id uuid.UUID, org string, api wire.API) *budget.D
 func attemptKey(number int) string { return metadataAttempt + strconv.Itoa(number) }
 
 // carriedAttempts reads the attempts that a message brings, in the order of their numbers.
-func carriedAttempts(message *extprocv3.ProcessingRequest) (attempts []budget.Attempt, err error) {
-	for key, value := range message.GetMetadataContext().GetFilterMetadata()[metadataSpace].GetFields() {
+func carriedAttempts(message *extprocv3.ProcessingRequest) ([]budget.Attempt, error) {
+	return attemptsIn(message.GetMetadataContext().GetFilterMetadata()[metadataSpace].GetFields())
+}
+
+func attemptsIn(fields map[string]*structpb.Value) (attempts []budget.Attempt, err error) {
+	for key, value := range fields {
 		if !strings.HasPrefix(key, metadataAttempt) {
 			continue
 		}

@@ -133,6 +133,7 @@ func (s *Server) decide(call *Call, body []byte) *extprocv3.ProcessingResponse {
 	}
 	facts := s.facts(call)
 	facts.Constrainable = func(c budget.Constraint) error { return call.constrainable(plain, c) }
+	facts.Watchable = call.watchable
 	if call.dryRun {
 		return s.dryRun(call, &facts)
 	}
@@ -208,6 +209,7 @@ func (s *Server) facts(call *Call) budget.Call {
 	}
 	if r := call.request; r != nil {
 		facts.Model, facts.Stream, facts.ServiceTier = r.Model, r.Stream, r.ServiceTier
+		facts.Effort = r.Effort
 		facts.Speed, facts.Region, facts.SearchContext = r.Speed, r.Region, r.SearchContext
 		facts.MaxOutputTokens, facts.Choices, facts.Prompt = r.MaxOutputTokens, r.Choices, &r.Prompt
 	}

@@ -7,6 +7,7 @@
 //	identify.go  request headers → API, provider, subject, decision id
 //	decide.go    request body    → what is asked, the decision, and its answer: pass, rewrite or refuse
 //	observe.go   response        → decoded, metered, forwarded
+//	watch.go     a streamed answer whose cost a policy watches, extended or ended
 //	settle.go    the end         → what it cost and why it ended
 //	attempt.go   one try at one upstream, a stream of its own from the filter in the cluster
 //	carry.go     what travels with the call in Envoy's dynamic metadata

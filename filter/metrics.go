@@ -5,14 +5,17 @@ import "github.com/prometheus/client_golang/prometheus"
 // metrics are what an operator alerts on. Labels have few values: no model, no
 // subject, nothing that a client can choose.
 type metrics struct {
-	decisions  *prometheus.CounterVec // by api and action
-	closeouts  *prometheus.CounterVec // by outcome and by where usage came from
-	compared   *prometheus.CounterVec // by how our cost stands to the provider's own
-	refused    *prometheus.CounterVec // by code
-	notDurable *prometheus.CounterVec // by durability
-	unseen     prometheus.Counter     // calls in the access log that no decision was made for
-	inFlight   prometheus.Gauge
-	panics     prometheus.Counter
+	decisions    *prometheus.CounterVec // by api and action
+	closeouts    *prometheus.CounterVec // by outcome and by where usage came from
+	compared     *prometheus.CounterVec // by how our cost stands to the provider's own
+	refused      *prometheus.CounterVec // by code
+	notDurable   *prometheus.CounterVec // by durability
+	unlabelled   prometheus.Counter     // attempts at endpoints that do not say whose they are
+	unseen       prometheus.Counter     // calls in the access log that no decision was made for
+	extended     prometheus.Counter     // of what is held for a watched answer
+	streamsEnded prometheus.Counter     // before their provider did
+	inFlight     prometheus.Gauge
+	panics       prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -32,8 +35,17 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		notDurable: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "keel_closeouts_not_durable_total", Help: "Answers that ended before their closeout was as durable as the settings ask for.",
 		}, []string{"durability"}),
+		unlabelled: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "keel_unlabelled_attempts_total", Help: "Attempts at an endpoint without the metadata keel {provider}, elsewhere than the call was sent: they are charged as its own target.",
+		}),
 		unseen: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "keel_unseen_calls_total", Help: "Calls in the access log that no decision was made for: the filter was bypassed or failed open.",
+		}),
+		extended: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "keel_holds_extended_total", Help: "Times that what is held for a watched answer was extended.",
+		}),
+		streamsEnded: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "keel_streams_ended_total", Help: "Streamed answers that a policy ended, because their cost passed what is held and could not be extended.",
 		}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "keel_calls_in_flight", Help: "Calls between their request headers and their end.",
@@ -42,6 +54,6 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "keel_filter_panics_total", Help: "Streams that ended in a panic; their calls failed closed.",
 		}),
 	}
-	r.MustRegister(m.decisions, m.closeouts, m.compared, m.refused, m.notDurable, m.unseen, m.inFlight, m.panics)
+	r.MustRegister(m.decisions, m.closeouts, m.compared, m.refused, m.notDurable, m.unlabelled, m.unseen, m.extended, m.streamsEnded, m.inFlight, m.panics)
 	return m
 }

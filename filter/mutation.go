@@ -57,6 +57,14 @@ func responseTrailersUnchanged() *extprocv3.ProcessingResponse {
 	}}
 }
 
+// streamedBody is a piece of a body in full duplex mode. It answers no message in
+// particular; end ends the response for the client, and Envoy then leaves the upstream.
+func streamedBody(body []byte, end bool) *extprocv3.ProcessingResponse {
+	return responseBodyAnswer(&extprocv3.CommonResponse{BodyMutation: &extprocv3.BodyMutation{Mutation: &extprocv3.BodyMutation_StreamedResponse{
+		StreamedResponse: &extprocv3.StreamedBodyResponse{Body: body, EndOfStream: end},
+	}}})
+}
+
 // replaceBody is a body mutation; an empty body has to be said by clearing it.
 func replaceBody(body []byte) *extprocv3.BodyMutation {
 	if len(body) == 0 {
@@ -107,6 +115,15 @@ func buffered() *extprocfilterv3.ProcessingMode {
 	return &extprocfilterv3.ProcessingMode{
 		ResponseHeaderMode:  extprocfilterv3.ProcessingMode_SEND,
 		ResponseBodyMode:    extprocfilterv3.ProcessingMode_BUFFERED,
+		ResponseTrailerMode: extprocfilterv3.ProcessingMode_SEND,
+	}
+}
+
+// fullDuplex asks for the response body piece by piece, to be given back in pieces of Keel's own.
+func fullDuplex() *extprocfilterv3.ProcessingMode {
+	return &extprocfilterv3.ProcessingMode{
+		ResponseHeaderMode:  extprocfilterv3.ProcessingMode_SEND,
+		ResponseBodyMode:    extprocfilterv3.ProcessingMode_FULL_DUPLEX_STREAMED,
 		ResponseTrailerMode: extprocfilterv3.ProcessingMode_SEND,
 	}
 }

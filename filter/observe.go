@@ -56,6 +56,11 @@ func (s *Server) observeHeaders(call *Call, headers *extprocv3.HttpHeaders, mess
 		mutation.RemoveHeaders = []string{"content-length"} // an event may be hidden
 	}
 	answer := responseHeadersAnswer(&extprocv3.CommonResponse{HeaderMutation: mutation})
+	if call.watch = newWatch(call); call.watch != nil {
+		mutation.RemoveHeaders = []string{"content-length", "content-encoding"} // what goes out is decoded
+		answer.ModeOverride = fullDuplex()
+		return answer
+	}
 	if s.holdHeaders(call) {
 		call.buffered = true
 		answer.ModeOverride = buffered()
@@ -103,7 +108,7 @@ func responseHeaders(call *Call) []*corev3.HeaderValueOption {
 	d := call.decision
 	set := []*corev3.HeaderValueOption{
 		setHeader(headerDecision, call.id.String()),
-		setHeader(headerModel, d.RoutedModel),
+		setHeader(headerModel, d.ForAttempt(call.tries, call.attempts).RoutedModel),
 	}
 	if d.Estimate.Unpriced == "" {
 		set = append(set, setHeader(headerEstimate, d.Estimate.Expected.String()))
@@ -129,6 +134,9 @@ func warningText(kind budget.Kind, name, warning string) string {
 
 // observeBody meters a piece of the response and says what the client gets of it.
 func (s *Server) observeBody(call *Call, body *extprocv3.HttpBody) *extprocv3.ProcessingResponse {
+	if call.watch != nil {
+		return s.observeWatched(call, body.Body, body.EndOfStream)
+	}
 	call.ended = call.ended || body.EndOfStream
 	if call.reader == nil || call.closed && !call.retrieval {
 		return responseBodyAnswer(nil)

@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"fmt"
 	"io"
 	"testing"
 
@@ -62,6 +63,42 @@ func TestBackgroundJob(t *testing.T) {
 		if c.Outcome != budget.Unmetered || c.Cost.Total != 0 {
 			t.Errorf("a fetching call: %+v", c)
 		}
+	}
+}
+
+// A batch tells zeros until it has ended: they are not what it used.
+func TestBatch(t *testing.T) {
+	t.Parallel()
+	batch := func(status string, tokens int) string {
+		return fmt.Sprintf(`{"id":"batch_1","object":"batch","created_at":1792195200,"status":%q,"model":"gpt-4o-mini","usage":{"input_tokens":%d,"output_tokens":%d,"total_tokens":%d}}`,
+			status, tokens, tokens, 2*tokens)
+	}
+	server, ledger := newServer(t)
+	call := chatCall(`{"input_file_id":"file-1","endpoint":"/v1/responses","completion_window":"24h"}`)
+	call[0].GetRequestHeaders().Headers.Headers[1].RawValue = []byte("/v1/batches")
+	call[3].GetResponseBody().Body = []byte(batch("validating", 0))
+	server.Process(&fakeStream{in: call, end: io.EOF})
+	if len(ledger.closeouts) != 1 {
+		t.Fatalf("%d closeouts", len(ledger.closeouts))
+	}
+	if c := ledger.closeouts[0]; !c.Awaited || c.ResponseID != "batch_1" || c.Metered == budget.ByProvider {
+		t.Errorf("the job: %+v", c)
+	}
+	for _, body := range []string{batch("in_progress", 0), batch("completed", 1000)} {
+		request := headers(":method", "GET", ":path", "/v1/batches/batch_1", ":authority", "localhost")
+		request.EndOfStream = true
+		server.Process(&fakeStream{end: io.EOF, in: []*extprocv3.ProcessingRequest{
+			{Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: request}},
+			{Request: &extprocv3.ProcessingRequest_ResponseHeaders{ResponseHeaders: headers(":status", "200", "content-type", "application/json")}},
+			{Request: &extprocv3.ProcessingRequest_ResponseBody{ResponseBody: &extprocv3.HttpBody{Body: []byte(body), EndOfStream: true}}},
+		}})
+	}
+	if len(ledger.fulfilled) != 1 {
+		t.Fatalf("told of %d usages, want 1", len(ledger.fulfilled))
+	}
+	// gpt-4o-mini in a batch: half of 0.15 and 0.60 dollars a million.
+	if c := ledger.fulfilled[0]; c.ResponseID != "batch_1" || !c.CostKnown || c.Cost.Total.String() != "0.000375" {
+		t.Errorf("fetched: %+v", c)
 	}
 }
 

@@ -77,9 +77,9 @@ func (s *Server) noteHealth(call *Call, c *budget.Closeout) {
 	}
 	attempts := c.AttemptRows
 	if attempts == nil { // there is no filter in the cluster
-		attempts = []budget.Attempt{{Provider: call.decision.RoutedProvider, Model: call.decision.RoutedModel, Ended: budget.AttemptAnswered, Status: call.status}}
+		attempts = []budget.Attempt{{Provider: call.decision.RoutedProvider, Model: call.decision.RoutedModel, Ended: budget.AttemptAnswered, Status: call.status, FirstByte: call.answered.Sub(call.released)}}
 	}
-	s.decider.Health.SawAttempts(attempts, call.answered.Sub(call.released), time.Now())
+	s.decider.Health.SawAttempts(attempts, call.decision.Stream, time.Now())
 }
 
 // settleRetrieval tells the ledger what a fetched response used: the call that
@@ -122,7 +122,7 @@ func (s *Server) lastAttempt(call *Call) *budget.Closeout {
 		ID: call.id, Org: call.org, At: time.Now(),
 		Attempts: max(call.attempts, 1), HTTPStatus: call.status, Detail: call.details,
 	}
-	d := call.decision
+	d := call.decision.ForAttempt(call.tries, call.attempts)
 	switch {
 	case !call.sent:
 		// Envoy never got the answer that lets the call out.
@@ -134,6 +134,7 @@ func (s *Server) lastAttempt(call *Call) *budget.Closeout {
 		c.Outcome = budget.Aborted
 		c.Detail = "ended before a response; the provider may have done the work"
 		d.ChargeEnvelope(c)
+		c.Awaited = true // the access log may tell of its attempts
 		return c
 	}
 
@@ -147,6 +148,9 @@ func (s *Server) lastAttempt(call *Call) *budget.Closeout {
 	if call.fault != nil {
 		c.Detail = join(c.Detail, call.fault.Error())
 	}
+	if call.watch != nil && call.watch.detail != "" {
+		c.Detail = join(c.Detail, call.watch.detail)
+	}
 	switch {
 	case said.Metered() != nil && !reading.Partial && (call.ended || reading.Terminal):
 		d.ChargeUsage(c, call.config, said)
@@ -157,7 +161,7 @@ func (s *Server) lastAttempt(call *Call) *budget.Closeout {
 	case call.status >= http.StatusBadRequest || call.fault != nil:
 		c.Detail = join(c.Detail, "the provider may have done the work")
 		d.ChargeHeld(c)
-	case call.request.Background && said.Metered() == nil:
+	case call.request.Background && (said.Metered() == nil || reading.Partial):
 		c.Detail = join(c.Detail, "a job in the background; charged in full until a call fetches its usage")
 		c.Awaited = reading.ID != ""
 		d.ChargeHeld(c)
@@ -187,10 +191,13 @@ func outcome(call *Call) budget.Outcome {
 	return budget.Complete
 }
 
+// viaUpstream are Envoy's response_code_details of an answer that came from upstream.
+const viaUpstream = "via_upstream"
+
 // providerAnswered tells an error that came from upstream from one that Envoy
 // made when the upstream failed it.
 func providerAnswered(call *Call) bool {
-	return call.details == "" || call.details == "via_upstream"
+	return call.details == "" || call.details == viaUpstream
 }
 
 func shortfall(call *Call, reading *wire.Reading) string {

@@ -40,13 +40,16 @@ func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) (err 
 			}
 			return status.Error(codes.Unavailable, err.Error())
 		}
-		answer, err := s.answer(call, message)
+		answer, err := s.answer(call, stream, message)
 		if err != nil {
 			s.log.Error("filter: call failed closed", "decision", call.id, "error", err)
 			return status.Error(codes.Unavailable, err.Error())
 		}
 		if call.ended && call.sent {
 			s.settle(call) // where the closeout must be durable, the end of the answer waits for it
+		}
+		if answer == nil {
+			continue // in full duplex mode a message may wait for the next one
 		}
 		if err := stream.Send(answer); err != nil {
 			return status.Error(codes.Unavailable, err.Error())
@@ -92,7 +95,7 @@ func (s *Server) processAttempt(stream extprocv3.ExternalProcessor_ProcessServer
 }
 
 // answer is the one place where messages meet phases.
-func (s *Server) answer(call *Call, message *extprocv3.ProcessingRequest) (*extprocv3.ProcessingResponse, error) {
+func (s *Server) answer(call *Call, stream extprocv3.ExternalProcessor_ProcessServer, message *extprocv3.ProcessingRequest) (*extprocv3.ProcessingResponse, error) {
 	switch m := message.Request.(type) {
 	case *extprocv3.ProcessingRequest_RequestHeaders:
 		s.identify(call, m.RequestHeaders, message)
@@ -113,6 +116,13 @@ func (s *Server) answer(call *Call, message *extprocv3.ProcessingRequest) (*extp
 	case *extprocv3.ProcessingRequest_ResponseBody:
 		return s.observeBody(call, m.ResponseBody), nil
 	case *extprocv3.ProcessingRequest_ResponseTrailers:
+		if call.watch != nil {
+			if rest := s.observeWatchedEnd(call); rest != nil {
+				if err := stream.Send(rest); err != nil {
+					return nil, err
+				}
+			}
+		}
 		return s.observeTrailers(call), nil
 	default:
 		return nil, fmt.Errorf("keel: Envoy sent a message of kind %T that this version does not know", m)

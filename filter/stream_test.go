@@ -11,6 +11,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -167,6 +168,8 @@ func (n *notes) Record(d *budget.Decision) {
 	defer n.mu.Unlock()
 	n.recorded = append(n.recorded, d)
 }
+
+func (n *notes) Extend(context.Context, uuid.UUID, []pricing.NanoUSD) error { return nil }
 
 func (n *notes) Owe(d *budget.Decision) error { return n.Permit(context.Background(), d) }
 

@@ -72,7 +72,7 @@ func (c *catalogue) book(prices []Price, exchange []Exchange) (*Book, error) {
 			row.pattern = canonicalModel(row.provider, p.Model)
 		}
 		row.tier = canonicalTier(row.provider, p.ServiceTier, "")
-		row.rates = newRates(ownID(p), p, 0)
+		row.rates = newRates(ownID(p), p)
 		b.own = append(b.own, row)
 	}
 	slices.SortFunc(b.own, compareOwn)

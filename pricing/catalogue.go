@@ -44,8 +44,9 @@ type listing struct {
 }
 
 type listed struct {
-	match clause
-	rows  map[string][]planned // by service tier, in the order of preference
+	match   clause
+	context int64                // the most input tokens that it takes, 0 where the list does not say
+	rows    map[string][]planned // by service tier, in the order of preference
 }
 
 // plan returns the rows for a model: of its provider, else of those whose models
@@ -156,7 +157,7 @@ func parseCatalogue(text, overlay []byte) (*catalogue, error) {
 			if err != nil {
 				return nil, fmt.Errorf("%s/%s: %w", p.ID, m.ID, err)
 			}
-			l.models[i] = listed{match: m.Match, rows: rows}
+			l.models[i] = listed{match: m.Match, context: m.Context, rows: rows}
 		}
 		c.providers[p.ID] = l
 	}
@@ -202,7 +203,7 @@ func (m *modelFile) plan(provider string) (map[string][]planned, error) {
 			return nil, err
 		}
 		id := "list:" + provider + "/" + m.ID + idTerms(row.Tier, p.from, p.daily)
-		p.rates = newRates(id, &price, m.Context)
+		p.rates = newRates(id, &price)
 		rows[row.Tier] = append(rows[row.Tier], p)
 	}
 	return rows, nil

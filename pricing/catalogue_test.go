@@ -55,6 +55,28 @@ func TestListPrices(t *testing.T) {
 	}
 }
 
+// TestOwnPrefix: the provider's own name in front of a model says nothing new, that of another does.
+func TestOwnPrefix(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		provider, model string
+		want            bool
+	}{
+		{"openai", "openai/gpt-4o-2024-08-06", true},
+		{"vertex", "google/gemini-2.5-flash", true},
+		{"anthropic", "anthropic/claude-sonnet-4-5", true},
+		{"openai", "openai/gpt-oss-20b", false},
+		{"openai", "openai/gpt-99", false},
+		{"openai", "anthropic/claude-sonnet-4-5", false},
+		{"openai", "openai/openai/gpt-4o", false},
+		{"groq", "openai/gpt-oss-20b", true}, // on Groq's own list
+	} {
+		if _, ok := Catalog().Rates(test.provider, test.model, Terms{At: at("2026-11-01")}); ok != test.want {
+			t.Errorf("%s/%s has a price: %t", test.provider, test.model, ok)
+		}
+	}
+}
+
 // TestTimeOfDay: DeepSeek sells nights cheaper; its peak ends at 16:30 UTC.
 func TestTimeOfDay(t *testing.T) {
 	t.Parallel()

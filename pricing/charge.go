@@ -3,6 +3,9 @@ package pricing
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
+	"time"
 
 	"keel/pricing/meter"
 )
@@ -65,5 +68,25 @@ func (b *Book) ratesOf(provider string, models []string, t Terms) (*Rates, error
 			return rates, nil
 		}
 	}
-	return nil, fmt.Errorf("%s %q on terms %+v: %w in the book: add a Price document", provider, models, t, ErrNoPrice)
+	return nil, fmt.Errorf("%w in the book for %s", ErrNoPrice, said(provider, models, t))
+}
+
+// said tells people what has no price: xai/grok-9 or xai/grok-9-latest on 2026-01-02, service tier flex.
+func said(provider string, models []string, t Terms) string {
+	var names []string
+	for _, model := range models {
+		if name := provider + "/" + model; model != "" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	if names == nil {
+		names = []string{provider + ", as no model was named,"}
+	}
+	text := strings.Join(names, " or ") + " on " + t.At.UTC().Format(time.DateOnly)
+	for _, term := range [][2]string{{"service tier", t.ServiceTier}, {"speed", t.Speed}, {"region", t.Region}, {"contract", t.Contract}} {
+		if term[1] != "" {
+			text += ", " + term[0] + " " + term[1]
+		}
+	}
+	return text
 }

@@ -13,7 +13,7 @@ import (
 )
 
 func ratesOf(provider string, steps ...Step) *Rates {
-	return newRates("test", &Price{Provider: provider, Model: "m", Tiers: steps}, 0)
+	return newRates("test", &Price{Provider: provider, Model: "m", Tiers: steps})
 }
 
 // TestCostIsExact compares with arbitrary precision, overflow included.

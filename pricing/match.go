@@ -118,7 +118,9 @@ var geographies = regexp.MustCompile(`^(us-gov|us|eu|apac|jp|au|ca|sa|me|af|il|i
 
 // spellings are the names to look a model up by: as it is, then with a compact
 // date written with dashes, as upstream does, then without the geography of Bedrock,
-// because upstream lists one price for all of them.
+// because upstream lists one price for all of them, and without the provider's own
+// name in front, as proxies write it: openai/gpt-5 at OpenAI, google/gemini-2.5-pro at Vertex AI. openai/gpt-oss-20b
+// stays what it is: open weights, whoever serves them.
 func spellings(provider, name string) []string {
 	names := []string{name}
 	if dashed := compactDate.ReplaceAllString(name, "-$1-$2-$3$4"); dashed != name {
@@ -128,6 +130,9 @@ func spellings(provider, name string) []string {
 		if bare := geographies.ReplaceAllString(name, ""); bare != name {
 			names = append(names, bare)
 		}
+	}
+	if maker, bare, ok := strings.Cut(name, "/"); ok && makers[maker] == provider && !strings.HasPrefix(bare, "gpt-oss") {
+		names = append(names, bare)
 	}
 	return names
 }

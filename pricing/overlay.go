@@ -26,7 +26,7 @@ type amendment struct {
 	provider       string
 	models, except []string // globs over canonical names
 	from, until    time.Time
-	tier           string   // a service tier that the catalogue does not list: the standard rates by factor; "" for all that it lists
+	tier           string   // a service tier that the catalogue does not list: the standard rates by factor; with replace, one that it lists; "" for all that it lists
 	region         []string // globs; nil: any, also none
 	search         []string // "" for a call that states none; nil: any
 	replace        bool     // rates override those of the catalogue; else they fill in what it lacks
@@ -136,7 +136,7 @@ func (c *catalogue) amend(rows []planned, provider, name, tier string, on condit
 	for i := range c.amendments {
 		a := &c.amendments[i]
 		switch {
-		case !a.applies(provider, name, on), a.missing && len(rows) > 0, a.tier != "" && (a.tier != tier || len(rows) > 0):
+		case !a.applies(provider, name, on), a.missing && len(rows) > 0, a.tier != "" && (a.tier != tier || len(rows) > 0 && !a.replace):
 		default:
 			found = append(found, a)
 		}
@@ -178,7 +178,7 @@ func whole(found []*amendment, provider, name string) []planned {
 	for _, a := range found {
 		if a.missing {
 			id := "list:" + provider + "/" + name + idTerms("", a.from, Hours{})
-			return []planned{{rates: newRates(id, &Price{Provider: provider, Model: name, Tiers: []Step{{}}}, 0), from: a.from}}
+			return []planned{{rates: newRates(id, &Price{Provider: provider, Model: name, Tiers: []Step{{}}}), from: a.from}}
 		}
 	}
 	return nil

@@ -45,6 +45,9 @@ func TestTerms(t *testing.T) {
 		{"within", "openrouter", "moonshotai/kimi-k2.5-0127", Terms{At: at("2026-04-27")}, meter.Input, "0.44"},
 		{"after", "openrouter", "moonshotai/kimi-k2.5-0127", Terms{At: at("2026-05-01")}, meter.Input, "0.4"},
 		{"a model that only the overlay has", "writer", "palmyra-x5", Terms{}, meter.Output, "6"},
+		{"a tier that the catalogue has later", "xai", "grok-4.3", Terms{At: at("2026-08-10"), ServiceTier: "batch"}, meter.Input, "1"},
+		{"a tier that the catalogue has", "xai", "grok-4.3", Terms{ServiceTier: "batch"}, meter.Input, "1"},
+		{"video", "xai", "grok-imagine-video", Terms{}, meter.OutputSeconds, "50000"},
 		{"in a tier below the standard", "writer", "palmyra-x5", Terms{ServiceTier: "batch"}, meter.Output, "6"},
 		{"in a tier above", "writer", "palmyra-x5", Terms{ServiceTier: "priority"}, meter.Output, ""},
 	} {

@@ -34,8 +34,6 @@ type Rates struct {
 	// ServiceTier is the one that was priced, "" for the standard one. It differs from the one asked
 	// for where a discounted tier has no rates of its own.
 	ServiceTier string
-	// ContextWindow is the most input tokens that the model takes, 0 where the catalogue does not say.
-	ContextWindow int64
 
 	steps    []step
 	exchange *Exchange // nil: the rates are in USD
@@ -108,8 +106,8 @@ var freeCacheWrites = map[string]bool{
 	"openai": true, "azure": true, "xai": true, "deepseek": true, "groq": true, "mistral": true, "google": true,
 }
 
-func newRates(id string, p *Price, contextWindow int64) *Rates {
-	r := &Rates{ID: id, Provider: p.Provider, Model: p.Model, ServiceTier: p.ServiceTier, ContextWindow: contextWindow}
+func newRates(id string, p *Price) *Rates {
+	r := &Rates{ID: id, Provider: p.Provider, Model: p.Model, ServiceTier: p.ServiceTier}
 	r.steps = make([]step, len(p.Tiers))
 	for i, s := range p.Tiers {
 		r.steps[i].above = s.Above

@@ -166,7 +166,7 @@ func free(provider, name string) []planned {
 			rates[kind] = 0
 		}
 	}
-	return []planned{{rates: newRates("list:"+provider+"/"+name, &Price{Provider: provider, Model: name, Tiers: []Step{{Rates: rates}}}, 0)}}
+	return []planned{{rates: newRates("list:"+provider+"/"+name, &Price{Provider: provider, Model: name, Tiers: []Step{{Rates: rates}}})}}
 }
 
 // hosted returns the rows of a model at the router of Hugging Face.

@@ -153,9 +153,18 @@ func ended(d *budget.Decision, cost pricing.NanoUSD) budget.Closeout {
 
 func decided(d *budget.Decision) escrow.Record { return escrow.Record{Decision: d} }
 
-// closed is the closeout as the replica that held the decision writes it.
-func (j *testJournal) closed(d *budget.Decision, end budget.Closeout) escrow.Record {
-	c := &record.Closeout{Closeout: end, Known: true, Lease: j.epoch, Charges: chargesOf(&end, d)}
+// extended is an extension of every hold of a decision, or of the first ones.
+func extended(d *budget.Decision, more ...pricing.NanoUSD) escrow.Record {
+	x := &record.Extension{ID: d.ID, Org: d.Org, At: time.Now(), Debt: d.Debt}
+	for i := range d.Holds {
+		x.More = append(x.More, record.More{Account: d.Holds[i].Account, Amount: at(more, i), Leased: record.Leased(d, &d.Holds[i])})
+	}
+	return escrow.Record{Extension: x}
+}
+
+// closed is the closeout as the replica that held the decision writes it, which extended it by so much.
+func (j *testJournal) closed(d *budget.Decision, end budget.Closeout, more ...pricing.NanoUSD) escrow.Record {
+	c := &record.Closeout{Closeout: end, Known: true, Lease: j.epoch, Charges: chargesOf(&end, d, more)}
 	return escrow.Record{Closeout: c}
 }
 

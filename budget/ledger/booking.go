@@ -86,16 +86,18 @@ where a.org = $1 and (a.budget, a.account_key, a.window_start, a.window_end) in 
 order by a.budget, a.account_key, a.window_start, a.window_end
 for update`
 
-// With the accounts locked their leases stand still: what is left of one can be read.
+// With the accounts locked their leases stand still: what is left of one can be read. A charge
+// that is lowered by more than was taken from the slice only lowers what is settled.
 const bookChanges = `
 with o as materialized (
-  select d.*, greatest(0, d.charged + d.returned + d.forfeited - (l.granted_n - l.consumed_n - l.returned_n - l.forfeited_n)) as over
+  select d.*, greatest(d.charged, -l.consumed_n) as taken,
+    greatest(0, greatest(d.charged, -l.consumed_n) + d.returned + d.forfeited - (l.granted_n - l.consumed_n - l.returned_n - l.forfeited_n)) as over
   from unnest($9::text[], $10::text[], $11::timestamptz[], $12::timestamptz[], $13::uuid[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[])
     d (budget, account_key, window_start, window_end, epoch, charged, returned, forfeited, held)
   join keel.leases l on l.org = $1 and l.budget = d.budget and l.account_key = d.account_key
     and l.window_start = d.window_start and l.window_end = d.window_end and l.epoch = d.epoch),
 moved as (
-  update keel.leases l set granted_n = l.granted_n + o.over, consumed_n = l.consumed_n + o.charged, returned_n = l.returned_n + o.returned,
+  update keel.leases l set granted_n = l.granted_n + o.over, consumed_n = l.consumed_n + o.taken, returned_n = l.returned_n + o.returned,
     forfeited_n = l.forfeited_n + o.forfeited, held_n = l.held_n + o.held
   from o
   where l.org = $1 and l.budget = o.budget and l.account_key = o.account_key
@@ -104,7 +106,7 @@ moved as (
 x as materialized (
   select k.budget, k.account_key, k.window_start, k.window_end, k.held,
     k.settled + coalesce(sum(o.charged + o.forfeited), 0)::bigint as settled,
-    coalesce(sum(o.charged + o.returned + o.forfeited - o.over), 0)::bigint as leased,
+    coalesce(sum(o.taken + o.returned + o.forfeited - o.over), 0)::bigint as leased,
     k.forced + coalesce(sum(o.over), 0)::bigint as forced
   from unnest($2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::bigint[], $7::bigint[], $8::bigint[])
     k (budget, account_key, window_start, window_end, settled, forced, held)

@@ -21,6 +21,9 @@ func TestCheckNamesWhatWasChanged(t *testing.T) {
 	closed, open := admitted(enforced(thisMonth("a"), 30)), admitted(enforced(thisMonth("a"), 7), observed(thisMonth("seen"), 7))
 	closed.Holds[0].Version, closed.Holds[0].Limit = 1, 1000
 	j.settle(decided(closed), decided(open), j.closed(closed, ended(closed, 20)), back(thisMonth("a"), 5))
+	ahead := l.journal()
+	long := admitted(observed(thisMonth("long"), 5), observed(thisMonth("longer"), 5))
+	ahead.settle(decided(long), extended(long, 3, 4), extended(long, 1, 0))
 	early := admitted(enforced(bucket("roll", 60*time.Hour, 1), 30))
 	j.settle(decided(early), j.closed(early, ended(early, 30)))
 	left := admitted(enforced(thisMonth("a"), 3))
@@ -43,6 +46,12 @@ func TestCheckNamesWhatWasChanged(t *testing.T) {
 		{"a charge", "update keel.closeouts set charges = jsonb_set(charges, '{0,amount}', '21'), cost_n = 21 where cost_n = 20", "I2|budget a|settled 23, charges and entries 24"},
 		{"a hold", "update keel.decisions set holds = jsonb_set(holds, '{0,amount}', '31') where seq = 1 and holds->0->>'amount' = '30'", "I5||31"},
 		{"an open hold", "update keel.decisions set holds = jsonb_set(holds, '{0,amount}', '9') where seq = 2", "I7|budget a|held 7, open decisions 9"},
+		{"an extension", "update keel.entries set more_n = '{4,4}' where kind = 'extension' and seq = 2", "I7|budget long|held 9, open decisions 10"},
+		{"an extension that is gone", "delete from keel.entries where kind = 'extension' and seq = 2", "I4||stored are 2 records from 1 to 3"},
+		{"what it held", "delete from keel.entries where kind = 'extension' and seq = 2", "I7|budget longer|held 9, open decisions 5"},
+		{"an extension of a closed call", "update keel.entries set decision_id = (select decision_id from keel.closeouts where cost_n = 20) where kind = 'extension' and seq = 2", "I5||holds [[\"a\""},
+		{"an extension of another journal's call", "update keel.entries set decision_id = (select decision_id from keel.closeouts where cost_n = 20) where kind = 'extension' and seq = 2", "I5||the decision is record 1 of epoch"},
+		{"an extension that lacks an amount", "update keel.entries set more_n = '{4}' where kind = 'extension' and seq = 2", "I5||amounts {4} for 2 holds"},
 		{"a decision", "delete from keel.decisions where seq = 2", "I4||5 records"},
 		{"its open row", "delete from keel.open_decisions", "I5||neither open nor closed"},
 		{"a closeout", "delete from keel.closeouts where cost_n = 20", "I4||5 records"},

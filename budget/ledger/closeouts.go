@@ -19,16 +19,16 @@ import (
 const insertCloseouts = `
 insert into keel.closeouts (org, epoch, decision_id, seq, lease, charges, closed_at, outcome, metered, presumed, usage,
   input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
-  raw_usage, cost_n, cost_known, lines, unpriced, attempts, http_status, model, detail, provider_cost_usd, response_id, exchange_rate, attempt_rows)
+  raw_usage, cost_n, cost_known, lines, unpriced, attempts, http_status, model, detail, provider_cost_usd, response_id, exchange_rate, attempt_rows, digest)
 select $1, $2, id, seq, lease, charges::jsonb, closed_at, outcome, metered, presumed, usage::jsonb,
   input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
-  raw_usage::jsonb, cost_n, cost_known, lines::jsonb, unpriced::text[], attempts, http_status, model, detail, provider_cost_usd::numeric, response_id, exchange_rate, attempt_rows::jsonb
+  raw_usage::jsonb, cost_n, cost_known, lines::jsonb, unpriced::text[], attempts, http_status, model, detail, provider_cost_usd::numeric, response_id, exchange_rate, attempt_rows::jsonb, digest
 from unnest($3::uuid[], $4::bigint[], $5::uuid[], $6::text[], $7::timestamptz[], $8::text[], $9::text[], $10::boolean[], $11::text[],
   $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::text[], $18::bigint[], $19::boolean[], $20::text[], $21::text[],
-  $22::bigint[], $23::integer[], $24::text[], $25::text[], $26::text[], $27::text[], $28::text[], $29::text[])
+  $22::bigint[], $23::integer[], $24::text[], $25::text[], $26::text[], $27::text[], $28::text[], $29::text[], $30::bytea[])
 c (id, seq, lease, charges, closed_at, outcome, metered, presumed, usage,
   input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
-  raw_usage, cost_n, cost_known, lines, unpriced, attempts, http_status, model, detail, provider_cost_usd, response_id, exchange_rate, attempt_rows)
+  raw_usage, cost_n, cost_known, lines, unpriced, attempts, http_status, model, detail, provider_cost_usd, response_id, exchange_rate, attempt_rows, digest)
 on conflict (org, decision_id) do nothing
 returning decision_id, seq`
 
@@ -64,10 +64,11 @@ type closeoutColumns struct {
 	responses []string
 	exchange  []*string
 	rows      []*string
+	digests   [][]byte
 }
 
-// add appends a closeout. It has no seq where the ledger presumes it.
-func (c *closeoutColumns) add(seq uint64, end *record.Closeout, presumed bool) {
+// add appends a closeout. It has no seq and no digest where the ledger presumes it.
+func (c *closeoutColumns) add(seq uint64, digest *record.Digest, end *record.Closeout, presumed bool) {
 	c.ids = append(c.ids, end.ID)
 	var number *int64
 	if seq > 0 {
@@ -123,6 +124,7 @@ func (c *closeoutColumns) add(seq uint64, end *record.Closeout, presumed bool) {
 	}
 	c.exchange = append(c.exchange, optional(exchange))
 	c.rows = append(c.rows, attemptsText(end.AttemptRows))
+	c.digests = append(c.digests, digestBytes(digest))
 }
 
 func (c *closeoutColumns) args(org string, epoch uuid.UUID) []any {
@@ -132,7 +134,7 @@ func (c *closeoutColumns) args(org string, epoch uuid.UUID) []any {
 	}
 	return []any{org, of, c.ids, c.seqs, c.leases, c.charges, c.at, c.outcomes[0], c.outcomes[1], c.presumed, c.usage,
 		c.tokens[0], c.tokens[1], c.tokens[2], c.tokens[3], c.tokens[4], c.raw, c.cost, c.known, c.lines[0], c.lines[1],
-		c.attempts, c.status, c.texts[0], c.texts[1], c.provider, c.responses, c.exchange, c.rows}
+		c.attempts, c.status, c.texts[0], c.texts[1], c.provider, c.responses, c.exchange, c.rows, c.digests}
 }
 
 // attemptsText is null where no attempt was seen.
@@ -143,6 +145,7 @@ func attemptsText(rows []budget.Attempt) *string {
 	storable := make([]budget.Attempt, len(rows))
 	for i, a := range rows {
 		a.Provider, a.Model, a.Address, a.Detail = text(a.Provider), text(a.Model), text(a.Address), text(a.Detail)
+		a.InsteadOf = text(a.InsteadOf)
 		storable[i] = a
 	}
 	s := jsonText(storable)

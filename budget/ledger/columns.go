@@ -57,8 +57,14 @@ type doAction struct {
 	Constrain *constrain `json:"constrain,omitempty"`
 	Route     string     `json:"route,omitempty"`
 
-	Warn string            `json:"warn,omitempty"`
-	Tag  map[string]string `json:"tag,omitempty"`
+	Warn  string            `json:"warn,omitempty"`
+	Tag   map[string]string `json:"tag,omitempty"`
+	Watch *watch            `json:"watch,omitempty"`
+}
+
+type watch struct {
+	Extend json.Number     `json:"extend_usd,omitempty"`
+	End    budget.WatchEnd `json:"end,omitempty"`
 }
 
 type constrain struct {

@@ -28,7 +28,8 @@ func sample() budget.Documents {
 		Routes: []budget.Route{{Meta: m("chat-large"), Models: []string{"gpt-5", "gpt-5-2*"}, Mode: budget.PreferCheap, MinQuality: "0.7",
 			Targets: []budget.Target{{Provider: "openai", Model: "gpt-5", Quality: "1.0"}, {Provider: "openai", Model: "gpt-5-mini", Quality: "0.8"}}}},
 		Policies: []budget.Policy{{Meta: m("cap-output"), When: `subject.team == "interns"`, Do: budget.PolicyAction{MaxOutputTokens: 1024, Constraint: budget.Constraint{Choices: 2, Tools: budget.ToolsOwn, Effort: "low", ServiceTier: "flex"}}},
-			{Meta: m("deny-all"), When: "true", Do: budget.PolicyAction{Deny: "closed"}}},
+			{Meta: m("deny-all"), When: "true", Do: budget.PolicyAction{Deny: "closed"}},
+			{Meta: m("watch"), When: "true", Do: budget.PolicyAction{Watch: &budget.Watch{Extend: 50_000_001, End: budget.WatchError}}}},
 		Prices: []budget.Price{{Meta: m("openai-gpt-5-2026"), Price: pricing.Price{Provider: "openai", Model: "gpt-5", EffectiveFrom: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 			Contract: "acme-2026", Tiers: []pricing.Step{{Rates: map[meter.Kind]pricing.PicoUSD{meter.Input: 1_250_000, meter.CachedInput: 125_001}}, {Above: 200000, Rates: map[meter.Kind]pricing.PicoUSD{meter.Output: 10_000_000}}}}},
 			{Meta: m("deepseek-night"), Price: pricing.Price{Provider: "deepseek", Model: "deepseek-chat", ServiceTier: "batch", Region: "cn", SearchContext: "low", Daily: hours("16:30-00:30"),
@@ -76,14 +77,14 @@ func TestApplyLoadChangeDelete(t *testing.T) {
 	ctx := t.Context()
 	s := store(t, database(t))
 	planned, err := s.Plan(ctx, sample(), "ann")
-	if err != nil || len(planned) != 11 {
+	if err != nil || len(planned) != 12 {
 		t.Fatalf("Plan: %d changes, %v", len(planned), err)
 	}
 	if docs, err := s.Load(ctx); err != nil || len(docs.Budgets) != 0 {
 		t.Fatalf("Plan kept %+v, %v", docs, err)
 	}
 	changes, err := s.Apply(ctx, sample(), "ann")
-	if err != nil || len(changes) != 11 {
+	if err != nil || len(changes) != 12 {
 		t.Fatalf("Apply: %d changes, %v", len(changes), err)
 	}
 	if c := changes[0]; c.Op != "create" || c.By != "ann" || c.Version != 1 || c.Before != nil || !strings.Contains(string(c.After), "2500.000000001") {

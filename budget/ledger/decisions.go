@@ -17,19 +17,19 @@ const insertDecisions = `
 insert into keel.decisions (org, epoch, decision_id, seq, decided_at, subject, api, provider, model, path, stream,
   max_output_tokens, choices, service_tier, prompt, action, reason, route, routed_provider, routed_model, output_cap,
   input_tokens, input_tokens_bound, output_tokens, output_tokens_bound, expected_n, bound_n, bound_kind, method, unpriced,
-  held_n, rules, price_version, denial, unmetered, debt, estimate, holds, envelope, route_choices)
+  held_n, rules, price_version, denial, unmetered, debt, estimate, holds, envelope, route_choices, digest)
 select $1, $2, id, seq, decided_at, subject::jsonb, api, provider, model, path, stream,
   max_output_tokens, choices, service_tier, prompt::jsonb, action, reason, route, routed_provider, routed_model, output_cap,
   input_tokens, input_tokens_bound, output_tokens, output_tokens_bound, expected_n, bound_n, bound_kind, method, unpriced,
-  held_n, rules::jsonb, price_version, denial::jsonb, unmetered, debt, estimate::jsonb, holds::jsonb, envelope::jsonb, route_choices::jsonb
+  held_n, rules::jsonb, price_version, denial::jsonb, unmetered, debt, estimate::jsonb, holds::jsonb, envelope::jsonb, route_choices::jsonb, digest
 from unnest($3::uuid[], $4::bigint[], $5::timestamptz[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::boolean[],
   $12::bigint[], $13::bigint[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::bigint[],
   $22::bigint[], $23::bigint[], $24::bigint[], $25::bigint[], $26::bigint[], $27::bigint[], $28::text[], $29::text[], $30::text[],
-  $31::bigint[], $32::text[], $33::text[], $34::text[], $35::boolean[], $36::boolean[], $37::text[], $38::text[], $39::text[], $40::text[])
+  $31::bigint[], $32::text[], $33::text[], $34::text[], $35::boolean[], $36::boolean[], $37::text[], $38::text[], $39::text[], $40::text[], $41::bytea[])
 d (id, seq, decided_at, subject, api, provider, model, path, stream,
   max_output_tokens, choices, service_tier, prompt, action, reason, route, routed_provider, routed_model, output_cap,
   input_tokens, input_tokens_bound, output_tokens, output_tokens_bound, expected_n, bound_n, bound_kind, method, unpriced,
-  held_n, rules, price_version, denial, unmetered, debt, estimate, holds, envelope, route_choices)`
+  held_n, rules, price_version, denial, unmetered, debt, estimate, holds, envelope, route_choices, digest)`
 
 // decisionColumns are decisions as arrays, for unnest.
 type decisionColumns struct {
@@ -50,9 +50,10 @@ type decisionColumns struct {
 	holds         []string
 	envelopes     []*string
 	choices       []*string
+	digests       [][]byte
 }
 
-func (c *decisionColumns) add(seq uint64, d *budget.Decision) {
+func (c *decisionColumns) add(seq uint64, digest *record.Digest, d *budget.Decision) {
 	e := d.Estimate
 	c.ids = append(c.ids, d.ID)
 	c.seqs = append(c.seqs, int64(seq))
@@ -86,13 +87,14 @@ func (c *decisionColumns) add(seq uint64, d *budget.Decision) {
 	}
 	c.envelopes = append(c.envelopes, envelope)
 	c.choices = append(c.choices, choicesText(d.RouteChoices))
+	c.digests = append(c.digests, digestBytes(digest))
 }
 
 func (c *decisionColumns) args(org string, epoch uuid.UUID) []any {
 	t := c.texts
 	return []any{org, epoch, c.ids, c.seqs, c.at, t[0], t[1], t[2], t[3], t[4], c.stream, c.stated[0], c.stated[1], t[5], t[6], t[7], t[8], t[9], t[10], t[11],
 		c.numbers[0], c.numbers[1], c.numbers[2], c.numbers[3], c.numbers[4], c.numbers[5], c.numbers[6], c.kind[0], c.kind[1], c.kind[2],
-		c.held, c.rules, c.prices, c.denials, c.unmetered, c.debt, c.estimates, c.holds, c.envelopes, c.choices}
+		c.held, c.rules, c.prices, c.denials, c.unmetered, c.debt, c.estimates, c.holds, c.envelopes, c.choices, c.digests}
 }
 
 // choicesText is null where no route took the call.

@@ -36,9 +36,36 @@ type idealCall struct {
 	j        *testJournal
 	state    string // "", open, presumed, closed
 	stored   bool   // the decision is
-	amount   pricing.NanoUSD
-	inDoubt  bool // the closeout was stored without anybody knowing what was held
-	reported pricing.NanoUSD
+	inDoubt  bool   // the closeout was stored without anybody knowing what was held
+	reported idealEnd
+	end      idealEnd          // of state closed
+	more     []pricing.NanoUSD // extensions that are settled, by hold
+	charged  []pricing.NanoUSD // by hold; nil before it was closed
+	unsent   []pricing.NanoUSD // and one that only its journal has, nil for none
+	ended    bool              // its journal has a closeout: there are no extensions any more
+}
+
+// idealEnd is what a closeout says of the cost.
+type idealEnd struct {
+	cost  pricing.NanoUSD
+	known bool
+}
+
+func (e idealEnd) charge(held pricing.NanoUSD) pricing.NanoUSD {
+	if e.known {
+		return e.cost
+	}
+	return max(held, e.cost)
+}
+
+func (c *idealCall) held(i int) pricing.NanoUSD { return c.d.Holds[i].Amount + at(c.more, i) }
+
+// remembered is what the process that permitted it knows that it was extended by.
+func (c *idealCall) remembered() (more []pricing.NanoUSD) {
+	for i := range c.d.Holds {
+		more = append(more, at(c.more, i)+at(c.unsent, i))
+	}
+	return more
 }
 
 func (m *ideal) slice(name string, epoch uuid.UUID) *slice {
@@ -57,45 +84,77 @@ func (m *ideal) move(name string, epoch uuid.UUID, charged, returned pricing.Nan
 	a.settled, a.leased, a.forced = a.settled+int64(charged), a.leased-int64(charged+returned-over), a.forced+int64(over)
 }
 
-// charge books a difference to a call's holds.
-func (m *ideal) charge(c *idealCall, amount func(pricing.NanoUSD) pricing.NanoUSD, through bool) {
+// charge brings what a call's holds are charged to its end: the difference is booked.
+func (m *ideal) charge(c *idealCall, end idealEnd, through bool) {
 	for i := range c.d.Holds {
-		h := &c.d.Holds[i]
-		n := amount(h.Amount)
-		if record.Leased(c.d, h) && through && !m.gone[c.j.epoch] {
-			m.move(h.Budget, c.j.epoch, n, 0)
-			continue
-		}
-		a := m.accounts[h.Budget]
-		a.settled, a.forced = a.settled+int64(n), a.forced+max(0, int64(n))
+		m.chargeHold(c, i, end, through)
 	}
+	c.end = end
+}
+
+func (m *ideal) chargeHold(c *idealCall, i int, end idealEnd, through bool) {
+	if c.charged == nil {
+		c.charged = make([]pricing.NanoUSD, len(c.d.Holds))
+	}
+	h := &c.d.Holds[i]
+	n := end.charge(c.held(i)) - c.charged[i]
+	c.charged[i] += n
+	if record.Leased(c.d, h) && through && !m.gone[c.j.epoch] {
+		m.move(h.Budget, c.j.epoch, n, 0)
+		return
+	}
+	a := m.accounts[h.Budget]
+	a.settled, a.forced = a.settled+int64(n), a.forced+max(0, int64(n))
 }
 
 func (m *ideal) hold(c *idealCall, sign int64) {
-	for _, h := range c.d.Holds {
-		m.accounts[h.Budget].held += sign * int64(h.Amount)
+	for i, h := range c.d.Holds {
+		m.accounts[h.Budget].held += sign * int64(c.held(i))
 	}
 }
 
-func (m *ideal) close(c *idealCall, cost pricing.NanoUSD, counted bool) {
+func (m *ideal) close(c *idealCall, end idealEnd, counted bool) {
 	switch c.state {
 	case "", "open":
 		if c.state == "open" {
 			m.hold(c, -1)
 		}
-		m.charge(c, func(pricing.NanoUSD) pricing.NanoUSD { return cost }, true)
+		m.charge(c, end, true)
 	case "presumed":
-		m.charge(c, func(held pricing.NanoUSD) pricing.NanoUSD { return cost - held }, counted)
+		m.charge(c, end, counted)
 	default:
 		return
 	}
-	c.state, c.amount = "closed", cost
+	c.state = "closed"
 }
 
 func (m *ideal) presume(c *idealCall) {
 	m.hold(c, -1)
-	m.charge(c, func(held pricing.NanoUSD) pricing.NanoUSD { return held }, true)
+	m.charge(c, idealEnd{}, true)
 	c.state = "presumed"
+}
+
+// extend settles the extension that a journal has.
+func (m *ideal) extend(c *idealCall) {
+	if c.more == nil {
+		c.more = make([]pricing.NanoUSD, len(c.d.Holds))
+	}
+	for i := range c.more {
+		if c.more[i] += c.unsent[i]; c.state == "open" {
+			m.accounts[c.d.Holds[i].Budget].held += int64(c.unsent[i])
+		}
+	}
+	c.unsent = nil
+}
+
+// recharge is for a closed call that was extended: it may cost more. Where another closeout follows in the
+// same transaction, what goes through a slice is booked with that in one sum.
+func (m *ideal) recharge(c *idealCall, andClosed bool) {
+	for i := range c.d.Holds {
+		if c.state == "closed" || c.state == "presumed" && !(andClosed && record.Leased(c.d, &c.d.Holds[i])) {
+			m.chargeHold(c, i, c.end, true)
+		}
+	}
 }
 
 // TestBankFollowsItsModel runs random histories against Postgres and the model, and compares every answer and every account.
@@ -113,16 +172,28 @@ func TestBankFollowsItsModel(t *testing.T) {
 		}
 		names := slices.Sorted(maps.Keys(m.ceiling))
 		journals := []*testJournal{l.journal(), l.journal()}
-		settle := func(j *testJournal, r escrow.Record) {
+		settle := func(j *testJournal, records ...escrow.Record) {
 			if m.gone[j.epoch] {
 				rt.Skip()
 			}
-			batch := j.batch(r)
+			batch := j.batch(records...)
 			for range rapid.IntRange(1, 2).Draw(rt, "times") {
 				if settled, err := l.Settle(t.Context(), batch); err != nil || settled.Applied != j.seq {
 					rt.Fatalf("%+v, %v", settled, err)
 				}
 			}
+		}
+		pick := func(rt *rapid.T, is func(*idealCall) bool) *idealCall {
+			var some []*idealCall
+			for _, c := range m.calls {
+				if is(c) {
+					some = append(some, c)
+				}
+			}
+			if len(some) == 0 {
+				rt.Skip()
+			}
+			return rapid.SampledFrom(some).Draw(rt, "call")
 		}
 		of := func(rt *rapid.T) *testJournal { return rapid.SampledFrom(journals).Draw(rt, "journal") }
 		amount := func(rt *rapid.T, most int) pricing.NanoUSD {
@@ -199,21 +270,53 @@ func TestBankFollowsItsModel(t *testing.T) {
 				if !c.stored && (j == c.j || m.gone[c.j.epoch]) {
 					rt.Skip() // a journal has its intent before its closeout, and a finished one will never bring it
 				}
-				cost := pricing.NanoUSD(rapid.IntRange(0, 12).Draw(rt, "cost"))
+				said := idealEnd{pricing.NanoUSD(rapid.IntRange(0, 12).Draw(rt, "cost")), rapid.IntRange(0, 2).Draw(rt, "cost is known") > 0}
+				end := ended(c.d, said.cost)
+				end.CostKnown = said.known
 				if rapid.IntRange(0, 3).Draw(rt, "unknown") == 0 {
-					settle(j, unknown(ended(c.d, cost)))
+					if j == c.j && c.unsent != nil {
+						rt.Skip() // an extension is in its journal before every closeout
+					}
+					settle(j, unknown(end))
+					c.ended = c.ended || j == c.j
 					switch {
 					case c.stored:
-						m.close(c, cost, false)
+						m.close(c, said, false)
 					case c.state == "" && !c.inDoubt:
-						c.inDoubt, c.reported = true, cost
+						c.inDoubt, c.reported = true, said
 					}
 					return
 				}
-				settle(j, c.j.closed(c.d, ended(c.d, cost)))
-				if !c.inDoubt || c.stored {
-					m.close(c, cost, j == c.j)
+				closing := c.j.closed(c.d, end, c.remembered()...)
+				switch {
+				case j == c.j && c.unsent != nil: // together
+					settle(j, extended(c.d, c.unsent...), closing)
+					m.extend(c)
+					m.recharge(c, true)
+				default:
+					settle(j, closing)
 				}
+				c.ended = c.ended || j == c.j
+				if !c.inDoubt || c.stored {
+					m.close(c, said, j == c.j)
+				}
+			},
+			"extend": func(rt *rapid.T) {
+				c := pick(rt, func(c *idealCall) bool { return c.stored && !c.ended && c.unsent == nil && !m.gone[c.j.epoch] })
+				for range c.d.Holds {
+					c.unsent = append(c.unsent, pricing.NanoUSD(rapid.IntRange(0, 6).Draw(rt, "more")))
+				}
+				if rapid.Bool().Draw(rt, "settled at once") {
+					settle(c.j, extended(c.d, c.unsent...))
+					m.extend(c)
+					m.recharge(c, false)
+				}
+			},
+			"extend late": func(rt *rapid.T) {
+				c := pick(rt, func(c *idealCall) bool { return c.unsent != nil && !m.gone[c.j.epoch] })
+				settle(c.j, extended(c.d, c.unsent...))
+				m.extend(c)
+				m.recharge(c, false)
 			},
 			"return": func(rt *rapid.T) {
 				j, name := of(rt), rapid.SampledFrom(names).Draw(rt, "budget")

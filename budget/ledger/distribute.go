@@ -9,8 +9,10 @@ import (
 )
 
 // distributed are the tables of which each org has its own rows: the first, and those that are
-// kept where it is. The rest of the schema stays on the coordinator.
+// kept where it is. The rest of the schema stays on the coordinator: documents, and corrections
+// (adjustments, reconciliations, reconciled), whose triggers Citus refuses on distributed tables.
 var distributed = []string{"accounts", "leases", "epochs", "limits", "cuts", "entries", "decisions", "closeouts", "annotations", "open_decisions",
+	"outbox", "leaves", "superseded_closeouts", "label_values",
 	"statements", "statement_outbox", "statement_provisional"}
 
 // referenced are small tables that every node has whole.

@@ -114,6 +114,9 @@ func encodeDocuments(docs budget.Documents) ([]document, error) {
 		if c := p.Do.Constraint; p.Do.MaxOutputTokens != 0 || c != (budget.Constraint{}) {
 			do.Constrain = &constrain{p.Do.MaxOutputTokens, c.Choices, c.Tools, c.Effort, c.ServiceTier}
 		}
+		if w := p.Do.Watch; w != nil {
+			do.Watch = &watch{json.Number(w.Extend.String()), orElse(w.End, budget.WatchFinish)}
+		}
 		add(budget.KindPolicy, p.Meta, policyColumns{p.When, do})
 	}
 	for _, x := range docs.ExchangeRates {
@@ -234,6 +237,16 @@ func (r document) decode(docs *budget.Documents) error {
 			k := c.Do.Constrain
 			p.Do.MaxOutputTokens, p.Do.Constraint = k.MaxOutputTokens, budget.Constraint{Choices: k.Choices, Tools: k.Tools, Effort: k.Effort, ServiceTier: k.ServiceTier}
 		}
+		if w := c.Do.Watch; w != nil {
+			p.Do.Watch = &budget.Watch{End: orElse(w.End, budget.WatchFinish)}
+			if w.Extend != "" {
+				extend, err := pricing.ParseMoney(w.Extend.String() + " USD")
+				if err != nil {
+					return fmt.Errorf("do.watch.extend_usd: %w", err)
+				}
+				p.Do.Watch.Extend = extend
+			}
+		}
 		docs.Policies = append(docs.Policies, p)
 	case budget.KindExchangeRate:
 		var c exchangeColumns
@@ -278,4 +291,13 @@ func (r document) columns(into any) error {
 	d := json.NewDecoder(strings.NewReader(string(r.Columns)))
 	d.DisallowUnknownFields()
 	return d.Decode(into)
+}
+
+// DocumentTables are the tables of schema keel that hold documents, by kind.
+func DocumentTables() map[budget.Kind]string {
+	all := make(map[budget.Kind]string, len(tables))
+	for _, t := range tables {
+		all[t.kind] = t.name
+	}
+	return all
 }

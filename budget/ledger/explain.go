@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,9 +22,52 @@ type Explanation struct {
 	Record     json.RawMessage `json:"record"` // the row of keel.spend_records
 	Detail     DecisionDetail  `json:"decision"`
 	Holds      []HoldDetail    `json:"holds"`
-	Closeout   *CloseoutDetail `json:"closeout"`   // nil while the call is in flight, and for denials
-	Annotation *LogDetail      `json:"access_log"` // nil when the access log said nothing (yet)
+	Extensions []Extension     `json:"extensions,omitempty"` // in their order
+	Closeout   *CloseoutDetail `json:"closeout"`             // nil while the call is in flight, and for denials
+	Annotation *LogDetail      `json:"access_log"`           // nil when the access log said nothing (yet)
 	Rules      []RuleDetail    `json:"rules"`
+
+	Superseded  []SupersededDetail `json:"superseded"`  // closeouts that a later one replaced, oldest first
+	Corrections []EntryDetail      `json:"corrections"` // entries that refer to the decision, oldest first
+	Evidence    []LeafDetail       `json:"evidence"`    // where the audit log has all this
+}
+
+// ExplainSchema is the JSON schema (draft 2020-12) of an Explanation.
+//
+//go:embed explain.schema.json
+var ExplainSchema []byte
+
+// SupersededDetail is a closeout that is not in force any more.
+type SupersededDetail struct {
+	Version      int             `json:"version"`
+	SupersededAt time.Time       `json:"superseded_at"`
+	ClosedAt     time.Time       `json:"closed_at"`
+	Outcome      budget.Outcome  `json:"outcome"`
+	Metered      budget.Metered  `json:"metered"`
+	Cost         pricing.NanoUSD `json:"cost_usd"`
+	CostKnown    bool            `json:"cost_known"`
+	RawUsage     json.RawMessage `json:"raw_usage"`
+	Lines        json.RawMessage `json:"lines"`
+	Detail       string          `json:"detail"`
+}
+
+// EntryDetail is an entry of the ledger that refers to a decision.
+type EntryDetail struct {
+	ID     uuid.UUID       `json:"entry_id"`
+	At     time.Time       `json:"at"`
+	Kind   string          `json:"kind"`
+	Amount pricing.NanoUSD `json:"amount_usd"`
+	Cause  json.RawMessage `json:"cause"`
+}
+
+// LeafDetail is a record's place in the audit log.
+type LeafDetail struct {
+	Kind    string    `json:"kind"`
+	ID      uuid.UUID `json:"id"`
+	Version int       `json:"version"`
+	Leaf    *int64    `json:"leaf"` // nil: on its way
+	Hash    *string   `json:"hash"` // hex
+	Signed  bool      `json:"signed"`
 }
 
 // DecisionDetail is what keel.spend_records leaves out of a decision.
@@ -57,12 +101,20 @@ type HoldDetail struct {
 	WindowStart    *time.Time       `json:"window_start"` // nil: unbounded
 	WindowEnd      *time.Time       `json:"window_end"`
 	RollingSeconds int64            `json:"rolling_seconds,omitempty"` // of a rolling window, that the bounds are a bucket of
-	Amount         pricing.NanoUSD  `json:"amount_usd"`
-	Settled        *pricing.NanoUSD `json:"settled_usd"` // nil while it is open
-	Limit          pricing.NanoUSD  `json:"limit_usd"`   // when it was decided
+	Amount         pricing.NanoUSD  `json:"amount_usd"`                // at permit
+	Extended       pricing.NanoUSD  `json:"extended_usd,omitempty"`    // by all extensions
+	Settled        *pricing.NanoUSD `json:"settled_usd"`               // nil while it is open
+	Limit          pricing.NanoUSD  `json:"limit_usd"`                 // when it was decided
 	Mode           budget.Mode      `json:"mode"`
 	Version        int64            `json:"budget_version"`
 	Leased         bool             `json:"leased"` // out of a slice; else nobody had set it aside: an observing budget, or a debt
+}
+
+// Extension is what was set aside more while the call ran.
+type Extension struct {
+	At       time.Time         `json:"extended_at"`
+	StoredAt time.Time         `json:"stored_at"` // by the database's clock
+	More     []pricing.NanoUSD `json:"more_usd"`  // for each of Holds, 0 for none
 }
 
 // CloseoutDetail is what keel.spend_records leaves out of a closeout.
@@ -83,6 +135,7 @@ type CloseoutDetail struct {
 	ResponseID   string          `json:"response_id"`       // the provider's name for the response
 	ExchangeRate *string         `json:"exchange_rate"`     // that turned the price's currency into USD; nil where it is in USD
 	Attempts     json.RawMessage `json:"attempts"`          // one a try, as keel.closeouts has them; null where none was seen
+	Version      int             `json:"version"`           // 1, and one more for each that it replaced
 }
 
 // LogDetail is what Envoy's access log said.
@@ -144,21 +197,29 @@ from keel.decisions d where d.decision_id = $1`, id).Scan(&d.ID, &d.Org, &d.Deci
 	// What a hold settled is its charge in the closeout, at the same place.
 	rows, err := tx.Query(ctx, `
 select h->>'budget', h->>'key', nullif((h->>'start')::timestamptz, '-infinity'), nullif((h->>'end')::timestamptz, 'infinity'), (h->>'rolling_s')::bigint,
-  (h->>'amount')::bigint, (c.charges->(n::int - 1)->>'amount')::bigint, (h->>'limit')::bigint, h->>'mode', (h->>'version')::bigint, (h->>'leased')::boolean
+  (h->>'amount')::bigint, coalesce(x.more_n[n], 0), (c.charges->(n::int - 1)->>'amount')::bigint, (h->>'limit')::bigint, h->>'mode', (h->>'version')::bigint, (h->>'leased')::boolean
 from keel.decisions d cross join lateral jsonb_array_elements(d.holds) with ordinality j (h, n)
 left join keel.closeouts c on c.org = d.org and c.decision_id = d.decision_id
+left join keel.extended x on x.org = d.org and x.decision_id = d.decision_id
 where d.org = $1 and d.decision_id = $2 order by n`, d.Org, id)
 	if err != nil {
 		return err
 	}
 	e.Holds, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (h HoldDetail, err error) {
-		return h, row.Scan(&h.Budget, &h.Key, &h.WindowStart, &h.WindowEnd, &h.RollingSeconds, &h.Amount, &h.Settled, &h.Limit, &h.Mode, &h.Version, &h.Leased)
+		return h, row.Scan(&h.Budget, &h.Key, &h.WindowStart, &h.WindowEnd, &h.RollingSeconds, &h.Amount, &h.Extended, &h.Settled, &h.Limit, &h.Mode, &h.Version, &h.Leased)
 	})
 	if err != nil {
 		return err
 	}
+	if rows, err = tx.Query(ctx, `
+select extended_at, at, more_n from keel.entries where org = $1 and decision_id = $2 and kind = 'extension' order by seq`, d.Org, id); err != nil {
+		return err
+	}
+	if e.Extensions, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Extension]); err != nil {
+		return err
+	}
 	if e.Closeout, err = one[CloseoutDetail](tx.Query(ctx, `
-select closed_at, stored_at, outcome, presumed, usage, raw_usage, cost_known, lines, unpriced, model, detail, provider_cost_usd::text, response_id, exchange_rate, attempt_rows
+select closed_at, stored_at, outcome, presumed, usage, raw_usage, cost_known, lines, unpriced, model, detail, provider_cost_usd::text, response_id, exchange_rate, attempt_rows, version
 from keel.closeouts where org = $1 and decision_id = $2`, d.Org, id)); err != nil {
 		return err
 	}
@@ -167,7 +228,42 @@ select logged_at, http_status, attempts, flags, details, response_bytes
 from keel.annotations where org = $1 and decision_id = $2`, d.Org, id)); err != nil {
 		return err
 	}
-	return e.readRules(ctx, tx, rules)
+	if err := e.readRules(ctx, tx, rules); err != nil {
+		return err
+	}
+	return e.readHistory(ctx, tx)
+}
+
+// readHistory reads what was corrected, and where the audit log has it.
+func (e *Explanation) readHistory(ctx context.Context, tx pgx.Tx) error {
+	org, id := e.Detail.Org, e.Detail.ID
+	rows, err := tx.Query(ctx, `
+select version, superseded_at, closed_at, outcome, metered, cost_n, cost_known, raw_usage, lines, detail
+from keel.superseded_closeouts where org = $1 and decision_id = $2 order by version`, org, id)
+	if err == nil {
+		e.Superseded, err = pgx.CollectRows(rows, pgx.RowToStructByPos[SupersededDetail])
+	}
+	if err != nil {
+		return err
+	}
+	rows, err = tx.Query(ctx, "select entry_id, at, kind, amount_n, cause from keel.entries where org = $1 and decision_id = $2 order by at, entry_id", org, id)
+	if err == nil {
+		e.Corrections, err = pgx.CollectRows(rows, pgx.RowToStructByPos[EntryDetail])
+	}
+	if err != nil {
+		return err
+	}
+	rows, err = tx.Query(ctx, `
+select r.kind, r.id, r.version, l.index, encode(l.hash, 'hex'), coalesce(l.index < (select max(size) from keel.checkpoints), false)
+from (select 0 as n, 'decision' as kind, $2::uuid as id, 1 as version
+  union all select 1, 'closeout', decision_id, version from keel.superseded_closeouts where org = $1 and decision_id = $2
+  union all select 1, 'closeout', decision_id, version from keel.closeouts where org = $1 and decision_id = $2
+  union all select 2, 'entry', entry_id, 1 from keel.entries where org = $1 and decision_id = $2) r
+left join keel.leaves l on l.org = $1 and l.kind = r.kind and l.id = r.id and l.version = r.version order by r.n, r.version, l.index`, org, id)
+	if err == nil {
+		e.Evidence, err = pgx.CollectRows(rows, pgx.RowToStructByPos[LeafDetail])
+	}
+	return err
 }
 
 // one reads a row by position into a struct, or nil when there is none.

@@ -102,14 +102,16 @@ func (b *Bank) finishOrg(ctx context.Context, epoch uuid.UUID, org string) (more
 				return err
 			}
 		}
-		if err := writeEntries(ctx, tx, org, s.entries); err != nil {
+		if err := writeEntries(ctx, tx, org, s.entries, &s.evidence); err != nil {
 			return err
 		}
 		if _, err := s.money.write(ctx, tx, org); err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, "update keel.epochs set state = $3, forfeited = false, changed_at = now() where org = $1 and epoch = $2", org, epoch, state)
-		return err
+		batch := &pgx.Batch{}
+		s.evidence.queue(batch, org)
+		batch.Queue("update keel.epochs set state = $3, forfeited = false, changed_at = now() where org = $1 and epoch = $2", org, epoch, state)
+		return tx.SendBatch(ctx, batch).Close()
 	})
 	return more, err
 }

@@ -105,14 +105,17 @@ func (b *Bank) forfeit(ctx context.Context, org string, epoch uuid.UUID, after *
 		if n == 0 {
 			return nil
 		}
-		if err := writeEntries(ctx, tx, org, entries); err != nil {
+		var evidence announced
+		if err := writeEntries(ctx, tx, org, entries, &evidence); err != nil {
 			return err
 		}
 		if _, err := money.write(ctx, tx, org); err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, "update keel.epochs set forfeited = true, changed_at = now() where org = $1 and epoch = $2", org, epoch)
-		return err
+		batch := &pgx.Batch{}
+		evidence.queue(batch, org)
+		batch.Queue("update keel.epochs set forfeited = true, changed_at = now() where org = $1 and epoch = $2", org, epoch)
+		return tx.SendBatch(ctx, batch).Close()
 	})
 	return n, err
 }

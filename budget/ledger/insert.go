@@ -22,20 +22,22 @@ func (s *settlement) sort(records []escrow.Record) {
 		case r.Decision != nil:
 			s.here[r.Decision.ID] = r.Decision
 		case r.Closeout != nil:
-			c := &closing{seq: r.Seq, Closeout: *r.Closeout}
+			c := &closing{seq: r.Seq, digest: &r.Digest, Closeout: *r.Closeout}
 			if d := s.here[c.ID]; !c.Known && d != nil {
-				c.Known, c.Lease, c.Charges = true, s.epoch, chargesOf(&c.Closeout.Closeout, d)
+				c.Known, c.Lease, c.Charges = true, s.epoch, chargesOf(&c.Closeout.Closeout, d, s.more[c.ID])
 			}
 			s.closings = append(s.closings, c)
 			ended[c.ID] = true
 		case r.Return != nil:
 			k := escrow.KeyOf(&r.Return.Account)
 			s.money.lease(k, s.epoch).returned += r.Return.Amount
-			s.entries = append(s.entries, entry{epoch: s.epoch, seq: r.Seq, kind: "return", account: &k, amount: int64(r.Return.Amount)})
+			s.entries = append(s.entries, entry{epoch: s.epoch, seq: r.Seq, digest: &r.Digest, kind: "return", account: &k, amount: int64(r.Return.Amount)})
+		case r.Extension != nil:
+			s.add(extending{r.Seq, &r.Digest, r.Extension})
 		case r.Response != nil:
-			s.slow = append(s.slow, &closing{seq: r.Seq, Closeout: record.Closeout{Closeout: *r.Response}, response: true})
+			s.slow = append(s.slow, &closing{seq: r.Seq, digest: &r.Digest, Closeout: record.Closeout{Closeout: *r.Response}, response: true})
 		default:
-			s.entries = append(s.entries, entry{epoch: s.epoch, seq: r.Seq, kind: "void", cause: "the database refused what the record held"})
+			s.entries = append(s.entries, entry{epoch: s.epoch, seq: r.Seq, digest: &r.Digest, kind: "void", cause: "the database refused what the record held"})
 		}
 	}
 	for i := range records {
@@ -51,7 +53,7 @@ func (s *settlement) insert(records []escrow.Record) error {
 	var decisions decisionColumns
 	for i := range records {
 		if d := records[i].Decision; d != nil {
-			decisions.add(records[i].Seq, d)
+			decisions.add(records[i].Seq, &records[i].Digest, d)
 		}
 	}
 	// By id, so that transactions that close the same decisions do it in one order.
@@ -59,12 +61,13 @@ func (s *settlement) insert(records []escrow.Record) error {
 	var closeouts closeoutColumns
 	var elsewhere []uuid.UUID
 	for _, c := range s.closings {
-		closeouts.add(c.seq, &c.Closeout, false)
+		closeouts.add(c.seq, c.digest, &c.Closeout, false)
 		if s.here[c.ID] == nil {
 			elsewhere = append(elsewhere, c.ID)
 		}
 	}
 	s.touched.decisions = decisions.ids
+	s.evidence.decisions = decisions.ids
 	batch := &pgx.Batch{}
 	if len(decisions.ids) > 0 {
 		batch.Queue(insertDecisions, decisions.args(s.org, s.epoch)...)
@@ -106,18 +109,21 @@ on conflict (org, decision_id) do nothing returning decision_id`, s.org, s.epoch
 			}
 			continue
 		}
-		for _, h := range s.here[id].Holds {
-			s.money.hold(escrow.KeyOf(&h.Account), s.epoch, h.Amount, record.Leased(s.here[id], &h))
+		more := s.more[id]
+		for i, h := range s.here[id].Holds {
+			s.money.hold(escrow.KeyOf(&h.Account), s.epoch, h.Amount+at(more, i), record.Leased(s.here[id], &h))
 		}
 	}
 	for _, c := range s.closings {
 		_, open := wasOpen[c.ID]
 		c.open = open
 		if c.inserted = inserted[c.ID] == c.seq; c.inserted {
+			s.evidence.closeout(c.ID, 1)
 			s.touched.closeouts = append(s.touched.closeouts, c.ID)
 		}
 		switch {
-		case c.inserted && c.Known && (open || s.here[c.ID] != nil || c.Lease == s.epoch):
+		// What another epoch held may have extensions that did not come yet.
+		case c.inserted && c.Known && (s.here[c.ID] != nil || c.Lease == s.epoch):
 			s.close(&c.Closeout, open)
 		default:
 			s.slow = append(s.slow, c)
@@ -180,19 +186,27 @@ func chargesFor(org string, end *budget.Closeout, holds []holdColumns) ([]record
 	return charges, nil
 }
 
-// chargesOf is chargesFor a decision at hand.
-func chargesOf(end *budget.Closeout, d *budget.Decision) []record.Charge {
+// chargesOf is chargesFor a decision at hand, with what extensions added to its holds.
+func chargesOf(end *budget.Closeout, d *budget.Decision, more []pricing.NanoUSD) []record.Charge {
 	charges := make([]record.Charge, 0, len(d.Holds))
 	if d.Action == budget.Deny {
 		return charges
 	}
 	for i := range d.Holds {
 		h := &d.Holds[i]
-		charges = append(charges, record.Charge{Account: h.Account, Held: h.Amount, Amount: escrow.Charge(end, h.Amount), Leased: record.Leased(d, h)})
+		held := h.Amount + at(more, i)
+		charges = append(charges, record.Charge{Account: h.Account, Held: held, Amount: escrow.Charge(end, held), Leased: record.Leased(d, h)})
 	}
 	return charges
 }
 
-func readHolds(raw []byte) (holds []holdColumns, err error) {
-	return holds, json.Unmarshal(raw, &holds)
+// readHolds reads what a decision holds, with its extensions.
+func readHolds(raw []byte, more []int64) (holds []holdColumns, err error) {
+	if err := json.Unmarshal(raw, &holds); err != nil {
+		return nil, err
+	}
+	for i := range min(len(holds), len(more)) {
+		holds[i].Amount += more[i]
+	}
+	return holds, nil
 }

@@ -12,9 +12,12 @@ from keel.closeouts c cross join lateral jsonb_to_recordset(c.charges)
   as x(budget text, key text, start timestamptz, "end" timestamptz, held bigint, amount bigint, leased boolean)
 where c.charges is not null`
 	heldRows = `
-select o.org, x.budget collate "C" as budget, x.key collate "C" as account_key, x.start as window_start, x."end" as window_end, x.amount, x.leased, o.decision_id, o.epoch
+select o.org, x.budget collate "C" as budget, x.key collate "C" as account_key, x.start as window_start, x."end" as window_end,
+  x.amount + coalesce(e.more_n[x.n], 0) as amount, x.leased, o.decision_id, o.epoch
 from keel.open_decisions o join keel.decisions d on d.org = o.org and d.decision_id = o.decision_id
-cross join lateral jsonb_to_recordset(d.holds) as x(budget text, key text, start timestamptz, "end" timestamptz, amount bigint, leased boolean)
+left join keel.extended e on e.org = o.org and e.decision_id = o.decision_id
+cross join lateral rows from (jsonb_to_recordset(d.holds) as (budget text, key text, start timestamptz, "end" timestamptz, amount bigint, leased boolean))
+  with ordinality as x(budget, key, start, "end", amount, leased, n)
 where o.opened`
 	// Epochs that began before may have lost records to Retire.
 	retiredBefore  = `select keel.uuid_at(greatest(retired, '1970-01-01Z')) from keel.db_state`
@@ -69,8 +72,9 @@ where coalesce(x.n, 0) <> coalesce(x.numbers, 0) or coalesce(x.last, 0) > coales
 
 	{"I5", "a closeout charges what its decision held", `
 select org, '', '', format('decision %s: holds %s, charges %s', decision_id, h.holds, coalesce(c.charges::text, 'none'))
-from (select org, decision_id, (select coalesce(jsonb_agg(jsonb_build_array(x->'budget', x->'key', (x->>'start')::timestamptz, (x->>'end')::timestamptz, x->'amount', x->'leased') order by n), '[]')
-    from jsonb_array_elements(holds) with ordinality y (x, n)) as holds from keel.decisions) h
+from (select org, decision_id, (select coalesce(jsonb_agg(jsonb_build_array(x->'budget', x->'key', (x->>'start')::timestamptz, (x->>'end')::timestamptz,
+      case when e.more_n is null then x->'amount' else to_jsonb((x->>'amount')::bigint + coalesce(e.more_n[n], 0)) end, x->'leased') order by n), '[]')
+    from jsonb_array_elements(holds) with ordinality y (x, n)) as holds from keel.decisions left join keel.extended e using (org, decision_id)) h
 join (select org, decision_id, (select coalesce(jsonb_agg(jsonb_build_array(x->'budget', x->'key', (x->>'start')::timestamptz, (x->>'end')::timestamptz, x->'held', x->'leased') order by n), '[]')
     from jsonb_array_elements(charges) with ordinality y (x, n)) as charges from keel.closeouts) c using (org, decision_id)
 where h.holds <> coalesce(c.charges, '[]')`},
@@ -79,6 +83,13 @@ where h.holds <> coalesce(c.charges, '[]')`},
 select org, '', '', format('decision %s is %s', decision_id, case when c.decision_id is null then 'neither open nor closed' else 'open and closed' end)
 from keel.decisions d left join keel.closeouts c using (org, decision_id) left join keel.open_decisions o using (org, decision_id)
 where d.action <> 'deny' and not (d.unmetered and d.holds = '[]') and (c.decision_id is null) = (o.decision_id is null or not o.opened)`},
+
+	{"I5", "an extension has its decision, and an amount for each of its holds", `
+select e.org, '', '', format('decision %s, record %s of epoch %s: %s', e.decision_id, e.seq, e.epoch,
+  case when d.decision_id is null then 'no decision' when d.epoch <> e.epoch or d.seq >= e.seq then 'the decision is record ' || d.seq || ' of epoch ' || d.epoch else 'amounts ' || e.more_n::text || ' for ' || jsonb_array_length(d.holds) || ' holds' end)
+from keel.entries e left join keel.decisions d using (org, decision_id)
+where e.kind = 'extension' and (d.decision_id is null and e.decision_id >= (` + retiredBefore + `) or d.epoch <> e.epoch or d.seq >= e.seq
+  or cardinality(e.more_n) <> jsonb_array_length(d.holds) or 0 > any(e.more_n))`},
 
 	{"I6", "what is open belongs to an epoch that is not finished, and has a decision", `
 select o.org, '', '', format('decision %s of epoch %s: %s', o.decision_id, o.epoch, case when d.decision_id is null then 'no decision' else 'the epoch is finished' end)
@@ -94,6 +105,22 @@ where coalesce(a.held_n, 0) <> coalesce(x.n, 0)`},
 select org, budget, ` + accountName + `, format('epoch %s: held %s, open decisions %s', epoch, coalesce(l.held_n, 0), coalesce(x.n, 0))
 from keel.leases l full join (select ` + accountColumns + `, epoch, sum(amount::numeric) as n from (` + heldRows + `) h where leased group by ` + accountColumns + `, epoch) x using (` + accountColumns + `, epoch)
 where coalesce(l.held_n, 0) <> coalesce(x.n, 0)`},
+
+	{"I12", "every record is a leaf of the audit log, or on its way there", `
+select org, '', '', format('%s %s version %s is %s', kind, id, version, case when r.id is null then 'announced, and not there' when o.n is null then 'neither in keel.leaves nor in keel.outbox' else 'announced again' end)
+from (
+  select org, 'decision' as kind, decision_id as id, 1 as version from keel.decisions
+  union all select org, 'closeout', decision_id, version from keel.closeouts
+  union all select org, 'closeout', decision_id, version from keel.superseded_closeouts
+  union all select org, 'entry', entry_id, 1 from keel.entries
+  union all select org, 'config', change_id, 1 from keel.config_versions
+  union all select '', 'key', key_id, 1 from keel.audit_keys) r
+full join (
+  select org, kind, id, version, count(*) as n from (
+    select o.org, o.kind, i.id, coalesce(o.versions[i.n], 1) as version from keel.outbox o cross join unnest(o.ids) with ordinality i (id, n)) x
+  group by org, kind, id, version) o using (org, kind, id, version)
+left join keel.leaves l using (org, kind, id, version)
+where r.id is null or coalesce(o.n, 0) + (l.id is not null)::int <> 1`},
 
 	{"I10", "a rolling window never had more than the ceiling + forced", `
 select org, budget, format('%s [.., %s)', account_key, window_end), format('settled + leased %s > ceiling %s + forced %s', n, high, forced)

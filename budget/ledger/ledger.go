@@ -191,6 +191,9 @@ func (l *Ledger) sweepLoop(ctx context.Context) {
 func (l *Ledger) sweepOnce(ctx context.Context) {
 	_, err := l.bank.Sweep(ctx)
 	if err == nil {
+		_, err = l.bank.Correct(ctx)
+	}
+	if err == nil {
 		_, err = l.bank.Forfeit(ctx)
 	}
 	if err != nil && ctx.Err() == nil {

@@ -160,3 +160,6 @@ type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
+
+// CheckSchema returns an error that says what to do unless the database has exactly the schema that this binary needs.
+func CheckSchema(ctx context.Context, conn *pgx.Conn) error { return checkSchema(ctx, conn) }

@@ -28,7 +28,13 @@ func (n *notes) init(limit int64) {
 // noteBatch bounds the annotations of one transaction.
 const noteBatch = 500
 
-func noteSize(a *budget.Annotation) int64 { return int64(256 + len(a.Flags) + len(a.Details)) }
+func noteSize(a *budget.Annotation) int64 {
+	size := 256 + len(a.Flags) + len(a.Details)
+	if a.Correction != nil {
+		size += 512 + 512*len(a.Correction.AttemptRows)
+	}
+	return int64(size)
+}
 
 // Annotate implements budget.Ledger. Any replica's sweeper closes what stays open.
 func (l *Ledger) Annotate(a budget.Annotation) {

@@ -95,8 +95,12 @@ func (b *Bank) presume(ctx context.Context, all []abandoned) (closed int, err er
 		if err != nil {
 			return err
 		}
-		_, err = s.money.write(ctx, tx, s.org)
-		return err
+		if _, err = s.money.write(ctx, tx, s.org); err != nil {
+			return err
+		}
+		batch := &pgx.Batch{}
+		s.evidence.queue(batch, s.org)
+		return tx.SendBatch(ctx, batch).Close()
 	})
 	return closed, err
 }
@@ -128,12 +132,16 @@ func (s *settlement) presume(all []abandoned, maxAge time.Duration) (closed int,
 	}
 	ids = slices.DeleteFunc(ids, func(id uuid.UUID) bool { _, is := open[id]; return !is })
 	holds := make(map[uuid.UUID][]holdColumns)
-	rows, err = s.tx.Query(s.ctx, "select decision_id, holds::text from keel.decisions where org = $1 and decision_id = any($2)", s.org, ids)
+	rows, err = s.tx.Query(s.ctx, `
+select d.decision_id, d.holds::text, e.more_n from keel.decisions d
+left join (select * from keel.extended where org = $1 and decision_id = any($2)) e on e.decision_id = d.decision_id
+where d.org = $1 and d.decision_id = any($2)`, s.org, ids)
 	if err == nil {
 		var id uuid.UUID
 		var raw []byte
-		_, err = pgx.ForEachRow(rows, []any{&id, &raw}, func() (err error) {
-			holds[id], err = readHolds(raw)
+		var more []int64
+		_, err = pgx.ForEachRow(rows, []any{&id, &raw, &more}, func() (err error) {
+			holds[id], err = readHolds(raw, more)
 			return err
 		})
 	}
@@ -147,7 +155,8 @@ func (s *settlement) presume(all []abandoned, maxAge time.Duration) (closed int,
 		if c.Charges, err = chargesFor(s.org, &c.Closeout, holds[id]); err != nil {
 			return 0, fmt.Errorf("holds of decision %s: %w", id, err)
 		}
-		columns.add(0, &c, true)
+		columns.add(0, nil, &c, true)
+		s.evidence.closeout(id, 1)
 		s.touched.closeouts = append(s.touched.closeouts, id)
 		s.close(&c, true)
 	}

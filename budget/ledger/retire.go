@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -72,6 +73,15 @@ where m is not null and to_date(left(m, 7), 'YYYY_MM') + interval '1 month' <= $
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (m retired, err error) { return m, row.Scan(&m.name) })
 }
 
+// begin is the first instant of the month.
+func (m retired) begin() time.Time {
+	t, _ := time.Parse("2006_01", m.name[:7]) // as endedMonths matched it
+	return t
+}
+
+// errNotInLog keeps records from going before the audit log has them.
+var errNotInLog = errors.New("records of the month are not in the audit log yet: a processor (keel serve) takes them there within seconds; try again, or look into its log")
+
 // errNotInStatements keeps records from going before statements have them.
 var errNotInStatements = errors.New("records of the month are not in statements yet, another process adds them up: try again in a few seconds")
 
@@ -89,6 +99,15 @@ func (m retired) detach(ctx context.Context, conn *pgx.Conn) (open bool, err err
 		if err := conn.QueryRow(ctx, "select exists (select from keel.open_decisions o join "+partition("decisions", m.name)+
 			" d on d.org = o.org and d.decision_id = o.decision_id where o.opened)").Scan(&open); err != nil || open {
 			return open, err
+		}
+		var pending bool
+		if err := conn.QueryRow(ctx, `
+select exists (select from keel.outbox o cross join unnest(o.ids) id where o.kind in ('decision', 'closeout') and id >= keel.uuid_at($1) and id < keel.uuid_at($1 + interval '1 month'))`,
+			m.begin()).Scan(&pending); err != nil {
+			return false, err
+		}
+		if pending {
+			return false, errNotInLog
 		}
 	}
 	var waits bool
@@ -125,12 +144,18 @@ func (m retired) drop(ctx context.Context, conn *pgx.Conn) error {
 		}
 		if there {
 			if _, err := tx.Exec(ctx, `
-insert into keel.entries (org, epoch, kind, budget, account_key, window_start, window_end, amount_n, cause)
-select c.org, '00000000-0000-0000-0000-000000000000', 'retired', x.budget, x.key, x.start, x."end", sum(x.amount)::bigint, jsonb_build_object('why', $1::text)
-from `+partition("closeouts", m.name)+` c cross join lateral jsonb_to_recordset(c.charges) as x(budget text, key text, start timestamptz, "end" timestamptz, amount bigint)
-where c.charges is not null group by c.org, x.budget, x.key, x.start, x."end"`, "charges of "+m.name+", whose records were retired"); err != nil {
+with e as (
+  insert into keel.entries (org, epoch, kind, budget, account_key, window_start, window_end, amount_n, cause)
+  select c.org, '00000000-0000-0000-0000-000000000000', 'retired', x.budget, x.key, x.start, x."end", sum(x.amount)::bigint, jsonb_build_object('why', $1::text, 'month', $2::text)
+  from `+partition("closeouts", m.name)+` c cross join lateral jsonb_to_recordset(c.charges) as x(budget text, key text, start timestamptz, "end" timestamptz, amount bigint)
+  where c.charges is not null group by c.org, x.budget, x.key, x.start, x."end"
+  returning org, entry_id)
+insert into keel.outbox (org, kind, ids) select org, 'entry', array_agg(entry_id) from e group by org`, "charges of "+m.name+", whose records were retired", m.name); err != nil {
 				return err
 			}
+		}
+		if err := m.tell(ctx, tx); err != nil {
+			return err
 		}
 		if _, err := tx.Exec(ctx, "update keel.db_state set retired = greatest(retired, (to_date(left($1, 7), 'YYYY_MM') + interval '1 month') at time zone 'UTC')", m.name); err != nil {
 			return err
@@ -142,4 +167,33 @@ where c.charges is not null group by c.org, x.budget, x.key, x.start, x."end"`, 
 		}
 		return nil
 	})
+}
+
+// tell writes, for every org with records in the month, an entry that says that they were retired, and how
+// many: what the audit log has leaves of, and nobody has the records of any more, is then known to be no theft.
+func (m retired) tell(ctx context.Context, tx pgx.Tx) error {
+	var records []string
+	for _, parent := range []string{"decisions", "closeouts"} {
+		var there bool
+		if err := tx.QueryRow(ctx, "select to_regclass($1) is not null", partition(parent, m.name)).Scan(&there); err != nil {
+			return err
+		}
+		if there {
+			records = append(records, "select org, '"+parent+"' as of from "+partition(parent, m.name))
+		}
+	}
+	if len(records) > 0 {
+		if _, err := tx.Exec(ctx, `
+with e as (
+  insert into keel.entries (org, epoch, kind, cause)
+  select org, '00000000-0000-0000-0000-000000000000', 'retired', jsonb_build_object('why', 'the records of the month were retired', 'month', $1::text,
+    'decisions', count(*) filter (where of = 'decisions'), 'closeouts', count(*) filter (where of = 'closeouts'))
+  from (`+strings.Join(records, " union all ")+`) r group by org
+  returning org, entry_id)
+insert into keel.outbox (org, kind, ids) select org, 'entry', array_agg(entry_id) from e group by org`, m.name); err != nil {
+			return err
+		}
+	}
+	_, err := tx.Exec(ctx, "delete from keel.superseded_closeouts where decision_id >= keel.uuid_at($1) and decision_id < keel.uuid_at($1 + interval '1 month')", m.begin())
+	return err
 }

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -30,7 +31,7 @@ func TestRetire(t *testing.T) {
 	j, now := l.journal(), l.journal()
 	copy(j.epoch[:6], madeAt(admitted(), then).ID[:6])
 	may, june, july := madeAt(admitted(observed(lifetime, 5)), then), madeAt(admitted(observed(lifetime, 5)), then.Add(time.Second)), madeAt(admitted(observed(lifetime, 5)), then.AddDate(0, 1, 1))
-	j.settle(decided(may), decided(june), decided(july), j.closed(may, ended(may, 4)), j.closed(july, ended(july, 2)))
+	j.settle(decided(may), extended(may, 2), decided(june), extended(june, 2), decided(july), j.closed(may, ended(may, 4), 2), j.closed(july, ended(july, 2)))
 	var settled atomic.Int64
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -50,8 +51,12 @@ func TestRetire(t *testing.T) {
 			settled.Add(1)
 		}
 	})
+	if _, err := Retire(t.Context(), l.dsn, time.Now(), nil); !errors.Is(err, errNotInLog) {
+		t.Errorf("retired what the audit log has not: %v", err)
+	}
 	retire := func(before time.Time, want ...string) {
 		t.Helper()
+		l.sequence()
 		if months, err := Retire(t.Context(), l.dsn, before, nil); err != nil || !slices.Equal(months, want) {
 			t.Errorf("retired %v, %v; want %v", months, err, want)
 		}
@@ -60,21 +65,34 @@ func TestRetire(t *testing.T) {
 	retire(then)
 	retire(then.Add(time.Second), "2021_05")
 	retire(time.Now()) // june is open
-	j.settle(j.closed(june, ended(june, 3)))
+	j.settle(extended(june, 1))
+	l.sound()
+	j.settle(j.closed(june, ended(june, 3), 3))
 	// As if it had been cut short after the first step.
 	l.exec("alter table keel.closeouts detach partition keel.closeouts_2021_06")
 	retire(time.Now(), "2021_06", "2021_07")
 	retire(time.Now())
 	straggler := madeAt(admitted(observed(lifetime, 1)), then) // its journal shows up now
 	late := l.journal()
-	late.settle(decided(straggler), late.closed(straggler, ended(straggler, 1)))
+	late.settle(decided(straggler), extended(straggler, 4), late.closed(straggler, ended(straggler, 1), 4))
 	close(stop)
 	wg.Wait()
 	if settled.Load() < 3 {
 		t.Errorf("only %d batches were settled meanwhile", settled.Load())
 	}
 	l.want("life", sums{settled: 10 + settled.Load(), forced: 10 + settled.Load()})
+	if n := query[int](t, l.dsn, "select count(distinct decision_id) from keel.entries where kind = 'extension'"); n != 3 { // entries stay: they are evidence
+		t.Errorf("extensions of %d decisions are left", n)
+	}
+	late.settle(extended(may, 1)) // as if its journal had it behind what was retired
+	if kind := query[string](t, l.dsn, "select kind from keel.entries where epoch = $1 and seq = $2", late.epoch, late.seq); kind != "void" {
+		t.Errorf("an extension of a retired decision is %s", kind)
+	}
 	if n := query[int](t, l.dsn, "select count(*) from keel.decisions where decision_id = any($1)", []uuid.UUID{may.ID, june.ID, july.ID}); n != 0 {
 		t.Errorf("%d of the retired decisions are left", n)
+	}
+	const told = "select string_agg(concat_ws(' ', cause->>'month', cause->>'decisions', cause->>'closeouts'), ', ' order by cause->>'month') from keel.entries where kind = 'retired' and budget is null"
+	if got := query[string](t, l.dsn, told); got != "2021_05 1 1, 2021_06 1 1, 2021_07 1 1" {
+		t.Errorf("entries tell of %s", got)
 	}
 }

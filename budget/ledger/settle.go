@@ -11,6 +11,7 @@ import (
 	"keel/budget"
 	"keel/budget/ledger/escrow"
 	"keel/budget/ledger/record"
+	"keel/pricing"
 )
 
 // settleRecords bounds the records of one transaction.
@@ -47,7 +48,7 @@ func (b *Bank) settlePart(ctx context.Context, part *escrow.Batch) (answer escro
 		}
 		err = b.transact(ctx, func(tx pgx.Tx) error {
 			s := settlement{ctx: ctx, tx: tx, org: part.Org, epoch: part.Epoch, money: newBooking(), states: make(map[uuid.UUID]string),
-				here: make(map[uuid.UUID]*budget.Decision), mutant: b.mutant}
+				here: make(map[uuid.UUID]*budget.Decision), more: make(map[uuid.UUID][]pricing.NanoUSD), mutant: b.mutant}
 			answer, err = s.settle(part.Records)
 			return err
 		})
@@ -99,6 +100,16 @@ func checkBatch(b *escrow.Batch) error {
 				return invalidf("record %d: a return of %d", r.Seq, r.Return.Amount)
 			}
 			accounts = append(accounts, r.Return.Account)
+		case r.Extension != nil:
+			if text(r.Extension.Org) != b.Org {
+				return invalidf("record %d: an extension of org %q", r.Seq, r.Extension.Org)
+			}
+			for _, m := range r.Extension.More {
+				if m.Amount < 0 {
+					return invalidf("record %d: a negative extension in budget %s", r.Seq, m.Account.Budget)
+				}
+				accounts = append(accounts, m.Account)
+			}
 		}
 		for _, a := range accounts {
 			if text(a.Org) != b.Org {
@@ -119,17 +130,24 @@ type settlement struct {
 	states map[uuid.UUID]string // of epochs, all of them locked
 	mutant mutant
 
+	chain record.Digest // of the epoch's records, up to those of the batch
+
 	here     map[uuid.UUID]*budget.Decision // decisions of the batch
 	opened   []uuid.UUID                    // of them, those that stay open
 	closings []*closing
 	slow     []*closing // those that need a look at what is stored, by seq
 	entries  []entry
-	touched  touched
+
+	extensions []extending
+	more       map[uuid.UUID][]pricing.NanoUSD // what they add to the holds of a decision
+	evidence   announced
+	touched    touched
 }
 
 // closing is a closeout on its way.
 type closing struct {
-	seq uint64
+	seq    uint64
+	digest *record.Digest
 	record.Closeout
 	response bool // it knows its decision by the response
 	inserted bool
@@ -155,23 +173,31 @@ func (s *settlement) settle(records []escrow.Record) (answer escrow.Settled, err
 		return answer, fmt.Errorf("record %d is new: %w", records[0].Seq, escrow.ErrFinished)
 	}
 	s.sort(records)
+	if err := s.extend(); err != nil {
+		return answer, err
+	}
 	if err := s.insert(records); err != nil {
 		return answer, err
 	}
 	if err := s.look(); err != nil {
 		return answer, err
 	}
-	if err := writeEntries(s.ctx, s.tx, s.org, s.entries); err != nil {
+	if err := writeEntries(s.ctx, s.tx, s.org, s.entries, &s.evidence); err != nil {
 		return answer, err
 	}
 	if answer.Standings, err = s.money.write(s.ctx, s.tx, s.org); err != nil {
 		return answer, err
 	}
 	answer.Applied = records[len(records)-1].Seq
+	for i := range records {
+		s.chain = record.ChainNext(s.chain, records[i].Seq, records[i].Digest)
+	}
 	batch := &pgx.Batch{}
+	s.evidence.queue(batch, s.org)
 	s.touched.queue(batch, s.org)
 	batch.Queue(`
-update keel.epochs set applied_seq = $3, forfeited = false, state = 'live', changed_at = now() where org = $1 and epoch = $2`, s.org, s.epoch, int64(answer.Applied))
+update keel.epochs set applied_seq = $3, forfeited = false, state = 'live', changed_at = now(), chain = $4 where org = $1 and epoch = $2`,
+		s.org, s.epoch, int64(answer.Applied), s.chain[:])
 	return answer, s.tx.SendBatch(s.ctx, batch).Close()
 }
 
@@ -203,7 +229,7 @@ func (s *settlement) lockEpochs(records []escrow.Record) (applied uint64, err er
 	}
 	for range 2 {
 		rows, err := s.tx.Query(s.ctx, `
-select epoch, state, applied_seq, forfeited from keel.epochs where org = $1 and epoch = any($2) order by epoch for no key update`, s.org, epochs)
+select epoch, state, applied_seq, forfeited, chain from keel.epochs where org = $1 and epoch = any($2) order by epoch for no key update`, s.org, epochs)
 		if err != nil {
 			return 0, err
 		}
@@ -211,9 +237,13 @@ select epoch, state, applied_seq, forfeited from keel.epochs where org = $1 and 
 		var state string
 		var seq int64
 		var forfeited, fix bool
-		if _, err = pgx.ForEachRow(rows, []any{&epoch, &state, &seq, &forfeited}, func() error {
+		var chain []byte
+		if _, err = pgx.ForEachRow(rows, []any{&epoch, &state, &seq, &forfeited, &chain}, func() error {
 			if s.states[epoch] = state; epoch == s.epoch {
 				applied, fix = uint64(seq), forfeited
+				if s.chain = record.ChainStart(s.epoch, s.org); chain != nil {
+					copy(s.chain[:], chain)
+				}
 			}
 			return nil
 		}); err != nil {

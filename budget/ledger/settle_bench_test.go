@@ -37,9 +37,9 @@ func plainInsert(b *testing.B, l *lab, batch *escrow.Batch) {
 	var closeouts closeoutColumns
 	for i := range batch.Records {
 		if r := &batch.Records[i]; r.Decision != nil {
-			decisions.add(r.Seq, r.Decision)
+			decisions.add(r.Seq, &r.Digest, r.Decision)
 		} else {
-			closeouts.add(r.Seq, r.Closeout, false)
+			closeouts.add(r.Seq, &r.Digest, r.Closeout, false)
 		}
 	}
 	p := &pgx.Batch{}

@@ -26,6 +26,12 @@ func (t *touched) queue(batch *pgx.Batch, org string) {
 // statementLock is the class of the advisory locks under which one process at a time folds, one an org.
 const statementLock = 0x73746174 // "stat" in ASCII
 
+// LockStatements keeps statements of an org from being folded until tx ends: what changes records in place changes them too.
+func LockStatements(ctx context.Context, tx pgx.Tx, org string) error {
+	_, err := tx.Exec(ctx, "select pg_advisory_xact_lock($1, hashtext($2))", statementLock, org)
+	return err
+}
+
 // foldRows bounds what one transaction takes: rows of the outbox, each of a transaction of settlement or
 // of 5000 records that were there before migration 012.
 const foldRows = 8

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -51,6 +52,8 @@ type storedCloseout struct {
 	lease    *uuid.UUID
 	charges  []record.Charge
 	known    bool // charges are
+	version  int32
+	digest   []byte
 	end      budget.Closeout
 }
 
@@ -58,8 +61,8 @@ func (s *settlement) read(id uuid.UUID) (*storedCloseout, error) {
 	var c storedCloseout
 	var raw *string
 	if err := s.tx.QueryRow(s.ctx, `
-select presumed, epoch, seq, lease, charges::text, cost_n, cost_known from keel.closeouts where org = $1 and decision_id = $2 for update`, s.org, id).
-		Scan(&c.presumed, &c.epoch, &c.seq, &c.lease, &raw, &c.end.Cost.Total, &c.end.CostKnown); err != nil {
+select presumed, epoch, seq, lease, charges::text, version, digest, outcome, cost_n, cost_known from keel.closeouts where org = $1 and decision_id = $2 for update`, s.org, id).
+		Scan(&c.presumed, &c.epoch, &c.seq, &c.lease, &raw, &c.version, &c.digest, &c.end.Outcome, &c.end.Cost.Total, &c.end.CostKnown); err != nil {
 		return nil, err
 	}
 	if raw == nil {
@@ -86,14 +89,28 @@ func (s *settlement) closedEarly(id uuid.UUID) error {
 	if err != nil {
 		return fmt.Errorf("decision %s was closed before it came: %w", id, err)
 	}
-	if !c.known {
-		if err := s.complete(id, c, s.epoch, holdsOf(s.here[id])); err != nil {
-			return err
-		}
+	if err := s.settleEarly(id, c); err != nil {
+		return err
 	}
 	_, err = s.tx.Exec(s.ctx, "delete from keel.open_decisions where org = $1 and decision_id = $2", s.org, id)
 	return err
 }
+
+// settleEarly brings a closeout that came before its decision, which this batch has, to what that holds.
+func (s *settlement) settleEarly(id uuid.UUID, c *storedCloseout) error {
+	holds := holdsOf(s.here[id])
+	for i, more := range s.more[id] {
+		holds[i].Amount += int64(more)
+	}
+	if c.known {
+		return s.rehold(id, c, holds)
+	}
+	return s.complete(id, c, s.epoch, holds)
+}
+
+// keepCloseout keeps a closeout that is about to change: what was in the log stays provable.
+const keepCloseout = `
+insert into keel.superseded_closeouts select now(), c.* from keel.closeouts c where c.org = $1 and c.decision_id = $2`
 
 // complete books a closeout that was stored without anybody knowing its decision.
 func (s *settlement) complete(id uuid.UUID, c *storedCloseout, lease uuid.UUID, holds []holdColumns) (err error) {
@@ -101,8 +118,13 @@ func (s *settlement) complete(id uuid.UUID, c *storedCloseout, lease uuid.UUID, 
 		return fmt.Errorf("holds of decision %s: %w", id, err)
 	}
 	c.lease, c.known = &lease, true
-	if _, err := s.tx.Exec(s.ctx, "update keel.closeouts set lease = $3, charges = $4::text::jsonb where org = $1 and decision_id = $2",
-		s.org, id, lease, chargesText(c.charges)); err != nil {
+	if _, err := s.tx.Exec(s.ctx, keepCloseout, s.org, id); err != nil {
+		return err
+	}
+	c.version++
+	s.evidence.closeout(id, c.version)
+	if _, err := s.tx.Exec(s.ctx, "update keel.closeouts set lease = $3, charges = $4::text::jsonb, version = $5 where org = $1 and decision_id = $2",
+		s.org, id, lease, chargesText(c.charges), c.version); err != nil {
 		return err
 	}
 	s.close(&record.Closeout{Lease: lease, Charges: c.charges}, false)
@@ -149,6 +171,10 @@ insert into keel.open_decisions (org, decision_id, epoch, opened) values ($1, $2
 			s.org, c.ID, c.Lease, chargesText(c.Charges)); err != nil {
 			return err
 		}
+	} else if there && atHolds(&c.Closeout, holds) {
+		if err := s.writeCharges(c.ID, c.Charges, 1); err != nil {
+			return err
+		}
 	}
 	s.close(&c.Closeout, c.open)
 	return nil
@@ -156,12 +182,15 @@ insert into keel.open_decisions (org, decision_id, epoch, opened) values ($1, $2
 
 func (s *settlement) decision(id uuid.UUID) (epoch uuid.UUID, holds []holdColumns, there bool, err error) {
 	var raw []byte
-	err = s.tx.QueryRow(s.ctx, "select epoch, holds::text from keel.decisions where org = $1 and decision_id = $2", s.org, id).Scan(&epoch, &raw)
+	var more []int64
+	err = s.tx.QueryRow(s.ctx, `
+select d.epoch, d.holds::text, (select e.more_n from keel.extended e where e.org = d.org and e.decision_id = d.decision_id)
+from keel.decisions d where d.org = $1 and d.decision_id = $2`, s.org, id).Scan(&epoch, &raw, &more)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return epoch, nil, false, nil
 	}
 	if err == nil {
-		holds, err = readHolds(raw)
+		holds, err = readHolds(raw, more)
 	}
 	return epoch, holds, true, err
 }
@@ -184,18 +213,16 @@ func (s *settlement) replace(c *closing) error {
 	if err != nil {
 		return err
 	}
-	if d := s.here[c.ID]; d != nil { // the other closeout was before its decision, and this batch has both
-		if !old.known {
-			if err := s.complete(c.ID, old, s.epoch, holdsOf(d)); err != nil {
-				return err
-			}
+	if s.here[c.ID] != nil { // the other closeout was before its decision, and this batch has both
+		if err := s.settleEarly(c.ID, old); err != nil {
+			return err
 		}
 		if _, err := s.tx.Exec(s.ctx, "delete from keel.open_decisions where org = $1 and decision_id = $2", s.org, c.ID); err != nil {
 			return err
 		}
 	}
 	if !old.presumed || c.Outcome == budget.Orphaned {
-		s.entries = append(s.entries, entry{epoch: s.epoch, seq: c.seq, kind: "repeated", decision: c.ID, cause: "the decision was closed before"})
+		s.entries = append(s.entries, entry{epoch: s.epoch, seq: c.seq, digest: c.digest, kind: "repeated", decision: c.ID, cause: "the decision was closed before"})
 		return nil
 	}
 	counted := c.Known && c.Lease == s.epoch
@@ -203,6 +230,14 @@ func (s *settlement) replace(c *closing) error {
 		c.Known, c.Lease, c.Charges = true, *old.lease, slices.Clone(old.charges)
 		for i := range c.Charges {
 			c.Charges[i].Amount = escrow.Charge(&c.Closeout.Closeout, c.Charges[i].Held)
+		}
+	} else if c.Known && c.Lease != s.epoch {
+		_, holds, there, err := s.decision(c.ID)
+		if err != nil {
+			return err
+		}
+		if there {
+			atHolds(&c.Closeout, holds)
 		}
 	}
 	before := make(map[escrow.Key]pricing.NanoUSD)
@@ -223,17 +258,40 @@ func (s *settlement) replace(c *closing) error {
 	for k, amount := range before {
 		s.money.charge(k, -amount)
 	}
-	if old.seq != nil {
-		s.entries = append(s.entries, entry{epoch: *old.epoch, seq: uint64(*old.seq), kind: "superseded", decision: c.ID, cause: "a later closeout replaced a presumed one"})
+	s.entries = append(s.entries, old.correction(s.epoch, c))
+	if _, err := s.tx.Exec(s.ctx, keepCloseout, s.org, c.ID); err != nil {
+		return err
 	}
 	if _, err := s.tx.Exec(s.ctx, "delete from keel.closeouts where org = $1 and decision_id = $2", s.org, c.ID); err != nil {
 		return err
 	}
 	var columns closeoutColumns
-	columns.add(c.seq, &c.Closeout, false)
+	columns.add(c.seq, c.digest, &c.Closeout, false)
+	if _, err = s.tx.Exec(s.ctx, insertCloseouts, columns.args(s.org, s.epoch)...); err != nil {
+		return err
+	}
+	s.evidence.closeout(c.ID, old.version+1)
 	s.touched.replaced = append(s.touched.replaced, c.ID)
-	_, err = s.tx.Exec(s.ctx, insertCloseouts, columns.args(s.org, s.epoch)...)
-	return err
+	if _, err = s.tx.Exec(s.ctx, "update keel.closeouts set version = $3 where org = $1 and decision_id = $2", s.org, c.ID, old.version+1); err != nil {
+		return err
+	}
+	return s.recorrect(&c.Closeout.Closeout)
+}
+
+// correction is the entry that says that c replaced a closeout. Where that one has a number of a
+// journal, the entry takes it up.
+func (old *storedCloseout) correction(epoch uuid.UUID, c *closing) entry {
+	e := entry{epoch: epoch, kind: "superseded", decision: c.ID, cause: "a later closeout replaced a presumed one",
+		amount: int64(c.Cost.Total - old.end.Cost.Total),
+		facts: map[string]string{"outcome": string(old.end.Outcome), "version": strconv.Itoa(int(old.version)), "cost_usd": old.end.Cost.Total.String(),
+			"by_outcome": string(c.Outcome), "by_version": strconv.Itoa(int(old.version) + 1), "by_cost_usd": c.Cost.Total.String()}}
+	if old.seq != nil {
+		e.epoch, e.seq = *old.epoch, uint64(*old.seq)
+		if len(old.digest) == len(record.Digest{}) {
+			e.digest = (*record.Digest)(old.digest)
+		}
+	}
+	return e
 }
 
 // respond is for a closeout that knows its decision by the response alone.
@@ -242,7 +300,7 @@ func (s *settlement) respond(c *closing) error {
 select decision_id from keel.closeouts where org = $1 and response_id = $2 and response_id <> '' and presumed order by decision_id limit 1`,
 		s.org, text(c.ResponseID)).Scan(&c.ID)
 	if errors.Is(err, pgx.ErrNoRows) {
-		s.entries = append(s.entries, entry{epoch: s.epoch, seq: c.seq, kind: "void", cause: "no decision awaits response " + c.ResponseID})
+		s.entries = append(s.entries, entry{epoch: s.epoch, seq: c.seq, digest: c.digest, kind: "void", cause: "no decision awaits response " + c.ResponseID})
 		return nil
 	}
 	if err != nil {

@@ -24,6 +24,7 @@ type Request struct {
 	Tools           bool   // it defines tools
 	HostedTools     string // kinds of tools that the provider runs, "" for none
 	ServiceTier     string // as asked for
+	Effort          string // of reasoning, as asked for; "" where none is stated
 	Priced          bool   // whether the two costs are known
 	ExpectedCost    int64  // nano-dollars, at the target that was asked for; 0 where it is not known
 	BoundCost       int64  // nano-dollars
@@ -51,6 +52,7 @@ var requestFields = []struct {
 	{"tools", cel.BoolType, func(r *Request) any { return r.Tools }},
 	{"hosted_tools", cel.StringType, func(r *Request) any { return r.HostedTools }},
 	{"service_tier", cel.StringType, func(r *Request) any { return r.ServiceTier }},
+	{"effort", cel.StringType, func(r *Request) any { return r.Effort }},
 	{"priced", cel.BoolType, func(r *Request) any { return r.Priced }},
 	{"expected_cost", cel.IntType, func(r *Request) any { return r.ExpectedCost }},
 	{"bound_cost", cel.IntType, func(r *Request) any { return r.BoundCost }},

@@ -31,6 +31,7 @@ func (p *Program) look(checked *cel.Ast) error {
 				p.budgets = append(p.budgets, name)
 			}
 		}
+		p.effort = p.effort || isVariable(e, "request.effort")
 		if isVariable(e, "budgets") && !named[e.ID()] {
 			errs = append(errs, at(e, `name the budget: budgets["research-month"].used_percent`))
 		}

@@ -16,7 +16,7 @@ func TestMatch(t *testing.T) {
 	subject := map[string]string{"team": "interns", "user": "ada", "empty": ""}
 	request := Request{
 		Model: "claude-opus-4-1", Provider: "anthropic", API: "anthropic.messages", Path: "/v1/messages",
-		Stream: true, MaxOutputTokens: 4096, InputTokens: 1200,
+		Stream: true, MaxOutputTokens: 4096, InputTokens: 1200, Effort: "high",
 	}
 	for _, tt := range []struct {
 		when string
@@ -39,6 +39,9 @@ func TestMatch(t *testing.T) {
 		{`{"team": "interns"} == subject`, false},
 		{`request.provider == "anthropic" && request.api == "anthropic.messages" && request.path.endsWith("/messages")`, true},
 		{`request.stream`, true},
+		{`request.effort == "high"`, true},
+		{`request.effort in ["", "none", "low"]`, false},
+		{`request.effort != ""`, true},
 		{`request.max_output_tokens > 4095 && request.input_tokens * 2 == 2400`, true},
 		{`request.model.matches("^claude-(opus|sonnet)-[0-9]")`, true},
 		{`request.model.lowerAscii().split("-")[0] in ["claude", "gpt"]`, true},
@@ -98,7 +101,7 @@ func TestCompileRefuses(t *testing.T) {
 func TestCompileReportsEveryError(t *testing.T) {
 	t.Parallel()
 	_, err := Compile("request.modle == \"x\" ||\n\tteam == \"y\"")
-	const want = "1:8: request has no such field; it has model, provider, api, path, stream, max_output_tokens, input_tokens, choices, images, tools, hosted_tools, service_tier, priced, expected_cost, bound_cost\n" +
+	const want = "1:8: request has no such field; it has model, provider, api, path, stream, max_output_tokens, input_tokens, choices, images, tools, hosted_tools, service_tier, effort, priced, expected_cost, bound_cost\n" +
 		"  request.modle == \"x\" ||\n         ^\n2:2: undeclared reference to 'team'\n  \tteam == \"y\"\n  \t^"
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)

@@ -157,6 +157,7 @@ var (
 		"request.api":          func(in *Input) string { return in.request.API },
 		"request.path":         func(in *Input) string { return in.request.Path },
 		"request.service_tier": func(in *Input) string { return in.request.ServiceTier },
+		"request.effort":       func(in *Input) string { return in.request.Effort },
 		"route":                func(in *Input) string { return in.request.Route },
 	}
 	requestNumbers = map[string]func(*Input) int64{

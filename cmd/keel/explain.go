@@ -11,11 +11,13 @@ import (
 	"github.com/google/uuid"
 
 	"keel/budget/audit/answers"
+	"keel/budget/ledger"
 )
 
 type explainCmd struct {
-	Decision string `arg:"" name:"decision-id" help:"As in the response header x-keel-decision-id; \"-\" finds it in standard input, such as saved response headers."`
+	Decision string `arg:"" optional:"" name:"decision-id" help:"As in the response header x-keel-decision-id; \"-\" finds it in standard input, such as saved response headers."`
 	Output   string `short:"o" help:"text or json." enum:"text,json" default:"text"`
+	Schema   bool   `help:"Print the JSON schema of -o json, and nothing else."`
 	databaseFlag
 }
 
@@ -26,6 +28,10 @@ func (c *explainCmd) Help() string {
 }
 
 func (c *explainCmd) Run(ctx context.Context, m *Main) error {
+	if c.Schema {
+		_, err := m.Stdout.Write(ledger.ExplainSchema)
+		return err
+	}
 	id, err := c.decision(m.Stdin)
 	if err != nil {
 		return err

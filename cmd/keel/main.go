@@ -39,20 +39,24 @@ const (
 )
 
 type commands struct {
-	Dev      devCmd      `cmd:"" help:"Run the whole stack in the foreground: Envoy, Postgres, Keel and a sample provider."`
-	Serve    serveCmd    `cmd:"" help:"Run the processor alone, for an Envoy that is already there."`
-	Migrate  migrateCmd  `cmd:"" help:"Create or update the schema keel in the database."`
-	Apply    applyCmd    `cmd:"" help:"Store config documents from YAML files, and show what changes."`
-	Get      getCmd      `cmd:"" help:"Show config documents as they are stored."`
-	Delete   deleteCmd   `cmd:"" help:"Delete a config document."`
-	Pressure pressureCmd `cmd:"" help:"Show where routing pressure accumulates: what routes save, and what they could."`
-	Explain  explainCmd  `cmd:"" help:"Answer for one call: what it was thought to cost, what it cost, and which rules were active."`
-	Estimate estimateCmd `cmd:"" help:"Say what a request is likely to cost, and what it can't exceed, before it is sent."`
-	Meter    meterCmd    `cmd:"" help:"Price recorded exchanges offline: JSON lines in, JSON lines out."`
-	Ledger   ledgerCmd   `cmd:"" help:"Check the ledger, and do what only an operator may decide."`
-	Alerts   alertsCmd   `cmd:"" help:"Show alerts, and print alert rules for Prometheus."`
-	Prices   pricesCmd   `cmd:"" help:"Import public price lists, and compare them with the prices that Keel has."`
-	Version  versionCmd  `cmd:"" help:"Print the version and that of the price catalogue."`
+	Dev       devCmd       `cmd:"" help:"Run the whole stack in the foreground: Envoy, Postgres, Keel and a sample provider."`
+	Serve     serveCmd     `cmd:"" help:"Run the processor alone, for an Envoy that is already there."`
+	Migrate   migrateCmd   `cmd:"" help:"Create or update the schema keel in the database."`
+	Apply     applyCmd     `cmd:"" help:"Store config documents from YAML files, and show what changes."`
+	Get       getCmd       `cmd:"" help:"Show config documents as they are stored."`
+	Delete    deleteCmd    `cmd:"" help:"Delete a config document."`
+	Pressure  pressureCmd  `cmd:"" help:"Show where routing pressure accumulates: what routes save, and what they could."`
+	Explain   explainCmd   `cmd:"" help:"Answer for one call: what it was thought to cost, what it cost, and which rules were active."`
+	Estimate  estimateCmd  `cmd:"" help:"Say what a request is likely to cost, and what it can't exceed, before it is sent."`
+	Meter     meterCmd     `cmd:"" help:"Price recorded exchanges offline: JSON lines in, JSON lines out."`
+	Ledger    ledgerCmd    `cmd:"" help:"Check the ledger, and do what only an operator may decide."`
+	Audit     auditCmd     `cmd:"" help:"Prove records, export them, and find out whether anybody changed them."`
+	Reconcile reconcileCmd `cmd:"" help:"Compare what a provider billed with what is recorded, and say why they differ."`
+	Rerate    rerateCmd    `cmd:"" help:"Compute what recorded calls cost under other prices."`
+	Replay    replayCmd    `cmd:"" help:"Run recorded decisions through a proposed configuration, and show what it would have changed."`
+	Alerts    alertsCmd    `cmd:"" help:"Show alerts, and print alert rules for Prometheus."`
+	Prices    pricesCmd    `cmd:"" help:"Import public price lists, and compare them with the prices that Keel has."`
+	Version   versionCmd   `cmd:"" help:"Print the version and that of the price catalogue."`
 }
 
 // Run executes one command line and returns the exit code. A command that runs
@@ -88,6 +92,9 @@ func (m *Main) Run(ctx context.Context, args []string) int {
 	if err := command.Run(); err != nil {
 		if !errors.Is(err, errReported) {
 			fmt.Fprintln(m.Stderr, "keel:", err)
+		}
+		if e := (*exitError)(nil); errors.As(err, &e) {
+			return e.code
 		}
 		return exitFailed
 	}

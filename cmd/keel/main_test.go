@@ -1,16 +1,21 @@
 package main
 
 import (
+	"context"
 	"os"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"keel/budget/audit/sample"
+	"keel/budget/ledger"
 	"keel/budget/ledger/pgserver"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"keel": main})
+	testscript.Main(m, map[string]func(){"keel": main, "books": books, "sql": sql})
 }
 
 // TestScripts runs every verb as a person would: one file a verb in testdata.
@@ -20,12 +25,25 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata",
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
 		RequireExplicitExec: true,
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"sample": fillSample},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("KEEL_DATABASE_URL", pgserver.ForTest(scope{env}))
+			env.Setenv("URL", env.Getenv("KEEL_DATABASE_URL"))
 			env.Setenv("KEEL_ACTOR", "ada")
 			return nil
 		},
 	})
+}
+
+// fillSample is "sample N": the database gets the schema and N calls that are always the same.
+func fillSample(ts *testscript.TestScript, neg bool, args []string) {
+	n, err := strconv.Atoi(strings.Join(args, " "))
+	if err != nil || neg {
+		ts.Fatalf("usage: sample N")
+	}
+	ctx, dsn := context.Background(), ts.Getenv("KEEL_DATABASE_URL")
+	ts.Check(ledger.Migrate(ctx, dsn, nil))
+	ts.Check(sample.Fill(ctx, dsn, n))
 }
 
 // scope ends a database with its script.

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"keel/budget"
+	"keel/budget/audit"
 	"keel/budget/audit/alert"
 	"keel/budget/audit/pages"
 	"keel/budget/ledger"
@@ -51,6 +52,8 @@ type processor struct {
 	failed              chan error // a listener that died
 	stop                context.CancelFunc
 	following           sync.WaitGroup
+	stopAudit           context.CancelFunc
+	auditing            sync.WaitGroup
 }
 
 type processorOptions struct {
@@ -58,6 +61,7 @@ type processorOptions struct {
 	Journal               string // folder for what must outlive the process
 	Hosts                 map[string]string
 	OrphanAfter           time.Duration // see ledger.Options.StaleAfter
+	Audit                 *audit.Sequencer
 	Review                reviewFlags
 	Alerts                alertFlags
 	Log                   *slog.Logger
@@ -139,6 +143,12 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 		p.ledger.ShareHealth(watch, health, healthEvery,
 			func(err error) { p.log.Warn("health of targets: not shared", "error", err) })
 	})
+	variance := newVariance(metrics)
+	p.following.Go(func() { variance.follow(watch, o.Database, o.Log) })
+
+	sequence, stopAudit := context.WithCancel(context.Background())
+	p.stopAudit = stopAudit
+	p.auditing.Go(func() { o.Audit.Run(sequence) })
 
 	p.filter = filter.New(filter.Options{
 		Config:  &p.config,
@@ -207,7 +217,10 @@ func (p *processor) Close(ctx context.Context) error {
 	if p.pages != nil {
 		p.pages.Close()
 	}
-	return errors.Join(err, p.ledger.Close(flush))
+	err = errors.Join(err, p.ledger.Close(flush))
+	p.stopAudit() // the last records are in the outbox now: they are taken in, and signed
+	p.auditing.Wait()
+	return err
 }
 
 func listen(what, flag, addr string) (net.Listener, error) {

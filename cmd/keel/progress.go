@@ -43,6 +43,17 @@ func (p *progress) step(done, failed int) {
 	fmt.Fprintf(p.w, "\r%d done, %.0f a second, %d with an error\x1b[K", done, rate, failed)
 }
 
+// count shows how many of a total are done.
+func (p *progress) count(done, total int64, what string) {
+	now := time.Now()
+	if p.w == nil || now.Sub(p.last) < 200*time.Millisecond {
+		return
+	}
+	p.last, p.shown = now, true
+	rate := float64(done) / max(now.Sub(p.start).Seconds(), 0.001)
+	fmt.Fprintf(p.w, "\r%d of about %d %s, %.0f a second\x1b[K", done, total, what, rate)
+}
+
 // clear leaves the terminal as it was.
 func (p *progress) clear() {
 	if p.w != nil && p.shown {

@@ -17,9 +17,10 @@ type serveCmd struct {
 	Journal  string        `help:"Folder for what must outlive the process." required:"" placeholder:"DIR"`
 	Config   []string      `help:"YAML files to apply at the start, as \"keel apply\" does." placeholder:"FILE"`
 	Drain    time.Duration `help:"How long calls in flight may go on after SIGTERM." default:"30s"`
-	Orphan   time.Duration `name:"orphan-after" help:"Silence after which a processor counts as dead and its open calls are closed." default:"30s"`
+	auditFlags
 	reviewFlags
 	alertFlags
+	Orphan time.Duration `name:"orphan-after" help:"Silence after which a processor counts as dead and its open calls are closed." default:"30s"`
 }
 
 func (c *serveCmd) Help() string {
@@ -28,7 +29,11 @@ func (c *serveCmd) Help() string {
 
 The schema has to be there: run "keel migrate" first. Without the database the
 processor starts from the configuration it cached in the journal folder, and
-refuses to start when there is none.`
+refuses to start when there is none.
+
+With --audit-key the processor signs the audit log, when it is its turn among all processors; with
+--audit-anchor it puts checkpoints where who administers the database can't change them. Without a key the log
+grows unsigned.`
 }
 
 func (c *serveCmd) Run(ctx context.Context, m *Main) error {
@@ -44,10 +49,16 @@ func (c *serveCmd) Run(ctx context.Context, m *Main) error {
 			return err
 		}
 	}
+	log := slog.New(slog.NewTextHandler(m.Stderr, nil))
+	sequencer, err := c.sequencer(dsn, log)
+	if err != nil {
+		return err
+	}
 	p, err := startProcessor(ctx, processorOptions{
-		GRPC: c.GRPC, Admin: c.Admin, Database: dsn, Journal: c.Journal,
+		Audit: sequencer,
+		GRPC:  c.GRPC, Admin: c.Admin, Database: dsn, Journal: c.Journal,
 		Hosts: providerHosts(envoy.DefaultProviders()), OrphanAfter: c.Orphan, Review: c.reviewFlags, Alerts: c.alertFlags,
-		Log: slog.New(slog.NewTextHandler(m.Stderr, nil)),
+		Log: log,
 	})
 	if err != nil {
 		return err

@@ -18,42 +18,45 @@ type API string
 
 // The formats that can be read. What a call asks for within a format is its tokens.Task.
 const (
-	OpenAIChat          API = "openai.chat"
-	OpenAIResponses     API = "openai.responses" // create, compact, input_tokens, retrieve
-	OpenAICompletions   API = "openai.completions"
-	OpenAIEmbeddings    API = "openai.embeddings"
-	OpenAIImages        API = "openai.images"
-	OpenAIAudio         API = "openai.audio"
-	OpenAIModerations   API = "openai.moderations"
-	OpenAIAssistants    API = "openai.assistants" // runs and their polls
-	Anthropic           API = "anthropic.messages"
-	AnthropicCount      API = "anthropic.count_tokens"
-	AnthropicBatches    API = "anthropic.batches"
-	AnthropicComplete   API = "anthropic.complete"
-	GeminiGenerate      API = "gemini.generateContent"
-	GeminiStream        API = "gemini.streamGenerateContent"
-	GeminiCount         API = "gemini.countTokens"
-	GeminiEmbed         API = "gemini.embedContent"
-	GeminiCache         API = "gemini.cachedContents"
-	GeminiInteractions  API = "gemini.interactions"
-	GeminiBatch         API = "gemini.batchGenerateContent"
-	VertexPredict       API = "vertex.predict"
-	BedrockConverse     API = "bedrock.converse"
-	BedrockStream       API = "bedrock.converse-stream"
-	BedrockInvoke       API = "bedrock.invoke"
-	BedrockInvokeStream API = "bedrock.invoke-stream"
-	BedrockCount        API = "bedrock.count-tokens"
-	CohereChat          API = "cohere.chat"
-	CohereGenerate      API = "cohere.generate"
-	CohereEmbed         API = "cohere.embed"
-	CohereRerank        API = "cohere.rerank"
-	CohereAudio         API = "cohere.audio"
-	MistralOCR          API = "mistral.ocr"
-	OllamaChat          API = "ollama.chat"
-	OllamaGenerate      API = "ollama.generate"
-	OllamaEmbed         API = "ollama.embed"
-	WatsonxGenerate     API = "watsonx.generate"
-	HuggingFace         API = "huggingface.generate"
+	OpenAIChat           API = "openai.chat"
+	OpenAIResponses      API = "openai.responses" // create, compact, input_tokens, retrieve
+	OpenAICompletions    API = "openai.completions"
+	OpenAIEmbeddings     API = "openai.embeddings"
+	OpenAIImages         API = "openai.images"
+	OpenAIAudio          API = "openai.audio"
+	OpenAIModerations    API = "openai.moderations"
+	OpenAIAssistants     API = "openai.assistants" // runs and their polls
+	OpenAIBatches        API = "openai.batches"
+	OpenAIVideos         API = "openai.videos"
+	Anthropic            API = "anthropic.messages"
+	AnthropicCount       API = "anthropic.count_tokens"
+	AnthropicBatches     API = "anthropic.batches"
+	AnthropicComplete    API = "anthropic.complete"
+	GeminiGenerate       API = "gemini.generateContent"
+	GeminiStream         API = "gemini.streamGenerateContent"
+	GeminiCount          API = "gemini.countTokens"
+	GeminiEmbed          API = "gemini.embedContent"
+	GeminiCache          API = "gemini.cachedContents"
+	GeminiInteractions   API = "gemini.interactions"
+	GeminiBatch          API = "gemini.batchGenerateContent"
+	VertexPredict        API = "vertex.predict"
+	BedrockConverse      API = "bedrock.converse"
+	BedrockStream        API = "bedrock.converse-stream"
+	BedrockInvoke        API = "bedrock.invoke"
+	BedrockInvokeStream  API = "bedrock.invoke-stream"
+	BedrockCount         API = "bedrock.count-tokens"
+	CohereChat           API = "cohere.chat"
+	CohereGenerate       API = "cohere.generate"
+	CohereEmbed          API = "cohere.embed"
+	CohereRerank         API = "cohere.rerank"
+	CohereAudio          API = "cohere.audio"
+	MistralOCR           API = "mistral.ocr"
+	MistralConversations API = "mistral.conversations"
+	OllamaChat           API = "ollama.chat"
+	OllamaGenerate       API = "ollama.generate"
+	OllamaEmbed          API = "ollama.embed"
+	WatsonxGenerate      API = "watsonx.generate"
+	HuggingFace          API = "huggingface.generate"
 )
 
 // A Codec reads and changes the calls of one API. Codecs hold no state and are
@@ -97,6 +100,7 @@ type Request struct {
 	MaxOutputTokens int64
 	Choices         int64  // alternatives asked for, at least 1: each may use MaxOutputTokens
 	ServiceTier     string // as asked for, "" when not
+	Effort          string // of reasoning, as asked for, in lower case: "none" where it is turned off; "" where none is stated, also where a number of tokens is
 	Speed           string // "fast" where a faster mode was asked for, "" when not
 	Region          string // where the work is to be done, as the request says it (Anthropic inference_geo), "" when not
 	SearchContext   string // search_context_size of hosted search: low, medium, high; "" when not stated

@@ -9,8 +9,9 @@ type measured struct {
 
 	callParts   int64 // names and arguments of earlier calls
 	definitions int64 // tools
-	rendered    int64 // tokens of the tools as TypeScript, without the namespace around them
+	rendered    int64 // tokens of the tools as TypeScript, without the namespace around them; in Gemma's vocabulary, of their texts
 	compact     int64 // tokens of the tools as compact JSON
+	members     int64 // of the types of the tools' parameters, counted in Gemma's vocabulary alone
 	nested      bool  // a tool is wrapped as chat completions do it
 }
 
@@ -30,6 +31,7 @@ func (p *Prompt) measured(v vocabulary) *measured {
 			m.definitions++
 			m.rendered += t.rendered
 			m.compact += t.compact
+			m.members += t.members
 			m.nested = m.nested || t.nested
 		case ToolCall, ToolResult:
 			n, parts := c.exchange(s)
@@ -58,13 +60,16 @@ func (c *counter) exchange(s *Segment) (n, parts int64) {
 	if content.raw == nil || object.first("name", "id", "toolUseId", "tool_use_id", "call_id").raw == nil {
 		return c.segment(s), 1
 	}
+	if c.vocabulary == gemma3 {
+		return c.json(object.get("name").raw) + c.values(content.raw), 2
+	}
 	return c.json(object.get("name").raw) + c.json(content.raw), 2
 }
 
 // toolCount is one tool definition in tokens.
 type toolCount struct {
-	rendered, compact int64
-	nested            bool
+	rendered, compact, members int64
+	nested                     bool
 }
 
 // tool counts a tool definition. Applications send the same tools with every
@@ -79,6 +84,9 @@ func (c *counter) tool(json []byte) toolCount {
 	t.nested = d.nested
 	text := d.appendType(make([]byte, 0, 2*len(json)+256))
 	t.rendered = c.text(text)
+	if c.vocabulary == gemma3 {
+		t.rendered, t.members = c.listed(d)
+	}
 	t.compact = c.text(d.appendCompact(text[:0]))
 	tools.put(key, t)
 	return t

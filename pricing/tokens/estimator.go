@@ -7,7 +7,7 @@ import (
 
 // version names this estimator's rules and figures in records. It changes whenever an
 // uncorrected number can.
-const version = "tokens/2"
+const version = "tokens/3"
 
 // An Estimator estimates what requests will use: shipped facts about model
 // families, corrected by what closeouts taught. It is safe for concurrent use.

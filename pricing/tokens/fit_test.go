@@ -1,51 +1,26 @@
 package tokens
 
 import (
-	"cmp"
 	"fmt"
-	"hash/fnv"
 	"io"
-	"slices"
-	"strings"
+	"math"
 )
-
-// A Sample is a recorded request and what its provider counted.
-type Sample struct {
-	ID              string
-	Provider, Model string
-	Prompt          *Prompt
-	Actual          int64
-}
-
-// Maker is the company whose model it is, as the accuracy table groups them.
-func (s *Sample) Maker() string {
-	name := familyOf(s.Provider, s.Model).name
-	switch {
-	case s.Provider == "openai" || s.Provider == "azure" && !strings.HasPrefix(name, "grok"):
-		return "openai"
-	case strings.HasPrefix(name, "claude"):
-		return "anthropic"
-	case strings.HasPrefix(name, "gemini"):
-		return "gemini"
-	}
-	return "others"
-}
 
 // knobs are the figures that are fitted.
 func (f *figures) knobs() []*int64 {
 	return []*int64{&f.text, &f.call, &f.result, &f.rendered, &f.compact, &f.schema, &f.hidden, &f.prompt, &f.message,
-		&f.system, &f.calls, &f.tools, &f.flatTools, &f.tool, &f.forced, &f.withSchema, &f.thinking, &f.citation}
+		&f.system, &f.calls, &f.tools, &f.flatTools, &f.tool, &f.member, &f.forced, &f.withSchema, &f.thinking, &f.citation}
 }
 
 var knobNames = []string{"text", "call", "result", "rendered", "compact", "schema", "hidden", "prompt", "message",
-	"system", "calls", "tools", "flatTools", "tool", "forced", "withSchema", "thinking", "citation"}
+	"system", "calls", "tools", "flatTools", "tool", "member", "forced", "withSchema", "thinking", "citation"}
 
 // loss is the mean relative error, each capped so that one odd recording
 // can't pull the figures, in millionths.
 func loss(samples []*Sample, most int64) int64 {
 	var sum int64
 	for _, s := range samples {
-		f := familyOf(s.Provider, s.Model)
+		f := s.family()
 		off := f.expected(s.Prompt, s.Prompt.measured(f.vocabulary)) - s.Actual
 		// Below ten tokens one token is not worth ten percent.
 		sum += min(max(off, -off)*ppm/max(s.Actual, 10), most)
@@ -56,36 +31,107 @@ func loss(samples []*Sample, most int64) int64 {
 // Caps of the loss: wide to find the figures, narrow to settle them.
 const wide, narrow = 4 * ppm, ppm * 6 / 10
 
-// fit moves the figures to a local minimum of the loss. It tries several ways
-// there and changes f to the best.
-func fit(f *figures, samples []*Sample) {
-	if len(samples) < 3 {
+// What a change of a figure must gain over all samples together, in millionths of one of them: what gains less is an
+// accident of theirs. A family needs more to differ from its pool.
+const poolGain, ownGain = 40_000, 300_000
+
+// fit moves the figures of a pool together to a local minimum of the loss of all its samples, and then those of each
+// family where its own samples ask for it. It begins where the figures are.
+func fit(pool []*figures, by map[*figures][]*Sample) {
+	var all []*Sample
+	for _, f := range pool {
+		all = append(all, by[f]...)
+	}
+	if len(all) == 0 {
 		return
 	}
-	begin := *f
-	descend(f, samples, narrow, 32, 8, 2, 1)
-	best, least := *f, loss(samples, narrow)
-	for _, prompt := range []int64{begin.prompt, 0, 10} {
-		*f = begin
-		f.prompt = prompt
-		descend(f, samples, wide, 256, 64, 16, 4, 1)
-		descend(f, samples, narrow, 32, 8, 2, 1)
-		if now := loss(samples, narrow); now < least {
-			best, least = *f, now
+	begin := *pool[0]
+	var best figures
+	least := int64(math.MaxInt64)
+	for _, prompt := range []int64{begin.prompt, 0, 10, residual} {
+		set(pool, begin)
+		place(pool, all, prompt)
+		descend(pool, all, wide, poolGain, 256, 64, 16, 4, 1)
+		descend(pool, all, narrow, poolGain, 32, 8, 2, 1)
+		if now := loss(all, narrow); now < least {
+			best, least = *pool[0], now
 		}
 	}
-	*f = best
+	set(pool, best)
+	if len(pool) == 1 {
+		return
+	}
+	for _, f := range pool {
+		own := by[f]
+		if len(own) == 0 {
+			continue
+		}
+		one := []*figures{f}
+		var best figures
+		least := int64(math.MaxInt64)
+		common := *f
+		for _, prompt := range []int64{f.prompt, residual} {
+			set(one, common)
+			place(one, own, prompt)
+			descend(one, own, wide, ownGain, 256, 64, 16, 4, 1)
+			descend(one, own, narrow, ownGain, 32, 8, 2, 1)
+			if now := loss(own, narrow); now < least {
+				best, least = *f, now-ownGain/int64(len(own)) // what comes later must be better by as much
+			}
+		}
+		set(one, best)
+	}
 }
 
-// descend changes one figure at a time, by steps that shrink.
-func descend(f *figures, samples []*Sample, most int64, steps ...int64) {
+// residual asks for a prompt of what texts have beyond what is known, and tools of what those have: templates
+// differ by hundreds of tokens, which no small steps lead to.
+const residual = -1
+
+func place(pool []*figures, samples []*Sample, prompt int64) {
+	if prompt != residual {
+		for _, f := range pool {
+			f.prompt = prompt
+		}
+		return
+	}
+	for _, tools := range []bool{false, true} {
+		var beyond []int64
+		for _, s := range samples {
+			if (s.Prompt.RequestClass() == ClassTools) == tools {
+				f := s.family()
+				beyond = append(beyond, s.Actual-f.expected(s.Prompt, s.Prompt.measured(f.vocabulary)))
+			}
+		}
+		if len(beyond) == 0 {
+			continue
+		}
+		for _, f := range pool {
+			switch by := quantile(beyond, 500); {
+			case !tools:
+				f.prompt = max(f.prompt+by, 0)
+			case !f.prompted():
+				f.tools, f.flatTools = max(f.tools+by, 0), max(f.flatTools+by, 0)
+			}
+		}
+	}
+}
+
+// set gives all of a pool what is fitted of the figures in from.
+func set(pool []*figures, from figures) {
+	values := from.knobs()
+	for i := range values {
+		put(pool, i, *values[i])
+	}
+}
+
+// descend changes one figure of all fs at a time, by steps that shrink.
+func descend(fs []*figures, samples []*Sample, most, gain int64, steps ...int64) {
 	least := loss(samples, most)
-	// What gains less than this over all samples is an accident of theirs.
-	gain := 40_000 / int64(len(samples))
+	gain /= int64(len(samples))
 	for _, step := range steps {
 		for improved, rounds := true, 0; improved && rounds < 20; rounds++ {
 			improved = false
-			for i, knob := range f.knobs() {
+			for i, knob := range fs[0].knobs() {
 				unit, bottom, top := step, int64(0), int64(2_000)
 				if i < 7 { // thousandths
 					unit = min(step*10, 500)
@@ -95,11 +141,11 @@ func descend(f *figures, samples []*Sample, most int64, steps ...int64) {
 				}
 				for _, move := range []int64{unit, -unit, 4 * unit, -4 * unit} {
 					before := *knob
-					*knob = min(max(before+move, bottom), top)
+					put(fs, i, min(max(before+move, bottom), top))
 					if now := loss(samples, most); now < least-gain {
 						least, improved = now, true
 					} else {
-						*knob = before
+						put(fs, i, before)
 					}
 				}
 			}
@@ -107,193 +153,39 @@ func descend(f *figures, samples []*Sample, most int64, steps ...int64) {
 	}
 }
 
-// groups are the samples by the figures that estimate them: those of text, schemas and
-// tools, because the rules for images have no figures here.
-func groups(samples []*Sample) map[*figures][]*Sample {
-	by := map[*figures][]*Sample{}
-	for _, s := range samples {
-		switch s.Prompt.RequestClass() {
-		case ClassText, ClassSchema, ClassTools:
-			f := familyOf(s.Provider, s.Model).figures
-			by[f] = append(by[f], s)
+func put(fs []*figures, knob int, value int64) {
+	for _, f := range fs {
+		if f.prompted() && f.isPrompt(knob) {
+			continue
 		}
+		*f.knobs()[knob] = value
 	}
-	return by
 }
 
 // FitAll prints figures fitted to all samples.
 func FitAll(w io.Writer, samples []*Sample) {
 	by := groups(samples)
-	var fs []*figures
-	for f := range by {
-		fs = append(fs, f)
-	}
-	slices.SortFunc(fs, func(a, b *figures) int { return cmp.Compare(figureName(a), figureName(b)) })
-	for _, f := range fs {
-		if len(by[f]) < 3 {
-			continue
-		}
-		kept, before := *f, loss(by[f], narrow)
-		fit(f, by[f])
-		fmt.Fprintf(w, "%-18s n %4d loss %5.2f %% -> %5.2f %%:", figureName(f), len(by[f]), float64(before)/1e4, float64(loss(by[f], narrow))/1e4)
-		for i, knob := range f.knobs() {
-			if *knob != 0 {
-				fmt.Fprintf(w, " %s: %d,", knobNames[i], *knob)
-			}
-		}
-		fmt.Fprintln(w)
-		*f = kept
-	}
-}
-
-func figureName(f *figures) string {
-	for i := range models {
-		if models[i].figures == f {
-			return models[i].name
-		}
-	}
-	return "unknown"
-}
-
-// neutral is where a fit begins that may not know what the shipped figures know:
-// text as it is, a common template, nothing hidden. Margins stay the shipped ones.
-func neutral(f *figures) {
-	kept := *f
-	*f = figures{text: 1000, call: 1000, result: 1000, compact: 1000, schema: 1000, prompt: 5, message: 4}
-	f.vocabulary, f.common = kept.vocabulary, kept.common
-	f.margin, f.slack, f.toolSlack, f.flatSlack = kept.margin, kept.slack, kept.toolSlack, kept.flatSlack
-	f.toolMargin, f.schemaMargin, f.textBytes, f.hiddenBytes = kept.toolMargin, kept.schemaMargin, kept.textBytes, kept.hiddenBytes
-}
-
-// HeldOut estimates each sample with figures that were fitted to the samples of other
-// parts alone, from a neutral start: nothing that is estimated was ever fitted. OpenAI's figures stay as they
-// are, because they follow from what is published. It returns the estimates in order.
-func HeldOut(samples []*Sample, part func(*Sample) string) []Input {
-	out := make([]Input, len(samples))
-	parts := map[string]bool{}
-	for _, s := range samples {
-		parts[part(s)] = true
-	}
-	all := groups(samples)
-	for held := range parts {
-		var rest []*Sample
-		for _, s := range samples {
-			if part(s) != held {
-				rest = append(rest, s)
-			}
-		}
-		others := groups(rest)
-		kept := map[*figures]figures{}
-		for f := range all {
-			if published := (strings.HasPrefix(figureName(f), "gpt") || f == oSeries || f == completion) && f != gptOSS; !published {
-				kept[f] = *f
+	for _, pool := range pools(by) {
+		kept := make([]figures, len(pool))
+		before := make([]int64, len(pool))
+		for i, f := range pool {
+			kept[i], before[i] = *f, loss(by[f], narrow)
+			if !isPublished(f) {
 				neutral(f)
-				fit(f, others[f])
 			}
 		}
-		for i, s := range samples {
-			if part(s) == held {
-				out[i] = shipped.Input(s.Provider, s.Model, s.Prompt)
+		fit(pool, by)
+		for i, f := range pool {
+			fmt.Fprintf(w, "%-18s n %4d loss %5.2f %% -> %5.2f %%:", figureName(f), len(by[f]), float64(before[i])/1e4, float64(loss(by[f], narrow))/1e4)
+			for i, knob := range f.knobs() {
+				if *knob != 0 {
+					fmt.Fprintf(w, " %s: %d,", knobNames[i], *knob)
+				}
 			}
+			fmt.Fprintln(w)
 		}
-		for f, figures := range kept {
-			*f = figures
-		}
-	}
-	return out
-}
-
-// ByText holds out a fifth of the texts at a time. Requests that begin with the same
-// letters stay together, so that the turns of one conversation and the variants of
-// one test do not tell of each other.
-func ByText(s *Sample) string {
-	h := fnv.New32a()
-	n := 0
-	for i := range s.Prompt.Segments {
-		for _, c := range s.Prompt.Segments[i].JSON {
-			if n < 48 && ('a' <= c|0x20 && c|0x20 <= 'z') {
-				h.Write([]byte{c | 0x20})
-				n++
-			}
+		for i, f := range pool {
+			*f = kept[i]
 		}
 	}
-	return fmt.Sprint(h.Sum32() % 5)
-}
-
-// shipped is an Estimator that has learned nothing.
-var shipped = New()
-
-// Report prints errors and bounds by maker and class.
-func Report(w io.Writer, samples []*Sample, estimates []Input) map[string]*Row {
-	rows := map[string]*Row{}
-	for i, s := range samples {
-		in := estimates[i]
-		for _, maker := range []string{s.Maker(), "all"} {
-			key := fmt.Sprintf("%-9s %s", maker, in.Key.Class)
-			r := rows[key]
-			if r == nil {
-				r = new(Row)
-				rows[key] = r
-			}
-			r.add(s.Actual, in)
-		}
-	}
-	for _, key := range slices.Sorted(func(yield func(string) bool) {
-		for key := range rows {
-			if !yield(key) {
-				return
-			}
-		}
-	}) {
-		fmt.Fprintf(w, "%-18s %v\n", key, rows[key])
-	}
-	return rows
-}
-
-// A Row is the accuracy of one maker and class.
-type Row struct {
-	errors, ratios    []int64 // millionths; ratios of 500 tokens and more
-	N, Claimed, Held  int
-	Estimated, Actual int64
-}
-
-func (r *Row) add(actual int64, in Input) {
-	r.N++
-	off := in.Expected - actual
-	r.errors = append(r.errors, share(max(off, -off), actual))
-	r.Estimated += in.Expected
-	r.Actual += actual
-	if in.Kind == None {
-		return
-	}
-	r.Claimed++
-	if in.Bound >= actual {
-		r.Held++
-	}
-	if actual >= 500 {
-		r.ratios = append(r.ratios, share(in.Bound, actual))
-	}
-}
-
-// Join adds what is in other.
-func (r *Row) Join(other *Row) {
-	r.errors, r.ratios = append(r.errors, other.errors...), append(r.ratios, other.ratios...)
-	r.N, r.Claimed, r.Held = r.N+other.N, r.Claimed+other.Claimed, r.Held+other.Held
-	r.Estimated, r.Actual = r.Estimated+other.Estimated, r.Actual+other.Actual
-}
-
-// Error is a quantile of the absolute error in percent.
-func (r *Row) Error(milli int) float64 { return float64(quantile(r.errors, milli)) / 1e4 }
-
-// Ratio is the median of bound by actual for 500 tokens and more, 0 where there are none.
-func (r *Row) Ratio() float64 {
-	if len(r.ratios) == 0 {
-		return 0
-	}
-	return float64(quantile(r.ratios, 500)) / ppm
-}
-
-func (r *Row) String() string {
-	return fmt.Sprintf("n %4d  median %5.1f %%  p90 %6.1f %%  sum %.2f  bound claimed %4d held %4d  bound/actual %.2f (%d)",
-		r.N, r.Error(500), r.Error(900), float64(r.Estimated)/float64(max(r.Actual, 1)), r.Claimed, r.Held, r.Ratio(), len(r.ratios))
 }

@@ -12,9 +12,10 @@ const unknownWindow = 1_000_000
 //     whose tokenizer and message framing OpenAI publishes: the count is exact, and the framing is
 //     taken at its most;
 //   - Calibrated elsewhere where the model is known: the expected number with a margin that holds in
-//     at least 99.5 % of recorded text and tool requests, and in 99 % when the figures are
-//     fitted without them (TestAccuracy). It is a statement about traffic of the recorded kinds: text made to
-//     be long in the maker's own vocabulary and short in OpenAI's can exceed it. Without tools
+//     at least 99.5 % of recorded text and tool requests, also when the figures are
+//     fitted without them or without all of their source (TestAccuracy). Where few recordings tell of a family
+//     it has room for the largest template that was seen of any. It is a statement about traffic of the recorded
+//     kinds: text made to be long in the maker's own vocabulary and short in the counted one can exceed it. Without tools
 //     it is never above what the bytes can be;
 //   - None where the provider adds what the request does not show (hosted tools, stored state, file
 //     ids, URLs), for inline audio, video and documents (a compressed page can hold more text than bytes), for
@@ -24,11 +25,18 @@ func (e *Estimator) Input(provider, model string, p *Prompt) Input {
 	f := familyOf(provider, model)
 	m := p.measured(f.vocabulary)
 	expected := f.expected(p, m)
-	bound, kind := f.bound(provider, p, m, expected)
+	bound, kind := f.bound(provider, model, p, m, expected)
 	in := Input{Kind: kind, Method: version, Key: Key{provider, f.name, p.RequestClass()}, Uncorrected: min(expected, bound), Shipped: bound}
 	in.Expected, in.Bound = in.Uncorrected, bound
 	e.calibration.Load().correctInput(&in)
 	return in
+}
+
+// Likely is the likely number of input tokens of p by the rules of a model's family, also where that is more than the
+// model takes: Input stops at its context window, because a provider refuses the rest.
+func (e *Estimator) Likely(provider, model string, p *Prompt) int64 {
+	f := familyOf(provider, model)
+	return f.expected(p, p.measured(f.vocabulary))
 }
 
 // expected is the likely number of input tokens.
@@ -83,7 +91,7 @@ func (f *family) tooling(p *Prompt, m *measured) int64 {
 	if p.System && m.nested {
 		n -= min(n, f.joined)
 	}
-	n = add(n, mul(max(m.definitions, p.Tools), f.tool))
+	n = add(n, add(mul(max(m.definitions, p.Tools), f.tool), mul(m.members, f.member)))
 	n = add(n, add(milli(m.rendered, f.rendered), milli(m.compact, f.compact)))
 	if p.ToolChoice {
 		n = add(n, f.forced)
@@ -99,14 +107,14 @@ const (
 )
 
 // bound is what input tokens are not expected to exceed, and what that is worth.
-func (f *family) bound(provider string, p *Prompt, m *measured, expected int64) (int64, BoundKind) {
+func (f *family) bound(provider, model string, p *Prompt, m *measured, expected int64) (int64, BoundKind) {
 	kind := Calibrated
 	var bound int64
 	if f.published && (provider == "openai" || provider == "azure") && plain(p, m) {
 		kind = Provable
 		bound = add(add(m.tokens[Text], p.TokenIDs), add(mostAround, mul(p.Messages, mostPerMessage)))
 	} else {
-		bound = f.calibrated(p, m, expected)
+		bound = f.calibrated(p, m, expected, f.around(model))
 	}
 	if f.window > 0 && bound > f.window {
 		bound, kind = f.window, Calibrated // the provider refuses what does not fit
@@ -130,9 +138,9 @@ func plain(p *Prompt, m *measured) bool {
 	return m.segments[Text] == segments && p.Tools <= 0 && len(p.Images) == 0 && len(p.Media) == 0
 }
 
-// calibrated is the expected number with the family's margin. Text is not
+// calibrated is the expected number with the family's margin, and so much for its template. Text is not
 // given more than its bytes: no tokenizer makes more tokens of it than that.
-func (f *family) calibrated(p *Prompt, m *measured, expected int64) int64 {
+func (f *family) calibrated(p *Prompt, m *measured, expected, around int64) int64 {
 	var images int64
 	for _, i := range p.Images {
 		expected -= min(expected, f.image.expected(i))
@@ -142,23 +150,23 @@ func (f *family) calibrated(p *Prompt, m *measured, expected int64) int64 {
 	if text := milli(m.tokens[Text], f.text); f.textBytes > 0 {
 		bound = max(bound, add(expected-min(expected, text), milli(m.bytes[Text], f.textBytes)))
 	}
-	bound = add(bound, add(f.slack, mul(p.Messages, 2)))
+	bound = add(bound, add(around, mul(p.Messages, 2)))
 	bound = add(bound, add(milli(m.tokens[Schema], f.schemaMargin), milli(m.bytes[Hidden], f.hiddenBytes)))
 	if m.definitions > 0 || p.Tools > 0 {
-		bound = add(bound, add(f.toolSlack, milli(max(m.rendered, m.compact), f.toolMargin)))
+		bound = add(bound, add(f.aroundTools(), milli(max(m.rendered, m.compact), f.toolMargin)))
 		if !m.nested {
 			bound = add(bound, f.flatSlack)
 		}
 	} else {
-		bound = min(bound, f.bytes(p, m))
+		bound = min(bound, f.bytes(p, m, around))
 	}
 	return add(bound, images)
 }
 
 // bytes is what text can't exceed in any vocabulary, with the family's template around it.
-func (f *family) bytes(p *Prompt, m *measured) int64 {
+func (f *family) bytes(p *Prompt, m *measured, around int64) int64 {
 	n := add(p.TokenIDs, add(f.prompt, mul(p.Messages, 16+max(f.message, f.system))))
-	n = add(n, add(f.slack, f.thinking))
+	n = add(n, add(around, f.thinking))
 	n = add(n, add(f.citation, mul((m.callParts+1)/2, f.calls)))
 	if m.bytes[Schema] > 0 {
 		n = add(n, f.withSchema)

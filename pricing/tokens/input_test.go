@@ -15,8 +15,8 @@ func TestFamilies(t *testing.T) {
 		"gpt-4o-2024-08-06": "gpt-4o", "gpt-4o-mini": "gpt-4o-mini", "openai/gpt-4.1-mini": "gpt-4.1-mini", "gpt-4.1-2025-04-14": "gpt-4.1",
 		"gpt-4-0613": "gpt-4", "gpt-4-turbo-2024-04-09": "gpt-4-turbo", "gpt-5.2": "gpt-5", "o3-mini": "o-series", "openai/o1": "o-series",
 		"turbo1": "", "gpt-oss-120b": "gpt-oss", "GPT-4O": "gpt-4o", "text-embedding-3-small": "embedding",
-		"claude-3-5-haiku-20241022": "claude-3.5", "us.anthropic.claude-sonnet-4-5-20250929-v1:0": "claude-sonnet-4.5",
-		"claude-opus-4-20250514": "claude-opus-4", "claude-opus-4-8": "claude-new", "claude-sonnet-5": "claude-new", "anthropic/claude-haiku-4.5": "claude-haiku-4.5",
+		"claude-3-5-haiku-20241022": "claude-3.5-haiku", "us.anthropic.claude-sonnet-4-5-20250929-v1:0": "claude-sonnet-4.5",
+		"claude-opus-4-20250514": "claude-opus-4", "claude-opus-4-8": "claude-opus-4.8", "claude-sonnet-5": "claude-new", "anthropic/claude-haiku-4.5": "claude-haiku-4.5",
 		"models/gemini-2.5-flash": "gemini-2.5", "gemini-2.0-flash-001": "gemini-2.0", "gemini-3-pro-preview": "gemini-3", "grok-4-fast": "grok-4-fast", "mystery": "", "": "",
 	} {
 		if got := familyOf("openai", model).name; got != want {
@@ -83,11 +83,32 @@ func TestFraming(t *testing.T) {
 		{"openai", "gpt-4o", empty(1, false), 7}, {"openai", "gpt-4o", empty(3, true), 15}, {"openai", "gpt-5", empty(1, false), 6},
 		{"anthropic", "claude-sonnet-4-5", empty(1, false), 7}, {"anthropic", "claude-sonnet-4-5", empty(2, true), 7},
 		{"anthropic", "claude-sonnet-4-5", &Prompt{Messages: 1, Thinking: true}, 36},
-		{"google", "gemini-2.5-flash", empty(1, false), 0}, {"xai", "grok-4.3", empty(1, false), 192}, {"cohere", "command-a-03-2025", empty(1, false), 497},
+		{"google", "gemini-2.5-flash", empty(1, false), 1}, {"vertex", "gemini-2.5-flash", empty(1, false), 0}, {"xai", "grok-4.3", empty(1, false), 192}, {"cohere", "command-a-03-2025", empty(1, false), 497},
 		{"openai", "gpt-4o", &Prompt{Task: Embed, TokenIDs: 5}, 5},
 	} {
 		if got := New().Input(test.provider, test.model, test.prompt).Expected; got != test.want {
 			t.Errorf("%s, %d messages: %d, want %d", test.model, test.prompt.Messages, got, test.want)
+		}
+	}
+}
+
+// TestUnseenTemplates: bounds have room for what free hosts put in front, and for the templates of families that few
+// recordings tell of.
+func TestUnseenTemplates(t *testing.T) {
+	t.Parallel()
+	p := &Prompt{Messages: 1, Tools: 1}
+	for _, test := range []struct {
+		model  string
+		prompt *Prompt
+		room   bool
+	}{
+		{"meta-llama/llama-3.3-70b-instruct", &Prompt{Messages: 1}, false}, {"meta-llama/llama-3.3-70b-instruct:free", &Prompt{Messages: 1}, true},
+		{"google/gemini-2.0-flash-exp:free", &Prompt{Messages: 1}, true}, {"meta-llama/llama-3.3-70b-instruct", p, true},
+		{"anthropic/claude-sonnet-4.5", p, false}, {"anthropic/claude-opus-4.8", p, true}, {"qwen/qwen3-32b", &Prompt{Messages: 1}, true},
+	} {
+		in := New().Input("openrouter", test.model, test.prompt)
+		if room := in.Bound-in.Expected >= unseenTemplate; room != test.room || in.Kind != Calibrated {
+			t.Errorf("%s: %+v, room %v", test.model, in, room)
 		}
 	}
 }
@@ -192,7 +213,7 @@ func TestToolMemo(t *testing.T) {
 	if _, ok := m.get(5); ok {
 		t.Error("an empty table knows 5")
 	}
-	want := toolCount{3, 1 << 30, true}
+	want := toolCount{3, 1 << 23, 7, true}
 	m.put(5, want)
 	if got, ok := m.get(5); !ok || got != want {
 		t.Errorf("%+v, %v", got, ok)
@@ -226,5 +247,21 @@ func BenchmarkInput(b *testing.B) {
 				e.Input("openai", model, &p)
 			}
 		})
+	}
+}
+
+// An estimate stops at the context window, which is no statement about what the call needs.
+func TestLikelyIsMoreThanAWindow(t *testing.T) {
+	t.Parallel()
+	e, p := New(), &Prompt{TokenIDs: 500_000, Messages: 1}
+	if in := e.Input("openai", "gpt-4o-mini", p); in.Expected != 128_000 || in.Uncorrected != in.Shipped {
+		t.Errorf("estimated %+v", in)
+	}
+	if n := e.Likely("openai", "gpt-4o-mini", p); n < 500_000 || n > 501_000 {
+		t.Errorf("%d tokens are likely", n)
+	}
+	few := &Prompt{TokenIDs: 500, Messages: 1}
+	if in := e.Input("openai", "gpt-4o-mini", few); e.Likely("openai", "gpt-4o-mini", few) != in.Uncorrected || in.Uncorrected >= in.Shipped {
+		t.Errorf("estimated %+v", in)
 	}
 }

@@ -20,17 +20,17 @@ func (m *toolMemo) get(key uint64) (toolCount, bool) {
 	if value == 0 || slot.check.Load()^value != key {
 		return toolCount{}, false
 	}
-	return toolCount{int64(value >> 1 & countMask), int64(value >> 32 & countMask), value&1 != 0}, true
+	return toolCount{int64(value >> 1 & countMask), int64(value >> 25 & countMask), int64(value >> 49 & memberMask), value&1 != 0}, true
 }
 
-// countMask is the most tokens that a slot can hold of each count.
-const countMask = 1<<31 - 1
+// countMask is the most tokens that a slot can hold of each count, memberMask the most members.
+const countMask, memberMask = 1<<24 - 1, 1<<15 - 1
 
 func (m *toolMemo) put(key uint64, t toolCount) {
-	if t.rendered > countMask || t.compact > countMask {
+	if t.rendered > countMask || t.compact > countMask || t.members > memberMask {
 		return
 	}
-	value := uint64(t.rendered)<<1 | uint64(t.compact)<<32
+	value := uint64(t.rendered)<<1 | uint64(t.compact)<<25 | uint64(t.members)<<49
 	if t.nested {
 		value |= 1
 	}

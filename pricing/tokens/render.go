@@ -245,7 +245,7 @@ func (r *renderer) plain(v value) {
 }
 
 // resolve follows a reference within the parameters.
-func (r *renderer) resolve(v value, hops int) value {
+func (r renderer) resolve(v value, hops int) value {
 	ref := v.get("$ref").raw
 	if len(ref) < 4 || hops >= maxNesting || !bytes.HasPrefix(ref, []byte(`"#/`)) {
 		return v

@@ -40,6 +40,10 @@ func TestRenderTotal(t *testing.T) {
 		if got := len(define(parse([]byte(tool))).appendType(nil)); got > 8*len(tool)+4096 {
 			t.Errorf("%.60s… of %d bytes becomes %d", tool, len(tool), got)
 		}
+		c := gemma3.counter()
+		if n, _ := c.listed(define(parse([]byte(tool)))); n > 8*int64(len(tool))+4096 {
+			t.Errorf("%.60s… of %d bytes is %d tokens of texts", tool, len(tool), n)
+		}
 	}
 }
 
@@ -78,5 +82,47 @@ func FuzzRender(f *testing.F) {
 			t.Errorf("%d bytes become %d", len(tool), n)
 		}
 		d.appendCompact(nil)
+		c := gemma3.counter()
+		if n, members := c.listed(d); n < 0 || n > 8*int64(len(tool))+4096 || members < 0 || members > 8*int64(len(tool))+4096 {
+			t.Errorf("%d bytes are %d tokens of texts and %d members", len(tool), n, members)
+		}
+		if n := c.values([]byte(tool)); n < 0 || n > 2*int64(len(tool)) {
+			t.Errorf("%d bytes are %d tokens of values", len(tool), n)
+		}
 	})
+}
+
+// TestListed: Google counts names, descriptions, formats, options and what is required, each by itself, and nothing of
+// the JSON around them.
+func TestListed(t *testing.T) {
+	t.Parallel()
+	c := gemma3.counter()
+	for _, test := range []struct {
+		tool    string
+		texts   []string
+		members int64
+	}{
+		{`{"name":"get_time"}`, []string{"get_time"}, 0},
+		{`{"name":"f","description":"d d","parameters":{"type":"object","title":"T","properties":{"city":{"type":"string","description":"where","default":"x"},"unit":{"enum":["c","f"],"format":"enum"}},"required":["city"]}}`,
+			[]string{"f", "d d", "city", "where", "unit", "enum", "c", "f", "city"}, 2},
+		{`{"function":{"name":"f","parameters":{"$defs":{"A":{"description":"a","properties":{"x":{}}}},"properties":{"l":{"items":{"$ref":"#/$defs/A","description":"own"}},"o":{"anyOf":[{"description":"one"},{"type":"null"}]}}}}}`,
+			[]string{"f", "l", "own", "x", "o", "one"}, 3},
+	} {
+		var want int64
+		for _, text := range test.texts {
+			want += c.text([]byte(text))
+		}
+		if n, members := c.listed(define(parse([]byte(test.tool)))); n != want || members != test.members {
+			t.Errorf("%s: %d tokens and %d members, want %d and %d", test.tool, n, members, want, test.members)
+		}
+	}
+	want := c.text([]byte("city")) + c.text([]byte("New York")) + c.text([]byte("days"))
+	for _, values := range []string{`{"city":"New York","days":[3,true]}`, `"{\"city\":\"New York\",\"days\":3}"`} {
+		if n := c.values([]byte(values)); n != want {
+			t.Errorf("%s: %d tokens, want %d", values, n, want)
+		}
+	}
+	if n, want := c.values([]byte(`"just text"`)), c.text([]byte("just text")); n != want {
+		t.Errorf("a text is %d tokens, want %d", n, want)
+	}
 }

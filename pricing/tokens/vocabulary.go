@@ -2,12 +2,13 @@ package tokens
 
 import "keel/pricing/tokens/bpe"
 
-// vocabulary is one of OpenAI's published byte-pair vocabularies.
+// vocabulary is one of the published ones that package bpe counts in.
 type vocabulary uint8
 
 const (
 	o200k vocabulary = iota
 	cl100k
+	gemma3
 	numVocabularies
 )
 
@@ -19,8 +20,11 @@ type counter struct {
 }
 
 func (v vocabulary) counter() counter {
-	if v == cl100k {
+	switch v {
+	case cl100k:
 		return counter{v, bpe.Cl100k().Counter()}
+	case gemma3:
+		return counter{v, bpe.Gemma3().Counter()}
 	}
 	return counter{v, bpe.O200k().Counter()}
 }

@@ -193,12 +193,8 @@ group by 1, 2, 3 order by 1, 2, 3 limit $2`, since, mostFound)
 	})
 }
 
-// missing tells of records that were gone before the audit log could take them, where there is one.
+// missing tells of records that were gone before the audit log could take them.
 func missing(ctx context.Context, tx pgx.Tx) ([]Alert, error) {
-	var kept bool
-	if err := tx.QueryRow(ctx, "select exists (select from information_schema.columns where table_schema = 'keel' and table_name = 'outbox' and column_name = 'missing_since')").Scan(&kept); err != nil || !kept {
-		return nil, err
-	}
 	rows, err := tx.Query(ctx, "select org, min(missing_since), count(*) from keel.outbox where missing_since is not null group by org order by org limit $1", mostFound)
 	if err != nil {
 		return nil, err
@@ -216,12 +212,8 @@ func missing(ctx context.Context, tx pgx.Tx) ([]Alert, error) {
 // variancePercent is the share of what was recorded from which on a bill's variance is told.
 const variancePercent = 1
 
-// variance tells of bills that differ from the records, where keel reconcile was run lately.
+// variance tells of bills that differ from the records, when keel reconcile was run lately.
 func variance(ctx context.Context, tx pgx.Tx) ([]Alert, error) {
-	var kept bool
-	if err := tx.QueryRow(ctx, "select to_regclass('keel.reconciliations') is not null and to_regclass('keel.reconciled') is not null").Scan(&kept); err != nil || !kept {
-		return nil, err
-	}
 	rows, err := tx.Query(ctx, `
 select r.org, r.reconciliation_id::text, r.provider, r.file, r.since, r.until, c.recorded::text, c.stated::text
 from keel.reconciliations r

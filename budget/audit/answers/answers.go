@@ -27,13 +27,15 @@ type Answers struct {
 	Estimated []Line // what did we think it would cost?
 	Cost      []Line // what did it actually cost?
 	Rules     []Line // which rules were active?
+	Evidence  []Line // can that be checked?
 }
 
-// The three questions.
+// The three questions, and what makes the answers worth something.
 const (
 	AskEstimated = "What did we think it would cost?"
 	AskCost      = "What did it actually cost?"
 	AskRules     = "Which rules were active?"
+	AskEvidence  = "Can that be checked?"
 )
 
 // Line is a name, what is said of it, and in what respect. Note may be "".
@@ -59,7 +61,7 @@ func (a *Answers) WriteText(out io.Writer) error {
 	for _, q := range []struct {
 		ask   string
 		lines []Line
-	}{{AskEstimated, a.Estimated}, {AskCost, a.Cost}, {AskRules, a.Rules}} {
+	}{{AskEstimated, a.Estimated}, {AskCost, a.Cost}, {AskRules, a.Rules}, {AskEvidence, a.Evidence}} {
 		fmt.Fprintf(w, "\n%s\n", q.ask)
 		write(q.lines)
 	}
@@ -83,7 +85,7 @@ func Of(e *ledger.Explanation) (*Answers, error) {
 	if err := json.Unmarshal(e.Record, &r); err != nil {
 		return nil, fmt.Errorf("keel.spend_records: %w", err)
 	}
-	return &Answers{Decision: e.Detail.ID.String(), At: e.Detail.DecidedAt, Facts: facts(e, &r), Estimated: estimated(e, &r), Cost: cost(e, &r), Rules: rules(e)}, nil
+	return &Answers{Decision: e.Detail.ID.String(), At: e.Detail.DecidedAt, Facts: facts(e, &r), Estimated: estimated(e, &r), Cost: cost(e, &r), Rules: rules(e), Evidence: evidence(e)}, nil
 }
 
 func facts(e *ledger.Explanation, r *spendRecord) (l lines) {
@@ -157,6 +159,7 @@ func cost(e *ledger.Explanation, r *spendRecord) (l lines) {
 		Rate     string      `json:"per_million_usd"`
 		Own      string      `json:"per_million"` // in the currency of the price, where that was exchanged
 		Amount   string      `json:"amount_usd"`
+		Price    string      `json:"price"`
 	}
 	if json.Unmarshal(c.Lines, &charged) == nil {
 		for _, x := range charged {
@@ -164,8 +167,11 @@ func cost(e *ledger.Explanation, r *spendRecord) (l lines) {
 			if x.Rate == "" {
 				rate = x.Own
 			}
-			l.note(x.Meter, "$"+x.Amount, "%s at %s a million", x.Quantity, rate)
+			l.note(x.Meter, "$"+x.Amount, "%s at %s a million%s", x.Quantity, rate, sentence(", price ", x.Price))
 		}
+	}
+	if len(c.RawUsage) > 0 {
+		l.addf("usage", "as the provider said it: %s", c.RawUsage)
 	}
 	l = append(l, attempted(c.Attempts)...)
 	if c.ExchangeRate != nil {
@@ -186,7 +192,49 @@ func cost(e *ledger.Explanation, r *spendRecord) (l lines) {
 	if a := e.Annotation; a != nil && a.Details != "via_upstream" {
 		l.addf("Envoy", "%s%s", a.Details, sentence(", ", a.Flags))
 	}
+	return append(l, corrections(e)...)
+}
+
+// corrections tell what the cost was thought to be before.
+func corrections(e *ledger.Explanation) (l lines) {
+	for _, s := range e.Superseded {
+		cost := "$" + s.Cost.String()
+		if !s.CostKnown {
+			cost = "what was held"
+		}
+		l.note("before", cost, "%s until %s%s", s.Outcome, s.SupersededAt.UTC().Format(time.RFC3339), sentence(": ", s.Detail))
+	}
+	for _, c := range e.Corrections {
+		var cause struct {
+			Why string `json:"why"`
+		}
+		_ = json.Unmarshal(c.Cause, &cause) // as the ledger wrote it
+		l.note("entry", c.At.UTC().Format(time.RFC3339), "%s, $%s%s", c.Kind, c.Amount, sentence(": ", cause.Why))
+	}
 	return l
+}
+
+// evidence says where the audit log has what the decision is made of.
+func evidence(e *ledger.Explanation) (l lines) {
+	for _, leaf := range e.Evidence {
+		name := leaf.Kind
+		if leaf.Version != 1 {
+			name += fmt.Sprintf(" version %d", leaf.Version)
+		}
+		l.add(name, place(leaf))
+	}
+	return l
+}
+
+// place says where the audit log has a record.
+func place(l ledger.LeafDetail) string {
+	switch {
+	case l.Leaf == nil:
+		return "on its way into the audit log"
+	case !l.Signed:
+		return fmt.Sprintf("leaf %d of the audit log, which no checkpoint covers yet", *l.Leaf)
+	}
+	return fmt.Sprintf("leaf %d of the audit log, signed: keel audit prove %s", *l.Leaf, l.ID)
 }
 
 // attempted tells of every attempt where there was more than one.

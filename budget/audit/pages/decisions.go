@@ -187,7 +187,7 @@ func readDecision(ctx context.Context, tx pgx.Tx, q *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &decisionPage{Answers: a, Questions: []question{{answers.AskEstimated, a.Estimated}, {answers.AskCost, a.Cost}, {answers.AskRules, a.Rules}}}
+	p := &decisionPage{Answers: a, Questions: []question{{answers.AskEstimated, a.Estimated}, {answers.AskCost, a.Cost}, {answers.AskRules, a.Rules}, {answers.AskEvidence, a.Evidence}}}
 	if p.Record, err = indented(e.Record); err != nil {
 		return nil, err
 	}

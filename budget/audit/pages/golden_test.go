@@ -59,7 +59,7 @@ func TestGoldenPages(t *testing.T) {
 		{"pressure", "Routing pressure", &pressurePage{By: "route", Since: "day", Bys: []string{"route", "team"}, Sinces: []string{"day", "week"},
 			Rows: []pressureRow{{Name: "large", Calls: 12, Substituted: 3, Unpriced: 1, Asked: dollarsOf(100), Routed: dollarsOf(60), Cheap: dollarsOf(40), Enforce: dollarsOf(30), Saved: dollarsOf(40), Left: dollarsOf(20), SavedAt: 400, LeftAt: 200}}}},
 		{"reconciliation", "Reconciliation", &reconciliation{Since: day(19, 18), Runs: []reconcileRun{*run}, Shown: run, Causes: []causeRow{{"rounding", 2, dollarsOf(-15)}}, Stated: []statedRow{{"openrouter", "gpt-5", 12, "0.00123456789012", dollarsOf(1_234_568), "0.00000000010988"}}}},
-		{"verification", "Verification", &verification{Kept: true, Leaves: 1_234_567, Waiting: 2, WaitingAt: &behind, Missing: 1, Checkpoints: []checkpointRow{{1_234_567, day(26, 18), "keel.example/log\n1234567\nHASH=\n\n— keel sig\n"}}, Keys: []keyRow{{"keel+1234+KEY", day(1, 0)}}}},
+		{"verification", "Verification", &verification{Leaves: 1_234_567, Waiting: 2, WaitingAt: &behind, Missing: 1, Checkpoints: []checkpointRow{{1_234_567, day(26, 18), "keel.example/log\n1234567\nHASH=\n\n— keel sig\n"}}, Keys: []keyRow{{"keel+1234+KEY", day(1, 0)}}}},
 	} {
 		w := httptest.NewRecorder()
 		page := p.name

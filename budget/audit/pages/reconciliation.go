@@ -54,14 +54,8 @@ const (
 
 func readReconciliation(ctx context.Context, tx pgx.Tx, q *request) (any, error) {
 	r := &reconciliation{Since: q.now.Add(-statedFor)}
-	var kept bool
-	if err := tx.QueryRow(ctx, "select to_regclass('keel.reconciliations') is not null and to_regclass('keel.reconciled') is not null and to_regclass('keel.adjustments') is not null").Scan(&kept); err != nil {
+	if err := r.readRuns(ctx, tx, q); err != nil {
 		return nil, err
-	}
-	if kept {
-		if err := r.readRuns(ctx, tx, q); err != nil {
-			return nil, err
-		}
 	}
 	rows, err := tx.Query(ctx, `
 select provider, model_routed, count(*), trim_scale(sum(provider_cost_usd))::text, (sum(actual_cost_usd) * 1000000000)::numeric(38)::text, trim_scale(sum(cost_difference_usd))::text

@@ -130,10 +130,13 @@ type Batch struct {
 // Record is one record of a journal. One of the pointers is set.
 type Record struct {
 	Seq      uint64
+	Digest   record.Digest    // of what the journal holds
 	Decision *budget.Decision // permitted, denied, unmetered or owed
 	Closeout *record.Closeout
 	Return   *record.Return
 	Response *budget.Closeout
+
+	Extension *record.Extension
 }
 
 // Settled answers a Batch.

@@ -106,6 +106,66 @@ func benchDecide(b *testing.B, docs budget.Documents) {
 	b.ReportMetric(float64(r.counts.slow.Load()), "round-trips")
 }
 
+// BenchmarkExtend is a step of a stream whose cost passes its hold, in six budgets, beside a permit of the same
+// holds with its closeout. The slices have room.
+func BenchmarkExtend(b *testing.B) {
+	for name, extends := range map[string]bool{"permit and closeout": false, "extend": true} {
+		b.Run(name, func(b *testing.B) { benchExtend(b, extends) })
+	}
+}
+
+func benchExtend(b *testing.B, extends bool) {
+	bank := newModel()
+	folder, err := journal.Open(b.TempDir(), journal.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	r, err := Open(folder, bank, Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Kill()
+	more := make([]pricing.NanoUSD, 6)
+	decision := func(amount pricing.NanoUSD) *budget.Decision {
+		d := &budget.Decision{Call: budget.Call{ID: uuid.Must(uuid.NewV7()), Org: "acme", At: time.Now()}, Action: budget.Allow}
+		for i := range more {
+			name := fmt.Sprint("budget-", i)
+			bank.ceilings[name], more[i] = 1<<60, 1
+			d.Holds = append(d.Holds, budget.Hold{Account: budget.Account{Org: "acme", Budget: name}, Amount: amount, Ceiling: 1 << 60, Limit: 1 << 60, Mode: budget.Enforce})
+		}
+		return d
+	}
+	permit := func(d *budget.Decision) {
+		if err := r.Permit(context.Background(), d); err != nil {
+			b.Fatal(err)
+		}
+	}
+	end := func(d *budget.Decision) {
+		r.CloseOut(&budget.Closeout{ID: d.ID, Org: d.Org, At: time.Now(), Outcome: budget.Complete, CostKnown: true, Cost: pricing.Cost{Total: 1}})
+	}
+	large, d := decision(1<<40), decision(1)
+	permit(large)
+	end(large) // leaves slices that last
+	permit(d)
+	time.Sleep(100 * time.Millisecond)
+	slow := r.counts.slow.Load()
+	b.ReportAllocs()
+	for b.Loop() {
+		if extends {
+			if err := r.Extend(context.Background(), d.ID, more); err != nil {
+				b.Fatal(err)
+			}
+			continue
+		}
+		next := *d
+		next.ID[15]++
+		d.ID = next.ID
+		permit(&next)
+		end(&next)
+	}
+	b.ReportMetric(float64(r.counts.slow.Load()-slow), "round-trips")
+}
+
 // silent has no access log.
 type silent struct{ *Replica }
 

@@ -13,17 +13,21 @@ import (
 // openCall is a permitted decision that nobody has closed yet.
 type openCall struct {
 	id    uuid.UUID
-	org   string
-	debt  bool
 	epoch *epoch
-	takes []take
-	holds []budget.Hold
-	room  [8]take // for takes, of most calls
+	takes []take        // with what was added since
+	holds []budget.Hold // as they were permitted
+	room  [8]take       // for takes, of most calls
+
+	// mu orders the records of the call in the journal: each extension is before the closeout.
+	// Who has it writes one record, and waits for nothing else.
+	mu     sync.Mutex
+	debt   bool
+	closed bool
 }
 
 // call returns what a decision takes, before it is taken.
 func (e *epoch) call(d *budget.Decision) *openCall {
-	c := &openCall{id: d.ID, org: d.Org, debt: d.Debt, epoch: e, holds: d.Holds}
+	c := &openCall{id: d.ID, debt: d.Debt, epoch: e, holds: d.Holds}
 	c.takes = c.room[:0]
 	for i := range d.Holds {
 		h := &d.Holds[i]
@@ -34,12 +38,19 @@ func (e *epoch) call(d *budget.Decision) *openCall {
 	return c
 }
 
-// charges returns what a closeout settles in each account.
+// close takes no more extensions: what is held is final.
+func (c *openCall) close() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+}
+
+// charges returns what a closeout settles in each account. c is closed.
 func (c *openCall) charges(end *budget.Closeout) []record.Charge {
 	charges := make([]record.Charge, len(c.holds))
 	for i := range c.holds {
-		h := &c.holds[i]
-		charges[i] = record.Charge{Account: h.Account, Held: h.Amount, Amount: Charge(end, h.Amount), Leased: c.takes[i].leased}
+		t := &c.takes[i]
+		charges[i] = record.Charge{Account: c.holds[i].Account, Held: t.amount, Amount: Charge(end, t.amount), Leased: t.leased}
 	}
 	return charges
 }
@@ -70,6 +81,14 @@ func (o *openCalls) put(c *openCall) {
 	shard.mu.Lock()
 	shard.calls[c.id] = c
 	shard.mu.Unlock()
+}
+
+// find returns a call; nil if it is not there.
+func (o *openCalls) find(id uuid.UUID) *openCall {
+	shard := &o[id[15]%64]
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	return shard.calls[id]
 }
 
 // take removes and returns a call; nil if it is not there.

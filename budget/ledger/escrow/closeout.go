@@ -15,6 +15,7 @@ func (r *Replica) CloseOut(end *budget.Closeout) budget.Receipt {
 	rec := &record.Closeout{Closeout: *end}
 	switch {
 	case c != nil:
+		c.close()
 		rec.Known, rec.Lease, rec.Charges = true, c.epoch.id, c.charges(end)
 	case end.Outcome == budget.Unmetered: // it holds nothing
 		rec.Known, rec.Lease = true, r.Epoch()

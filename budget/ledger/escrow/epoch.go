@@ -24,7 +24,7 @@ type epoch struct {
 	upload   upload
 	ending   sync.RWMutex // written when the last record is
 	ended    bool
-	kept     bool // nobody writes the journal any more, and nobody waits for its records
+	kept     bool // nobody writes the journal any more, and nobody waits for its records; guarded by upload.turn
 	// The bank lost what it had granted: claim it again.
 	forgotten atomic.Bool
 }
@@ -107,7 +107,9 @@ func (r *Replica) reopen(failed *epoch) {
 
 // recover settles a journal that nobody writes any more to its end, and finishes its epoch.
 func (r *Replica) recover(ctx context.Context, e *epoch) {
+	e.upload.turn.Lock()
 	e.kept = true
+	e.upload.turn.Unlock()
 	for attempt := 0; ctx.Err() == nil; attempt++ {
 		err := r.flush(ctx, e)
 		if err == nil {

@@ -16,7 +16,7 @@ const (
 // refill leases ahead when a slice runs low, behind the calls.
 func (r *Replica) refill(e *epoch, a *account) {
 	last := a.last.Load()
-	if a.avail.Load() >= max(last, a.low.Load()) || a.atEdge(time.Now()) || !a.kicked.CompareAndSwap(false, true) {
+	if a.avail.Load() >= max(last, a.low.Load()) || a.noneAhead(time.Now()) || !a.kicked.CompareAndSwap(false, true) {
 		return
 	}
 	begun := r.background(func() {
@@ -49,6 +49,10 @@ func (a *account) ahead(horizon time.Duration) pricing.NanoUSD {
 
 // atEdge says whether the account is so full that slices only go to calls that wait for them.
 func (a *account) atEdge(now time.Time) bool { return now.UnixNano() < a.edge.Load() }
+
+// noneAhead says whether nothing is leased ahead: at the edge, and in a window that is
+// over, where only calls that run on need more.
+func (a *account) noneAhead(now time.Time) bool { return a.atEdge(now) || a.ended(now) }
 
 // returning says whether what is not used goes back at once.
 func (a *account) returning() bool { return time.Now().UnixNano() < a.recalled.Load() }
@@ -108,16 +112,20 @@ func (r *Replica) makeSure(e *epoch, a *account) {
 	})
 }
 
+// inForce notes the limit that a lease answered with for one hold of a call, and
+// returns the hold with it.
+type inForce func(hold int, l Lease) budget.Hold
+
 // reserveSlowly leases what holds lack until all can be taken.
-func (r *Replica) reserveSlowly(ctx context.Context, e *epoch, d *budget.Decision, c *openCall, lacking int) error {
+func (r *Replica) reserveSlowly(ctx context.Context, e *epoch, takes []take, lacking int, noted inForce) error {
 	r.counts.slow.Add(1)
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, r.o.PermitLimit)
 		defer cancel()
 	}
-	for ; lacking >= 0; lacking = reserve(c.takes) {
-		if err := r.obtain(ctx, e, d, c, lacking); err != nil {
+	for ; lacking >= 0; lacking = reserve(takes) {
+		if err := r.obtain(ctx, e, takes, lacking, noted); err != nil {
 			return err
 		}
 	}
@@ -129,8 +137,8 @@ func (r *Replica) reserveSlowly(ctx context.Context, e *epoch, d *budget.Decisio
 //
 // Near the limit, money that other replicas leased and do not use is waited for, and
 // asked back. When all that is leased is known to be held, there is nothing to wait for.
-func (r *Replica) obtain(ctx context.Context, e *epoch, d *budget.Decision, c *openCall, lacking int) error {
-	t := &c.takes[lacking]
+func (r *Replica) obtain(ctx context.Context, e *epoch, takes []take, lacking int, noted inForce) error {
+	t := &takes[lacking]
 	a := t.account
 	a.waiting.Add(int64(t.amount))
 	defer a.waiting.Add(-int64(t.amount))
@@ -139,7 +147,7 @@ func (r *Replica) obtain(ctx context.Context, e *epoch, d *budget.Decision, c *o
 		changed := a.change()
 		answer, enough, err := r.bring(ctx, e, t)
 		if answer.Given > 0 {
-			d.InForce(lacking, answer.Limit, answer.Ceiling, answer.Version)
+			noted(lacking, answer)
 		}
 		if enough || err != nil {
 			return err
@@ -152,13 +160,13 @@ func (r *Replica) obtain(ctx context.Context, e *epoch, d *budget.Decision, c *o
 			return nil // it came back while the bank was asked
 		}
 		if answer.Idle <= 0 || now.UnixNano() < a.stuck.Load() {
-			return r.refused(d, c, lacking, answer)
+			return r.refused(noted(lacking, answer), answer)
 		}
 		if now.After(patience) {
 			a.stuck.Store(now.Add(2 * r.o.EdgeWait).UnixNano())
 			r.log.Warn("ledger: refused a call although slices are idle: their replicas do not answer a recall",
 				"org", a.key.Org, "budget", a.key.Budget, "account", a.key.Account, "idle_nano_usd", int64(answer.Idle))
-			return r.refused(d, c, lacking, answer)
+			return r.refused(noted(lacking, answer), answer)
 		}
 		r.counts.recalls.Add(1)
 		if err := r.bank.Recall(ctx, []Key{a.key}); err != nil {
@@ -193,7 +201,7 @@ func (r *Replica) bring(ctx context.Context, e *epoch, t *take) (answer Lease, e
 		}
 		least := t.amount - pricing.NanoUSD(avail) // what is left of the slice is used up, too
 		want := max(pricing.NanoUSD(a.waiting.Load()), least)
-		if !a.atEdge(time.Now()) {
+		if !a.noneAhead(time.Now()) {
 			want = max(want, a.ahead(r.o.Horizon))
 		}
 		answer, err = r.lease(ctx, e, a, least, want)
@@ -210,8 +218,7 @@ func (r *Replica) bring(ctx context.Context, e *epoch, t *take) (answer Lease, e
 	}
 }
 
-func (r *Replica) refused(d *budget.Decision, c *openCall, lacking int, answer Lease) error {
+func (r *Replica) refused(h budget.Hold, answer Lease) error {
 	r.counts.refusals.Add(1)
-	d.InForce(lacking, answer.Limit, answer.Ceiling, answer.Version)
-	return &budget.Refused{Hold: d.Holds[lacking], Standing: budget.Standing{Settled: answer.Settled, Held: answer.Leased}}
+	return &budget.Refused{Hold: h, Standing: budget.Standing{Settled: answer.Settled, Held: answer.Leased}}
 }

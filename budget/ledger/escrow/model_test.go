@@ -56,9 +56,27 @@ type modelEpoch struct {
 type modelCall struct {
 	decision *budget.Decision
 	epoch    uuid.UUID
-	charges  []record.Charge // of its closeout
+	more     []pricing.NanoUSD // its extensions, by hold; nil for none
+	charges  []record.Charge   // of its closeout
+	end      *budget.Closeout  // nil where it was presumed
 	closed   bool
 	presumed bool
+}
+
+// held is what the bank knows that a call holds.
+func (c *modelCall) held(hold int) pricing.NanoUSD {
+	if c.more == nil {
+		return c.decision.Holds[hold].Amount
+	}
+	return c.decision.Holds[hold].Amount + c.more[hold]
+}
+
+// charge is what it costs where it held so much.
+func (c *modelCall) charge(held pricing.NanoUSD) pricing.NanoUSD {
+	if c.end == nil {
+		return held
+	}
+	return Charge(c.end, held)
 }
 
 func newModel() *model {
@@ -81,7 +99,9 @@ func (s *modelState) copy() modelState {
 		c.epochs[k] = &modelEpoch{maps.Clone(v.applied), v.seen, v.finished}
 	}
 	for k, v := range s.calls {
-		c.calls[k] = new(*v)
+		call := new(*v)
+		call.more, call.charges = slices.Clone(v.more), slices.Clone(v.charges)
+		c.calls[k] = call
 	}
 	return c
 }
@@ -263,6 +283,8 @@ func (m *model) Settle(_ context.Context, b Batch) (answer Settled, err error) {
 			switch {
 			case r.Decision != nil:
 				m.decide(b.Epoch, r.Decision, touched)
+			case r.Extension != nil:
+				m.extend(b.Epoch, r.Extension, touched)
 			case r.Closeout != nil:
 				m.close(b.Epoch, r.Closeout, touched)
 			case r.Return != nil:
@@ -282,9 +304,18 @@ func (m *model) Settle(_ context.Context, b Batch) (answer Settled, err error) {
 }
 
 func (m *model) decide(epoch uuid.UUID, d *budget.Decision, touched map[Key]bool) {
-	m.calls[d.ID] = &modelCall{decision: d, epoch: epoch}
+	call := m.calls[d.ID]
+	if call == nil {
+		call = &modelCall{}
+		m.calls[d.ID] = call
+	}
+	call.decision, call.epoch = d, epoch
 	if d.Action == budget.Deny {
-		m.calls[d.ID].closed = true
+		call.closed = true
+		return
+	}
+	if call.closed { // its closeout is in a later journal, which was settled first
+		m.rehold(call, touched)
 		return
 	}
 	for i := range d.Holds {
@@ -296,6 +327,49 @@ func (m *model) decide(epoch uuid.UUID, d *budget.Decision, touched map[Key]bool
 		}
 		touched[k] = true
 	}
+}
+
+func (m *model) extend(epoch uuid.UUID, x *record.Extension, touched map[Key]bool) {
+	call := m.calls[x.ID]
+	if call.more == nil {
+		call.more = make([]pricing.NanoUSD, len(x.More))
+	}
+	for i, more := range x.More {
+		if call.more[i] += more.Amount; !call.closed {
+			k := KeyOf(&more.Account)
+			m.account(k).held += more.Amount
+			if more.Leased {
+				m.leaseOf(k, epoch).held += more.Amount
+			}
+			touched[k] = true
+		}
+	}
+	if call.closed {
+		m.rehold(call, touched)
+	}
+}
+
+// rehold makes the charges of a closed call what they are with what is known of its holds now.
+func (m *model) rehold(call *modelCall, touched map[Key]bool) {
+	for i := range call.charges {
+		charge := &call.charges[i]
+		k := KeyOf(&charge.Account)
+		touched[k] = true
+		charge.Held = call.held(i)
+		difference := call.charge(charge.Held) - charge.Amount
+		charge.Amount += difference
+		m.book(k, call.epoch, charge.Leased, difference)
+	}
+}
+
+// book settles a difference, through the slice where there is one.
+func (m *model) book(k Key, epoch uuid.UUID, leased bool, difference pricing.NanoUSD) {
+	if leased && !m.epoch(epoch).finished {
+		m.move(k, epoch, difference, 0)
+		return
+	}
+	a := m.account(k)
+	a.settled, a.forced = a.settled+difference, a.forced+max(0, difference)
 }
 
 // move books charges of, and returns to, a lease. More than it has left is forced.
@@ -317,31 +391,30 @@ func (m *model) close(epoch uuid.UUID, c *record.Closeout, touched map[Key]bool)
 	}
 	before := call.charges
 	wasClosed := call.closed
-	call.closed, call.presumed, call.charges = true, false, c.Charges
-	for i, charge := range c.Charges {
+	call.closed, call.presumed, call.charges, call.end = true, false, c.Charges, &c.Closeout
+	if call.decision != nil && call.epoch != epoch { // what was held may not all have come
+		call.charges = slices.Clone(c.Charges)
+		for i := range call.charges {
+			call.charges[i].Held = call.held(i)
+			call.charges[i].Amount = call.charge(call.held(i))
+		}
+	}
+	for i := range call.charges {
+		charge := &call.charges[i]
 		k := KeyOf(&charge.Account)
 		touched[k] = true
 		a := m.account(k)
 		switch {
 		case !wasClosed:
-			a.held -= charge.Held
-			if charge.Leased {
-				m.leaseOf(k, c.Lease).held -= charge.Held
+			if call.decision != nil {
+				a.held -= charge.Held
+				if charge.Leased {
+					m.leaseOf(k, c.Lease).held -= charge.Held
+				}
 			}
-			if charge.Leased && !m.epoch(c.Lease).finished {
-				m.move(k, c.Lease, charge.Amount, 0)
-			} else {
-				a.settled, a.forced = a.settled+charge.Amount, a.forced+charge.Amount
-			}
-		case charge.Leased && c.Lease == epoch && !m.epoch(epoch).finished:
-			difference := charge.Amount - before[i].Amount
-			l := m.leaseOf(k, epoch)
-			over := max(0, difference-l.outstanding())
-			l.granted, l.consumed = l.granted+over, l.consumed+difference
-			a.settled, a.leased, a.forced = a.settled+difference, a.leased-(difference-over), a.forced+over
+			m.book(k, c.Lease, charge.Leased, charge.Amount)
 		default:
-			difference := charge.Amount - before[i].Amount
-			a.settled, a.forced = a.settled+difference, a.forced+max(0, difference)
+			m.book(k, epoch, charge.Leased && c.Lease == epoch, charge.Amount-before[i].Amount)
 		}
 	}
 }
@@ -365,16 +438,15 @@ func (m *model) Finish(_ context.Context, epoch uuid.UUID, applied map[string]ui
 			for i := range c.decision.Holds {
 				h := &c.decision.Holds[i]
 				leased := record.Leased(c.decision, h)
-				c.charges = append(c.charges, record.Charge{Account: h.Account, Held: h.Amount, Amount: h.Amount, Leased: leased})
+				held := c.held(i)
+				c.charges = append(c.charges, record.Charge{Account: h.Account, Held: held, Amount: held, Leased: leased})
 				k := KeyOf(&h.Account)
 				a := m.account(k)
-				a.held -= h.Amount
+				a.held -= held
 				if leased {
-					m.leaseOf(k, epoch).held -= h.Amount
-					m.move(k, epoch, h.Amount, 0)
-				} else {
-					a.settled, a.forced = a.settled+h.Amount, a.forced+h.Amount
+					m.leaseOf(k, epoch).held -= held
 				}
+				m.book(k, epoch, leased, held)
 			}
 		}
 		for lk, l := range m.leases {
@@ -437,12 +509,15 @@ func (m *model) check() error {
 	}
 	settled, held := map[Key]pricing.NanoUSD{}, map[Key]pricing.NanoUSD{}
 	for _, c := range m.calls {
-		for _, charge := range c.charges {
+		for i, charge := range c.charges {
+			if c.decision != nil && (charge.Held != c.held(i) || charge.Amount != c.charge(charge.Held)) {
+				return fmt.Errorf("I5: call %s holds %d and is charged %+v", c.decision.ID, c.held(i), charge)
+			}
 			settled[KeyOf(&charge.Account)] += charge.Amount
 		}
 		if c.decision != nil && !c.closed {
 			for i := range c.decision.Holds {
-				held[KeyOf(&c.decision.Holds[i].Account)] += c.decision.Holds[i].Amount
+				held[KeyOf(&c.decision.Holds[i].Account)] += c.held(i)
 			}
 			if m.epoch(c.epoch).finished {
 				return fmt.Errorf("I6: call %s is open in a finished epoch", c.decision.ID)

@@ -21,7 +21,11 @@ func (r *Replica) Permit(ctx context.Context, d *budget.Decision) error {
 	}
 	c := e.call(d)
 	if lacking := reserve(c.takes); lacking >= 0 {
-		if err := r.reserveSlowly(ctx, e, d, c, lacking); err != nil {
+		inForce := func(i int, l Lease) budget.Hold {
+			d.InForce(i, l.Limit, l.Ceiling, l.Version)
+			return d.Holds[i]
+		}
+		if err := r.reserveSlowly(ctx, e, c.takes, lacking, inForce); err != nil {
 			return err
 		}
 	}
@@ -88,29 +92,48 @@ func (r *Replica) Owe(d *budget.Decision) error {
 		return r.unrecorded(d, err)
 	}
 	c := e.call(d)
-	for i, h := range d.Holds {
-		owed := c.takes[i].account.debt.Add(int64(h.Amount))
-		if h.Ceiling >= 0 && h.Debt != budget.NoDebtCap && owed > int64(h.Debt) {
-			for _, t := range c.takes[:i+1] {
-				t.account.debt.Add(-int64(t.amount))
-			}
-			return &budget.Refused{Hold: h, Standing: budget.Standing{Held: pricing.NanoUSD(owed) - h.Amount}}
-		}
+	if refused := owe(c.takes, d.Holds); refused != nil {
+		return refused
 	}
 	if _, err := e.append(record.KindDecision, d.Org, func(b []byte) []byte { return record.AppendDecision(b, d) }); err != nil {
-		for _, t := range c.takes {
-			t.account.debt.Add(-int64(t.amount))
-		}
+		forgive(c.takes)
 		r.reopen(e)
 		return r.unrecorded(d, err)
 	}
-	for _, h := range d.Holds {
-		if h.Ceiling >= 0 {
-			r.counts.debt.Add(int64(h.Amount))
-		}
-	}
+	r.owed(c.takes, d.Holds)
 	r.permitted(c)
 	return nil
+}
+
+// owe takes what is held as debt, or none of it and says which account has no more credit.
+func owe(takes []take, holds []budget.Hold) *budget.Refused {
+	for i := range takes {
+		t, h := &takes[i], &holds[i]
+		owed := t.account.debt.Add(int64(t.amount))
+		if h.Ceiling >= 0 && h.Debt != budget.NoDebtCap && owed > int64(h.Debt) && t.amount > 0 {
+			forgive(takes[:i+1])
+			refused := &budget.Refused{Hold: *h, Standing: budget.Standing{Held: pricing.NanoUSD(owed) - t.amount}}
+			refused.Hold.Amount = t.amount
+			return refused
+		}
+	}
+	return nil
+}
+
+// forgive gives back what owe took.
+func forgive(takes []take) {
+	for _, t := range takes {
+		t.account.debt.Add(-int64(t.amount))
+	}
+}
+
+// owed counts debts of budgets that enforce.
+func (r *Replica) owed(takes []take, holds []budget.Hold) {
+	for i := range takes {
+		if holds[i].Ceiling >= 0 {
+			r.counts.debt.Add(int64(takes[i].amount))
+		}
+	}
 }
 
 // unrecorded lets a call go on that no budget enforces although no journal can

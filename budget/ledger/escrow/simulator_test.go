@@ -35,6 +35,9 @@ type step struct {
 	Budgets int   // bits: which budgets the call falls under
 	Wait    time.Duration
 	Abandon bool // the call is never closed by this process
+	Unknown bool // its cost is not known: it is charged at its hold
+	Steps   int  // how often its hold is extended
+	More    int64
 }
 
 var budgetNames = []string{"large", "small", "seen"} // the last only observes
@@ -49,6 +52,9 @@ func drawStep(kinds []string) *rapid.Generator[step] {
 			Budgets: rapid.IntRange(1, 7).Draw(t, "budgets"),
 			Wait:    time.Duration(rapid.SampledFrom([]int{0, 1, 5, 20, 100, 700, 3000}).Draw(t, "ms")) * time.Millisecond,
 			Abandon: rapid.IntRange(0, 9).Draw(t, "abandon") == 0,
+			Unknown: rapid.IntRange(0, 9).Draw(t, "unknown") == 0,
+			Steps:   rapid.SampledFrom([]int{0, 0, 1, 3}).Draw(t, "steps"),
+			More:    rapid.Int64Range(0, 40).Draw(t, "more"),
 		}
 	})
 }
@@ -136,23 +142,55 @@ func (w *world) call(r *Replica, s step) error {
 		}
 		return err
 	}
-	cost := pricing.NanoUSD(s.Amount * s.Percent / 100)
-	w.mu.Lock()
-	for _, h := range d.Holds { // the provider works, whatever becomes of us
-		w.spent[h.Budget] += cost
-		w.overrun[h.Budget] += max(0, cost-h.Amount)
+	var held, cost pricing.NanoUSD
+	work := func(more pricing.NanoUSD) { // the provider works, whatever becomes of us
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		held += more
+		before := cost
+		cost = held * pricing.NanoUSD(s.Percent) / 100
+		for _, h := range d.Holds {
+			w.spent[h.Budget] += cost - before
+			w.overrun[h.Budget] += max(0, cost-held) - max(0, before-held+more)
+		}
 	}
-	w.mu.Unlock()
+	work(pricing.NanoUSD(s.Amount))
+	for range s.Steps {
+		time.Sleep(s.Wait / 4)
+		if !w.extend(r, d, pricing.NanoUSD(s.More)) {
+			break
+		}
+		work(pricing.NanoUSD(s.More))
+	}
 	time.Sleep(s.Wait)
 	if s.Abandon {
 		return nil
 	}
-	if receipt := r.CloseOut(&budget.Closeout{ID: d.ID, Org: "acme", At: time.Now(), Outcome: budget.Complete, Cost: pricing.Cost{Total: cost}, CostKnown: true}); receipt.Seq > 0 && !r.closed.Load() {
+	end := &budget.Closeout{ID: d.ID, Org: "acme", At: time.Now(), Outcome: budget.Complete, Cost: pricing.Cost{Total: cost}, CostKnown: !s.Unknown}
+	if receipt := r.CloseOut(end); receipt.Seq > 0 && !r.closed.Load() {
 		w.mu.Lock()
-		w.acked[d.ID] = cost
+		w.acked[d.ID] = Charge(end, held)
 		w.mu.Unlock()
 	}
+	if w.extend(r, d, pricing.NanoUSD(s.More)) && s.More > 0 {
+		w.fail("a closed call was extended")
+	}
 	return nil
+}
+
+// extend reports whether the hold of a call could be extended. Who gives up waits for no answer any more.
+func (w *world) extend(r *Replica, d *budget.Decision, amount pricing.NanoUSD) bool {
+	more := make([]pricing.NanoUSD, len(d.Holds))
+	for i := range more {
+		more[i] = amount
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	err := r.Extend(ctx, d.ID, more)
+	if refused := (*budget.Refused)(nil); err != nil && !errors.As(err, &refused) && !errors.Is(err, budget.ErrUnavailable) {
+		w.fail("extend: %w", err)
+	}
+	return err == nil
 }
 
 func (w *world) do(s step) error {
@@ -190,6 +228,10 @@ func (w *world) do(s step) error {
 		w.mu.Lock()
 		w.lossy = !w.lossy
 		w.mu.Unlock()
+	case "disk":
+		if r := w.replicas[s.Replica]; r != nil {
+			return breakJournal(r.Epoch())
+		}
 	case "limit":
 		w.limit("small", pricing.NanoUSD(s.Amount)*25)
 	case "standby":
@@ -259,6 +301,9 @@ func (w *world) conclude() error {
 		}
 	}
 	w.calls.Wait()
+	for _, r := range w.replicas { // a disk that broke is noticed with the next record
+		r.Record(&budget.Decision{Call: budget.Call{ID: uuid.Must(uuid.NewV7()), Org: "acme", At: time.Now()}, Action: budget.Deny})
+	}
 	time.Sleep(30 * time.Second)
 	if err := w.watch(); err != nil {
 		return err
@@ -269,7 +314,7 @@ func (w *world) conclude() error {
 		s := step{Amount: 1, Percent: 100, Budgets: 2}
 		err := w.call(w.replicas[i%3], s)
 		if refused := (*budget.Refused)(nil); errors.As(err, &refused) {
-			last = fmt.Sprintf("call %d refused at %+v, %s", i, refused.Standing, w.bank.leaseReport())
+			last = fmt.Sprintf("call %d of epoch %s refused at %+v, %s", i, w.replicas[i%3].Epoch(), refused.Standing, w.bank.leaseReport())
 			break
 		}
 		if err != nil {
@@ -358,7 +403,7 @@ func memory() string {
 
 var (
 	calm   = []string{"call", "call", "call", "call", "wait"}
-	faulty = append(calm, "call", "call", "kill", "stop", "away", "lossy", "limit")
+	faulty = append(calm, "call", "call", "kill", "stop", "away", "lossy", "limit", "disk")
 	forget = append(faulty, "standby", "failover")
 )
 

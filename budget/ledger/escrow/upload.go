@@ -227,7 +227,7 @@ func (r *Replica) read(e *epoch) (batches []*Batch, last journal.Position, read 
 
 func decode(rec journal.Record) (Record, error) {
 	var err error
-	out := Record{Seq: rec.Position.Seq}
+	out := Record{Seq: rec.Position.Seq, Digest: record.DigestOf(record.Kind(rec.Kind), rec.Payload)}
 	switch record.Kind(rec.Kind) {
 	case record.KindDecision:
 		out.Decision, err = record.DecodeDecision(rec.Payload)
@@ -237,6 +237,8 @@ func decode(rec journal.Record) (Record, error) {
 		out.Return, err = record.DecodeReturn(rec.Payload)
 	case record.KindResponse:
 		out.Response, err = record.DecodeResponse(rec.Payload)
+	case record.KindExtension:
+		out.Extension, err = record.DecodeExtension(rec.Payload)
 	default:
 		err = fmt.Errorf("unknown kind %d: it was written by another version", rec.Kind)
 	}
@@ -267,7 +269,7 @@ func (r *Replica) settle(ctx context.Context, e *epoch, b *Batch) error {
 		return r.settle(ctx, e, &second)
 	case err != nil && !errors.Is(err, budget.ErrUnavailable) && !b.Records[0].lost():
 		r.log.Error("ledger: record lost: the database refuses it for what it holds", "epoch", e.id, "org", b.Org, "seq", b.Records[0].Seq, "record", fmt.Sprintf("%+v", b.Records[0]), "error", err)
-		return r.settle(ctx, e, &Batch{Epoch: b.Epoch, Org: b.Org, Records: []Record{{Seq: b.Records[0].Seq}}})
+		return r.settle(ctx, e, &Batch{Epoch: b.Epoch, Org: b.Org, Records: []Record{{Seq: b.Records[0].Seq, Digest: b.Records[0].Digest}}})
 	case err != nil:
 		return err
 	}
@@ -288,7 +290,7 @@ func (r *Replica) settle(ctx context.Context, e *epoch, b *Batch) error {
 
 // lost says that the record only takes up its number: the bank refused what it held.
 func (r *Record) lost() bool {
-	return r.Decision == nil && r.Closeout == nil && r.Return == nil && r.Response == nil
+	return r.Decision == nil && r.Closeout == nil && r.Return == nil && r.Response == nil && r.Extension == nil
 }
 
 // told takes what the bank has heard now out of what it had not.
@@ -301,6 +303,16 @@ func (e *epoch) told(rec *Record) {
 				a.unsettledHeld.Add(-int64(h.Amount))
 				if rec.Decision.Debt {
 					a.debt.Add(-int64(h.Amount))
+				}
+			}
+		}
+	case rec.Extension != nil:
+		for i := range rec.Extension.More {
+			m := &rec.Extension.More[i]
+			if a := e.accounts.find(KeyOf(&m.Account)); a != nil {
+				a.unsettledHeld.Add(-int64(m.Amount))
+				if rec.Extension.Debt {
+					a.debt.Add(-int64(m.Amount))
 				}
 			}
 		}

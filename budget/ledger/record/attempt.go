@@ -1,12 +1,17 @@
 package record
 
 import (
+	"time"
+
 	"keel/budget"
 	"keel/pricing"
 )
 
-// minAttempt is the fewest bytes that an attempt takes; a test has it.
-const minAttempt = 13
+// The fewest bytes that an attempt takes, and took before it told what it took; a test has them.
+const (
+	minAttempt       = minAttemptBefore + 3
+	minAttemptBefore = 13
+)
 
 // minChoice is the same of a choice.
 const minChoice = 6
@@ -43,10 +48,20 @@ func appendAttempt(b []byte, a *budget.Attempt) []byte {
 	if a.Usage != nil {
 		b = appendUsage(b, a.Usage)
 	}
-	return appendText(b, a.Detail)
+	b = appendText(b, a.Detail)
+	b = appendInt(b, int64(a.FirstByte))
+	b = appendText(b, a.InsteadOf)
+	return appendInt(b, int64(a.InsteadBound))
 }
 
 func readAttempt(r *reader, a *budget.Attempt) {
+	readAttemptBefore(r, a)
+	a.FirstByte = time.Duration(r.int64("first byte"))
+	a.InsteadOf = r.text("instead of")
+	a.InsteadBound = pricing.NanoUSD(r.int64("bound instead"))
+}
+
+func readAttemptBefore(r *reader, a *budget.Attempt) {
 	a.Number = r.int("number")
 	a.At = r.time("time")
 	a.Provider = r.text("provider")

@@ -26,9 +26,9 @@ func intent() *budget.Decision {
 		Shape: tokens.Shape{Task: "generate", Messages: 12, Bytes: map[string]int64{"text": 18_230, "tool_schema": 4_100}, Tools: 7},
 		Estimate: budget.Estimate{
 			InputTokens: 5_600, InputTokensBound: 7_400, OutputTokens: 610, OutputTokensBound: 4096, Expected: 13_100_000, Bound: 50_210_000,
-			BoundKind: tokens.Calibrated, Method: "tokens/2",
-			Input:  tokens.Input{Expected: 5_600, Bound: 7_400, Kind: tokens.Calibrated, Method: "tokens/2", Key: key, Uncorrected: 5_500, Shipped: 8_000},
-			Output: tokens.Output{Expected: 610, P50: 400, P90: 1_500, P99: 4_000, Bound: 4096, Kind: tokens.Provable, Method: "tokens/2", Key: key, Choices: 1},
+			BoundKind: tokens.Calibrated, Method: "tokens/3",
+			Input:  tokens.Input{Expected: 5_600, Bound: 7_400, Kind: tokens.Calibrated, Method: "tokens/3", Key: key, Uncorrected: 5_500, Shipped: 8_000},
+			Output: tokens.Output{Expected: 610, P50: 400, P90: 1_500, P99: 4_000, Bound: 4096, Kind: tokens.Provable, Method: "tokens/3", Key: key, Choices: 1},
 		},
 	}
 	start := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
@@ -65,6 +65,15 @@ func ending(d *budget.Decision) *Closeout {
 
 func BenchmarkAppendDecision(b *testing.B) { benchAppend(b, AppendDecision, intent()) }
 func BenchmarkAppendCloseout(b *testing.B) { benchAppend(b, AppendCloseout, ending(intent())) }
+
+func BenchmarkAppendExtension(b *testing.B) {
+	d := intent()
+	x := &Extension{ID: d.ID, Org: d.Org, At: d.At}
+	for _, h := range d.Holds {
+		x.More = append(x.More, More{Account: h.Account, Amount: 10_000_000, Leased: true})
+	}
+	benchAppend(b, AppendExtension, x)
+}
 
 func benchAppend[T any](b *testing.B, encode func([]byte, *T) []byte, v *T) {
 	buffer := encode(nil, v)

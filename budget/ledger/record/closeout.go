@@ -9,7 +9,7 @@ import (
 
 // AppendCloseout appends the encoding of c to b.
 func AppendCloseout(b []byte, c *Closeout) []byte {
-	b = append(b, version)
+	b = append(b, detailed)
 	b = appendEnding(b, &c.Closeout)
 	b = appendBool(b, c.Known)
 	b = appendID(b, c.Lease)
@@ -23,7 +23,7 @@ func AppendCloseout(b []byte, c *Closeout) []byte {
 // DecodeCloseout reads what AppendCloseout wrote. Slices without elements are
 // nil, and times are UTC. A meter that this program does not know is an error.
 func DecodeCloseout(b []byte) (*Closeout, error) {
-	r := open("closeout", version, b)
+	r := open("closeout", detailed, b)
 	c := new(Closeout)
 	readEnding(r, &c.Closeout)
 	c.Known = r.bool("known")
@@ -36,11 +36,11 @@ func DecodeCloseout(b []byte) (*Closeout, error) {
 }
 
 // AppendResponse appends the encoding of c, the closeout of a response, to b.
-func AppendResponse(b []byte, c *budget.Closeout) []byte { return appendEnding(append(b, version), c) }
+func AppendResponse(b []byte, c *budget.Closeout) []byte { return appendEnding(append(b, detailed), c) }
 
 // DecodeResponse reads what AppendResponse wrote, as DecodeCloseout does.
 func DecodeResponse(b []byte) (*budget.Closeout, error) {
-	r := open("response", version, b)
+	r := open("response", detailed, b)
 	c := new(budget.Closeout)
 	readEnding(r, c)
 	if err := r.end(); err != nil {
@@ -132,7 +132,10 @@ func readEnding(r *reader, c *budget.Closeout) {
 	c.ProviderCost = r.text("provider cost")
 	c.ResponseID = r.text("response id")
 	c.Awaited = r.bool("awaited")
-	if r.wrote > plain {
+	switch {
+	case r.wrote >= detailed:
 		c.AttemptRows = list(r, "attempts", minAttempt, readAttempt)
+	case r.wrote > plain:
+		c.AttemptRows = list(r, "attempts", minAttemptBefore, readAttemptBefore)
 	}
 }

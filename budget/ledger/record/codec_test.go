@@ -29,9 +29,10 @@ func TestEveryField(t *testing.T) {
 	everyField(t, "closeout", AppendCloseout, DecodeCloseout)
 	everyField(t, "return", AppendReturn, DecodeReturn)
 	everyField(t, "response", AppendResponse, DecodeResponse)
+	everyField(t, "extension", AppendExtension, DecodeExtension)
 }
 
-// TestBefore reads what the version before wrote: all but what is new since.
+// TestBefore reads what the versions before wrote: all but what is new since.
 func TestBefore(t *testing.T) {
 	t.Parallel()
 	d, err := DecodeDecision(hexFile(t, "decision.1.hex"))
@@ -42,7 +43,14 @@ func TestBefore(t *testing.T) {
 	if err != nil || c.AttemptRows != nil || len(c.Charges) != 2 || !c.Awaited || !c.Known {
 		t.Errorf("closeout: %v, %+v", err, c)
 	}
-	r, err := DecodeResponse(hexFile(t, "response.1.hex"))
+	if c, err = DecodeCloseout(hexFile(t, "closeout.2.hex")); err != nil || len(c.AttemptRows) != 2 || c.AttemptRows[1].Detail == "" || c.AttemptRows[1].FirstByte != 0 {
+		t.Errorf("closeout: %v, %+v", err, c)
+	}
+	r, err := DecodeResponse(hexFile(t, "response.2.hex"))
+	if err != nil || len(r.AttemptRows) != 2 || r.AttemptRows[0].InsteadOf != "" || !r.Awaited {
+		t.Errorf("response: %v, %+v", err, r)
+	}
+	r, err = DecodeResponse(hexFile(t, "response.1.hex"))
 	if err != nil || r.AttemptRows != nil || !r.Awaited {
 		t.Errorf("response: %v, %+v", err, r)
 	}
@@ -215,14 +223,15 @@ func TestSameBytes(t *testing.T) {
 
 // TestAppendAllocatesNothing, as long as the buffer is large enough.
 func TestAppendAllocatesNothing(t *testing.T) {
-	d, c := filled[budget.Decision](t), filled[Closeout](t)
+	d, c, x := filled[budget.Decision](t), filled[Closeout](t), filled[Extension](t)
 	back := &Return{Account: d.Holds[0].Account, Amount: 1}
 	b := make([]byte, 0, 1<<16)
 	for name, encode := range map[string]func(){
-		"decision": func() { AppendDecision(b, d) },
-		"closeout": func() { AppendCloseout(b, c) },
-		"response": func() { AppendResponse(b, &c.Closeout) },
-		"return":   func() { AppendReturn(b, back) },
+		"decision":  func() { AppendDecision(b, d) },
+		"closeout":  func() { AppendCloseout(b, c) },
+		"response":  func() { AppendResponse(b, &c.Closeout) },
+		"return":    func() { AppendReturn(b, back) },
+		"extension": func() { AppendExtension(b, x) },
 	} {
 		if n := testing.AllocsPerRun(100, encode); n != 0 {
 			t.Errorf("appending a %s allocates %v times", name, n)
@@ -247,6 +256,7 @@ func TestSmallest(t *testing.T) {
 		{"hold", minHold, appendHold(nil, new(budget.Hold))},
 		{"rule", minRule, appendRule(nil, new(budget.Rule))},
 		{"charge", minCharge, appendCharge(nil, new(Charge))},
+		{"more", minMore, AppendExtension(nil, &Extension{More: make([]More, 1)})[len(AppendExtension(nil, new(Extension))):]},
 		{"choice", minChoice, appendChoice(nil, new(budget.Choice))},
 		{"attempt", minAttempt, appendAttempt(nil, new(budget.Attempt))},
 		{"image", minImage, appendImage(nil, new(tokens.ImageShape))},

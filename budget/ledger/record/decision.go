@@ -9,7 +9,7 @@ import (
 )
 
 // AppendDecision appends the encoding of d to b. It leaves out what is for a
-// call in flight (Prompt, Routable) or a dry run (Alternatives, Budgets).
+// call in flight (Prompt, Routable, Rewrites) or a dry run (Alternatives, Budgets).
 func AppendDecision(b []byte, d *budget.Decision) []byte {
 	b = append(b, version)
 	b = appendCall(b, &d.Call)

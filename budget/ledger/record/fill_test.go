@@ -17,7 +17,11 @@ var leftOut = map[string]bool{
 	"Decision.Call.Prompt":        true,
 	"Decision.Call.Routable":      true,
 	"Decision.Call.Constrainable": true,
+	"Decision.Call.Watchable":     true,
+	"Decision.Call.Effort":        true, // the policies that read it say it, in Rules
 	"Decision.Constraint":         true, // its policies say it, in Rules
+	"Decision.Watched":            true, // so does its policy
+	"Decision.Rewrites":           true,
 	"Decision.Alternatives":       true,
 	"Decision.Budgets":            true,
 }

@@ -13,6 +13,8 @@ func FuzzDecodeCloseout(f *testing.F) { fuzz(f, AppendCloseout, DecodeCloseout) 
 func FuzzDecodeReturn(f *testing.F)   { fuzz(f, AppendReturn, DecodeReturn) }
 func FuzzDecodeResponse(f *testing.F) { fuzz(f, AppendResponse, DecodeResponse) }
 
+func FuzzDecodeExtension(f *testing.F) { fuzz(f, AppendExtension, DecodeExtension) }
+
 func fuzz[T any](f *testing.F, encode func([]byte, *T) []byte, decode func([]byte) (*T, error)) {
 	f.Add(encode(nil, filled[T](f)))
 	f.Add(encode(nil, new(T)))

@@ -42,6 +42,8 @@ func TestDamaged(t *testing.T) {
 		{"a hold more than can be", holdsOf(2, 2*minHold-1), "holds at byte 1 of 25: 2 of at least 12 bytes each can't be in the 23 bytes"},
 		{"a long text", second(DecodeReturn(append([]byte{plain}, huge...))), "org at byte 10 of 10: needs 4611686018427387904 bytes, and 0 are left"},
 		{"too many nanoseconds", second(DecodeReturn(append([]byte{plain, 0, 0, 0}, binary.AppendUvarint(nil, 1e9+1)...))), "window start at byte 4 of 9: 1000000000 nanoseconds are more than a second"},
+		{"an addition more than can be", second(DecodeExtension(append([]byte{plain}, append(make([]byte, 16+1+1), 0, 2, 0)...))), "extension record: more at byte 20 of 22: 2 of at least 8 bytes each can't be in the 1 bytes"},
+		{"an extension of a newer version", second(DecodeExtension([]byte{version})), "format version 2, and this program reads version 1"},
 		{"the zero time in full", second(DecodeReturn(binary.AppendVarint([]byte{plain, 0, 0, 0, 1}, -62135596800))), "the zero time is written out"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -72,6 +74,7 @@ func TestCut(t *testing.T) {
 	cut(t, AppendCloseout, DecodeCloseout)
 	cut(t, AppendReturn, DecodeReturn)
 	cut(t, AppendResponse, DecodeResponse)
+	cut(t, AppendExtension, DecodeExtension)
 }
 
 func cut[T any](t *testing.T, encode func([]byte, *T) []byte, decode func([]byte) (*T, error)) {

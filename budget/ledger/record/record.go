@@ -1,4 +1,4 @@
-// Package record turns decisions, closeouts and returned slices into the bytes
+// Package record turns decisions, their extensions, closeouts and returned slices into the bytes
 // of a journal record, and back. The format is binary, versioned and written by
 // hand, because an intent is written before every call goes out: appending one
 // takes no reflection and no allocation.
@@ -7,6 +7,8 @@
 package record
 
 import (
+	"time"
+
 	"github.com/google/uuid"
 
 	"keel/budget"
@@ -22,6 +24,8 @@ const (
 	KindCloseout Kind = 2
 	KindReturn   Kind = 3
 	KindResponse Kind = 4 // a closeout that knows its decision by the response alone
+
+	KindExtension Kind = 5
 )
 
 // Charge is what a closeout settles in one account.
@@ -42,6 +46,23 @@ type Closeout struct {
 	// the journal when the call outlived a journal that had failed.
 	Lease   uuid.UUID
 	Charges []Charge
+}
+
+// Extension sets more aside for a decision that is open. In its journal it is behind the
+// decision, and before every closeout of it.
+type Extension struct {
+	ID   uuid.UUID // of the decision
+	Org  string
+	At   time.Time
+	Debt bool // of a decision that is a debt
+	More []More
+}
+
+// More is what an extension adds to one hold. There is one for each hold of the decision, in their order.
+type More struct {
+	Account budget.Account
+	Amount  pricing.NanoUSD // ≥ 0
+	Leased  bool            // as that of the hold
 }
 
 // Return gives back what is left of a slice.

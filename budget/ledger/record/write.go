@@ -12,8 +12,9 @@ import (
 // program must then still read the version before: a journal outlives an upgrade.
 // A kind of record keeps the version in which it was last changed.
 const (
-	version = 2
-	plain   = 1 // before envelopes and attempts; returns are still of it
+	plain    = 1 // before envelopes and attempts; returns and extensions are still of it
+	version  = 2 // before attempts told what they took; decisions are still of it
+	detailed = 3
 )
 
 // fewKeys is how many keys of a map are sorted without an allocation.

@@ -202,6 +202,7 @@ func (s *source) add(p prompt, block string, class tokens.Class) {
 		p.Segments = append(p.Segments, tokens.Segment{Class: class, JSON: s.data})
 	case s.kind != "base64" && s.kind != "text": // url, file and what comes next
 		fields.Hosted(p.Prompt, block+" by "+s.kind)
+		p.FarImages = p.FarImages || block == "image"
 	}
 }
 
@@ -243,15 +244,13 @@ func (p prompt) toolChoice(c *walk.Cursor) error {
 	return err
 }
 
-// outputFormat finds the schema in output_config.format or output_format.
-func (p prompt) outputFormat(c *walk.Cursor) error {
-	return c.Object(func(key []byte) error {
-		switch string(key) {
-		case "format":
-			return p.outputFormat(c)
-		case "schema":
-			return c.Segment(p.Prompt, tokens.Schema)
-		}
-		return nil
-	})
+// outputFormat reads a member of output_config, its format or output_format: it finds the schema.
+func (p prompt) outputFormat(c *walk.Cursor, key []byte) error {
+	switch string(key) {
+	case "format":
+		return c.Object(func(key []byte) error { return p.outputFormat(c, key) })
+	case "schema":
+		return c.Segment(p.Prompt, tokens.Schema)
+	}
+	return nil
 }

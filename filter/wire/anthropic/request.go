@@ -1,6 +1,8 @@
 package anthropic
 
 import (
+	"strings"
+
 	"keel/filter/wire"
 	"keel/filter/wire/fields"
 	"keel/filter/wire/framing"
@@ -142,7 +144,7 @@ func (r *request) message() func(c *walk.Cursor, key []byte) error {
 		case "tools":
 			return c.Array(func() error { return r.prompt.tool(c) })
 		case "output_config", "output_format":
-			return r.prompt.outputFormat(c)
+			return r.outputConfig(c)
 		case "mcp_servers", "container": // remote tools, and what an earlier call left
 			return r.prompt.opaque(c, string(key))
 		case "context_management":
@@ -192,6 +194,21 @@ func (r *request) thinking(c *walk.Cursor, which int) error {
 		}
 		return err
 	})
-	r.Prompt.Thinking = r.Prompt.Thinking || kind == "enabled" || kind == "adaptive"
+	r.Prompt.Thinking = r.Prompt.Thinking || kind == "enabled"
+	if kind == "disabled" && r.Effort == "" {
+		r.Effort = "none"
+	}
 	return err
+}
+
+// outputConfig reads output_config or output_format: the effort, and what the answer is to look like.
+func (r *request) outputConfig(c *walk.Cursor) error {
+	return c.Object(func(key []byte) error {
+		if string(key) == "effort" && c.Kind() == '"' {
+			effort, err := c.Text()
+			r.Effort = strings.ToLower(string(effort))
+			return err
+		}
+		return r.prompt.outputFormat(c, key)
+	})
 }

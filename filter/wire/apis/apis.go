@@ -54,11 +54,14 @@ func Maker(api wire.API) string {
 // hosts are the providers' public names; one that begins with a dot stands for all below it.
 var hosts = []struct{ name, provider string }{
 	{"api.openai.com", "openai"},
-	{".api.openai.com", "openai"}, // data residency: eu.api.openai.com
+	{".api.openai.com", "openai"},               // data residency: eu.api.openai.com
+	{"models.inference.ai.azure.com", "github"}, // before the suffix of Azure
 	{".openai.azure.com", "azure"},
 	{".services.ai.azure.com", "azure"},
 	{".cognitiveservices.azure.com", "azure"},
 	{".models.ai.azure.com", "azure"},
+	{".inference.ai.azure.com", "azure"},
+	{".inference.ml.azure.com", "azure"},
 	{"api.anthropic.com", "anthropic"},
 	{"generativelanguage.googleapis.com", "google"},
 	{"aiplatform.googleapis.com", "vertex"},
@@ -96,6 +99,56 @@ var hosts = []struct{ name, provider string }{
 	{"api.moonshot.ai", "moonshotai"},
 	{"api.moonshot.cn", "moonshotai"},
 	{"gateway.pydantic.dev", "pydantic-gateway"},
+	{"models.github.ai", "github"},
+	{"api.githubcopilot.com", "github-copilot"},
+	{"gateway-us.pydantic.dev", "pydantic-gateway"},
+	{"gateway-eu.pydantic.dev", "pydantic-gateway"},
+	{"api.cloudflare.com", "cloudflare"}, // Workers AI; its gateway is another host
+	{"dashscope.aliyuncs.com", "alibaba"},
+	{"dashscope-intl.aliyuncs.com", "alibaba"},
+	{"dashscope-us.aliyuncs.com", "alibaba"},
+	{"api.minimax.io", "minimax"},
+	{"api.minimaxi.com", "minimax"},
+	{"api.minimax.chat", "minimax"},
+	{"api.llama.com", "meta"},
+	{"api.novita.ai", "novita"},
+	{"api.sambanova.ai", "sambanova"},
+	{"integrate.api.nvidia.com", "nvidia"},
+	{"ai.api.nvidia.com", "nvidia"},
+	{"api.deepinfra.com", "deepinfra"},
+	{"api.hyperbolic.xyz", "hyperbolic"},
+	{"api.studio.nebius.com", "nebius"},
+	{"api.studio.nebius.ai", "nebius"},
+	{"api.tokenfactory.nebius.com", "nebius"},
+	{"api.siliconflow.cn", "siliconflow"},
+	{"api.siliconflow.com", "siliconflow"},
+	{"ark.cn-beijing.volces.com", "volcengine"},
+	{"qianfan.baidubce.com", "baidu"},
+	{"hunyuan.cloud.tencent.com", "tencent"},
+	{"api.hunyuan.cloud.tencent.com", "tencent"},
+	{"api.stepfun.com", "stepfun"},
+	{"api.lingyiwanwu.com", "01ai"},
+	{"api.baichuan-ai.com", "baichuan"},
+	{"api.ai21.com", "ai21"},
+	{"api.jina.ai", "jina"},
+	{"api.upstage.ai", "upstage"},
+	{"api.reka.ai", "reka"},
+	{"api.inceptionlabs.ai", "inception"},
+	{"api.friendli.ai", "friendli"},
+	{"api.scaleway.ai", "scaleway"},
+	{".endpoints.kepler.ai.cloud.ovh.net", "ovhcloud"},
+	{"oai.endpoints.kepler.ai.cloud.ovh.net", "ovhcloud"},
+	{"inference.baseten.co", "baseten"},
+	{".api.baseten.co", "baseten"},
+	{"inference.do-ai.run", "digitalocean"},
+	{"us.inference.heroku.com", "heroku"},
+	{"eu.inference.heroku.com", "heroku"},
+	{"api.lambda.ai", "lambda"},
+	{"api.aimlapi.com", "aimlapi"},
+	{"api.venice.ai", "venice"},
+	{"api.featherless.ai", "featherless"},
+	{"nano-gpt.com", "nano-gpt"},
+	{"api.mixedbread.com", "mixedbread"},
 }
 
 // ProviderOf names the provider that serves host, with or without a port; ""
@@ -108,8 +161,12 @@ func ProviderOf(host string) string {
 		}
 	}
 	switch {
+	case strings.Contains(host, ".bedrock-runtime.") && strings.HasSuffix(host, ".vpce.amazonaws.com"):
+		return "bedrock" // an endpoint in a network of one's own: vpce-x.bedrock-runtime.us-east-1.vpce.amazonaws.com
 	case strings.HasPrefix(host, "bedrock-") && (strings.HasSuffix(host, ".amazonaws.com") || strings.HasSuffix(host, ".api.aws")):
 		return "bedrock" // bedrock-runtime.us-east-1.amazonaws.com, bedrock-mantle.us-east-1.api.aws
+	case strings.HasPrefix(host, "aiplatform.") && strings.HasSuffix(host, ".rep.googleapis.com"):
+		return "vertex" // aiplatform.us.rep.googleapis.com: an endpoint of several regions
 	case strings.HasSuffix(host, "-aiplatform.googleapis.com"):
 		return "vertex" // us-east5-aiplatform.googleapis.com
 	}

@@ -37,6 +37,14 @@ func TestMatch(t *testing.T) {
 		{"ollama", "POST", "/api/chat", wire.OllamaChat},
 		{"mistral", "POST", "/v1/ocr", wire.MistralOCR},
 		{"watsonx", "POST", "/ml/v1/text/generation?version=1", wire.WatsonxGenerate},
+		{"watsonx", "POST", "/ml/v1/text/chat?version=1", wire.OpenAIChat},
+		{"vertex", "POST", "/v1/projects/p/locations/l/publishers/mistralai/models/codestral-2501:streamRawPredict", wire.OpenAIChat},
+		{"google", "GET", "/v1beta/cachedContents/x", wire.GeminiCache},
+		{"google", "PATCH", "/v1beta/cachedContents/x?updateMask=ttl", wire.GeminiCache},
+		{"google", "DELETE", "/v1beta/cachedContents/x", ""},
+		{"google", "GET", "/v1beta/batches/x", wire.GeminiBatch},
+		{"openai", "GET", "/v1/batches/batch_1", wire.OpenAIBatches},
+		{"anthropic", "POST", "/v1/messages/batches", wire.AnthropicBatches},
 		{"", "GET", "/v1/models", ""},
 		{"", "POST", "/", ""},
 		{"", "POST", "/v1/files", ""},
@@ -58,6 +66,8 @@ func TestProviderOf(t *testing.T) {
 		"api.openai.com": "openai", "API.OpenAI.com:443": "openai", "eu.api.openai.com": "openai", "evilapi.openai.com.example.org": "",
 		"x.openai.azure.com": "azure", "x.services.ai.azure.com": "azure", "openai.azure.com": "", "bedrock-runtime.us-east-1.amazonaws.com": "bedrock",
 		"bedrock-mantle.us-east-1.api.aws": "bedrock", "s3.amazonaws.com": "", "us-east5-aiplatform.googleapis.com": "vertex",
+		"aiplatform.us.rep.googleapis.com": "vertex", "vpce-1-x.bedrock-runtime.us-east-1.vpce.amazonaws.com": "bedrock", "models.inference.ai.azure.com": "github",
+		"x.inference.ai.azure.com": "azure", "dashscope-intl.aliyuncs.com": "alibaba",
 		"aiplatform.googleapis.com": "vertex", "storage.googleapis.com": "", "localhost:8000": "", "": "",
 	} {
 		if got := ProviderOf(host); got != want {
@@ -82,4 +92,41 @@ func TestCorpus(t *testing.T) {
 		}
 	})
 	t.Logf("%d matched", matched)
+}
+
+// Every format that has a word for the reasoning effort tells it by the same one.
+func TestEffort(t *testing.T) {
+	t.Parallel()
+	const gemini = "/v1beta/models/m:generateContent"
+	for _, tt := range []struct{ path, body, want string }{
+		{"/v1/chat/completions", `{"model":"m","messages":[]}`, ""},
+		{"/v1/chat/completions", `{"model":"m","messages":[],"reasoning_effort":"High"}`, "high"},
+		{"/v1/chat/completions", `{"model":"m","messages":[],"reasoning_effort":"h\u0069gh"}`, "high"},
+		{"/v1/chat/completions", `{"model":"m","messages":[],"reasoning_effort":null}`, ""},
+		{"/v1/chat/completions", `{"model":"m","messages":[],"reasoning_effort":3}`, ""},
+		{"/v1/chat/completions", `{"model":"m","messages":[],"reasoning":{"enabled":false}}`, "none"},
+		{"/v1/chat/completions", `{"model":"m","messages":[],"thinking":{"type":"disabled"},"reasoning_effort":"low"}`, "low"},
+		{"/v1/chat/completions", `{"model":"m","messages":[],"reasoning_effort":"low","thinking":{"type":"disabled"}}`, "low"},
+		{"/v1/chat/completions", `{"model":"m","messages":[],"thinking":{"type":"enabled","budget_tokens":9}}`, ""},
+		{"/v1/chat/completions", `{"model":"m","messages":[],"enable_thinking":false}`, "none"},
+		{"/v1/responses", `{"model":"m","input":"x","reasoning":{"effort":"minimal","summary":"auto"}}`, "minimal"},
+		{"/v1/responses", `{"model":"m","input":"x","reasoning":{"summary":"auto"}}`, ""},
+		{"/v1/messages", `{"model":"m","max_tokens":9,"messages":[],"output_config":{"effort":"medium","format":{"schema":{}}}}`, "medium"},
+		{"/v1/messages", `{"model":"m","max_tokens":9,"messages":[],"thinking":{"type":"disabled"}}`, "none"},
+		{"/v1/messages", `{"model":"m","max_tokens":9,"messages":[],"thinking":{"type":"enabled","budget_tokens":1024}}`, ""},
+		{gemini, `{"contents":[],"generationConfig":{"thinkingConfig":{"thinkingLevel":"HIGH"}}}`, "high"},
+		{gemini, `{"contents":[],"generationConfig":{"thinkingConfig":{"thinkingLevel":"THINKING_LEVEL_UNSPECIFIED"}}}`, ""},
+		{gemini, `{"contents":[],"generationConfig":{"thinkingConfig":{"thinkingLevel":2}}}`, ""},
+		{gemini, `{"contents":[],"generationConfig":{"thinkingConfig":{"thinkingBudget":0,"thinkingLevel":"LOW"}}}`, "none"},
+		{gemini, `{"contents":[],"generationConfig":{"thinkingConfig":{"thinkingBudget":512}}}`, ""},
+	} {
+		codec, ok := Match("", "POST", tt.path)
+		if !ok {
+			t.Fatalf("no format at %s", tt.path)
+		}
+		r, err := codec.ReadRequest(tt.path, []byte(tt.body))
+		if err != nil || r.Effort != tt.want {
+			t.Errorf("%s %s: %v, %q; want %q", tt.path, tt.body, err, r.Effort, tt.want)
+		}
+	}
 }

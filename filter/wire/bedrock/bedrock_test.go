@@ -141,6 +141,19 @@ func TestInvokeRequest(t *testing.T) {
 	}
 }
 
+// TestReasoningOfOthers: Qwen takes the effort itself where Claude takes an object (measured).
+func TestReasoningOfOthers(t *testing.T) {
+	t.Parallel()
+	for _, fields := range []string{`{"reasoning_config":"high"}`, `{"reasoning_config":{"type":"enabled","budget_tokens":1024}}`} {
+		path := "/model/qwen.qwen3-32b-v1%3A0/converse"
+		codec, _ := Match("", "POST", path)
+		r, err := codec.ReadRequest(path, []byte(`{"messages":[{"role":"user","content":[{"text":"hi"}]}],"additionalModelRequestFields":`+fields+`}`))
+		if err != nil || !r.Prompt.Thinking {
+			t.Errorf("%s: %+v, %v", fields, r, err)
+		}
+	}
+}
+
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	codec, _ := Match("", "POST", "/model/x/converse")

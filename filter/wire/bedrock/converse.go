@@ -78,9 +78,15 @@ func oneText(c *walk.Cursor, name string, into *string) error {
 func reasoning(c *walk.Cursor, key []byte, p *tokens.Prompt) error {
 	switch string(key) {
 	case "thinking", "reasoning_config", "reasoningConfig":
+		if c.Kind() != '{' { // Qwen takes the effort itself
+			if c.Kind() == '"' {
+				p.Thinking = true
+			}
+			return nil
+		}
 		var kind string
 		err := oneText(c, "type", &kind)
-		p.Thinking = p.Thinking || kind == "enabled" || kind == "adaptive"
+		p.Thinking = p.Thinking || kind == "enabled"
 		return err
 	case "output_config", "output_format":
 		return schemaWithin(c, p)

@@ -157,6 +157,7 @@ func imageURL(c *walk.Cursor, p *tokens.Prompt) error {
 				p.Images = append(p.Images, media.Image(url, ""))
 			} else {
 				fields.Hosted(p, "image by url")
+				p.FarImages = true
 			}
 		})
 	}

@@ -198,6 +198,7 @@ func image(p *tokens.Prompt, c *walk.Cursor) error {
 		p.Images = append(p.Images, media.Image(url[1:len(url)-1], detail))
 	default:
 		fields.Hosted(p, "image URL")
+		p.FarImages = true
 	}
 	return err
 }

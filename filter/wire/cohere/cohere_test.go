@@ -69,7 +69,7 @@ func TestRequest(t *testing.T) {
 				Segments: segments(tokens.Text, `"a"`, tokens.Text, `"b"`, tokens.Text, `"c"`, tokens.Text, `"d"`, tokens.ToolCall, `"f"`, tokens.ToolCall, `"{}"`, tokens.ToolResult, `{"data":"e"}`,
 					tokens.ToolSchema, `{"type":"function"}`, tokens.Text, `"g"`, tokens.Schema, `{}`)}}},
 		{"chat of an image elsewhere", chat2, `{"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://x/y.png"}}]}]}`,
-			wire.Request{API: wire.CohereChat, Model: "m", Choices: 1, Prompt: tokens.Prompt{Messages: 1, Hosted: "image URL"}}},
+			wire.Request{API: wire.CohereChat, Model: "m", Choices: 1, Prompt: tokens.Prompt{Messages: 1, FarImages: true, Hosted: "image URL"}}},
 		{"chat, first version", chat1, `{"message":"a","preamble":"b","chat_history":[{"role":"USER","message":"c"},{"role":"TOOL","tool_results":[1]}],"tool_results":[{"call":{}}],"tools":[{"name":"f"}],"documents":[{"text":"d"}],"connectors":[{"id":"web-search"}],"response_format":{"schema":{}}}`,
 			wire.Request{API: wire.CohereChat, Choices: 1, Prompt: tokens.Prompt{Messages: 4, System: true, Tools: 1, Citations: 1, Hosted: "connector",
 				Segments: segments(tokens.Text, `"a"`, tokens.Text, `"b"`, tokens.Text, `"c"`, tokens.ToolResult, `[1]`, tokens.ToolResult, `{"call":{}}`, tokens.ToolSchema, `{"name":"f"}`, tokens.Text, `{"text":"d"}`, tokens.Schema, `{}`)}}},

@@ -67,6 +67,7 @@ var (
 	caches           = &codec{api: wire.GeminiCache, task: tokens.Store, nameless: true, member: (*request).generate, document: readCache}
 	interactions     = &codec{api: wire.GeminiInteractions, nameless: true, member: (*request).interactions, document: readInteraction}
 	fetchInteraction = &codec{api: wire.GeminiInteractions, task: tokens.Retrieve, fetches: true, document: readInteraction}
+	fetchCache       = &codec{api: wire.GeminiCache, task: tokens.Retrieve, fetches: true, document: readKept}
 	fetchBatch       = &codec{api: wire.GeminiBatch, task: tokens.Retrieve, fetches: true, document: readBatch}
 )
 
@@ -100,6 +101,8 @@ func match(provider, method, path string) *codec {
 	case method == http.MethodPost && at[n-1] == "interactions" && googles(provider, at[:n-1]):
 		return interactions
 	case n < 2:
+	case (method == http.MethodGet || method == http.MethodPatch) && at[n-2] == "cachedContents":
+		return fetchCache
 	case method == http.MethodGet && at[n-2] == "interactions" && googles(provider, at[:n-2]),
 		method == http.MethodPost && n > 2 && at[n-3] == "interactions" && at[n-1] == "cancel" && googles(provider, at[:n-3]):
 		return fetchInteraction

@@ -71,6 +71,7 @@ func (r *request) interactionConfig(c *walk.Cursor, key []byte, a *ask) error {
 		return r.limit(c, a)
 	case "thinking_level":
 		level, err := enum(c)
+		r.Effort = effort(level)
 		r.Prompt.Thinking = r.Prompt.Thinking || level != ""
 		return err
 	case "thinking_summaries":

@@ -110,10 +110,41 @@ func readPredict(r *reader, c *walk.Cursor, key []byte) error {
 			}
 			return err
 		})
+	case "metadata": // of PaLM's models, which told tokens and were billed by character
+		return c.Object(func(key []byte) error {
+			if string(key) != "tokenMetadata" {
+				return nil
+			}
+			return r.usage(c, readTokenMetadata)
+		})
 	case "name": // of a long-running operation
 		return framing.Name(c, &r.reading.ID)
 	}
 	return nil
+}
+
+// readTokenMetadata reads {inputTokenCount: {totalTokens}, outputTokenCount: {totalTokens}}
+// (Vertex AI, PredictResponse of text-bison and chat-bison).
+func readTokenMetadata(c *walk.Cursor) (figures, error) {
+	f := figures{none: true}
+	total := func(n *int64) error {
+		return c.Object(func(key []byte) error {
+			if string(key) == "totalTokens" {
+				return f.count(c, n)
+			}
+			return nil
+		})
+	}
+	err := c.Object(func(key []byte) error {
+		switch string(key) {
+		case "inputTokenCount":
+			return total(&f.prompt)
+		case "outputTokenCount":
+			return total(&f.candidates)
+		}
+		return nil
+	})
+	return f, err
 }
 
 func (r *reader) statistics(c *walk.Cursor) error {

@@ -207,7 +207,7 @@ func (p prompt) toolConfig(c *walk.Cursor) error {
 }
 
 // thinking reads a thinkingConfig. A budget of 0 turns it off, whatever else stands there.
-func (p prompt) thinking(c *walk.Cursor) error {
+func (r *request) thinking(c *walk.Cursor) error {
 	asked, off := false, false
 	err := c.Object(func(key []byte) error {
 		switch string(name(key)) {
@@ -218,6 +218,7 @@ func (p prompt) thinking(c *walk.Cursor) error {
 		case "thinkingLevel":
 			level, err := enum(c)
 			asked = asked || level != ""
+			r.Effort = effort(level)
 			return err
 		case "includeThoughts":
 			shown, err := c.Bool()
@@ -226,6 +227,18 @@ func (p prompt) thinking(c *walk.Cursor) error {
 		}
 		return nil
 	})
-	p.Thinking = p.Thinking || asked && !off
+	r.Prompt.Thinking = r.Prompt.Thinking || asked && !off
+	if off {
+		r.Effort = "none"
+	}
 	return err
+}
+
+// effort is the word for a level; "" for the number of an enum, and where it says that it is not specified.
+func effort(level string) string {
+	level = strings.ToLower(level)
+	if level == "" || level[0] < 'a' || level[0] > 'z' || strings.HasSuffix(level, "unspecified") {
+		return ""
+	}
+	return level
 }

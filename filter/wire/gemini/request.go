@@ -175,7 +175,7 @@ func (r *request) config(c *walk.Cursor, key []byte, a *ask, names *object) erro
 	case "responseSchema", "responseJsonSchema", "ResponseJsonSchema": // the last is _responseJsonSchema
 		return c.Segment(r.prompt.Prompt, tokens.Schema)
 	case "thinkingConfig":
-		return r.prompt.thinking(c)
+		return r.thinking(c)
 	case "mediaResolution":
 		resolution, err := detail(c)
 		r.resolution = resolution

@@ -76,6 +76,10 @@ func (r *Reader) One() bool {
 	return r.Whole() && (r.array || r.objects == 1)
 }
 
+// Offset is where reading stands in the stream: behind the object that Next found, else
+// at the end of what was fed.
+func (r *Reader) Offset() int64 { return r.at }
+
 // Pending is how many bytes of the object under way were fed, 0 between objects.
 func (r *Reader) Pending() int64 { return r.size }
 

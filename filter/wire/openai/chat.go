@@ -17,6 +17,10 @@ type Chat struct {
 	// unasked: the host tells usage in streams without being asked, so nothing is
 	// added to ask for it: a host that does not know the field could refuse it.
 	unasked bool
+	// watsonx: the model is called model_id, and the path says whether the answer is a stream.
+	watsonx bool
+	// agent: the request names an agent that is kept at the provider, and no model (Mistral).
+	agent bool
 }
 
 // API implements wire.Codec.
@@ -24,11 +28,18 @@ func (Chat) API() wire.API { return wire.OpenAIChat }
 
 // ReadRequest implements wire.Codec. The model is the Azure deployment of the
 // path where there is one, since Azure goes by that whatever the body says.
-func (Chat) ReadRequest(path string, body []byte) (*wire.Request, error) {
+func (h Chat) ReadRequest(path string, body []byte) (*wire.Request, error) {
 	r := newRequest(wire.OpenAIChat, tokens.Generate)
 	if id := storedPrompt(path); id != "" {
 		r.marks.storedPrompt = id
 		hosted(&r.Prompt, "stored prompt")
+	}
+	if h.watsonx {
+		r.modelKey = "model_id"
+		r.Stream = strings.Contains(path, "/chat_stream")
+	}
+	if r.nameless = h.agent; h.agent {
+		hosted(&r.Prompt, "agent")
 	}
 	return r.read(path, body, func(c *walk.Cursor, key []byte) error {
 		switch string(key) {
@@ -67,6 +78,9 @@ func (h Chat) Rewrite(r *wire.Request, path string, body []byte, edit wire.Edit)
 		return path, body
 	}
 	edit.ForceUsage = edit.ForceUsage && !h.unasked
+	if h.agent {
+		edit.Model = "" // the agent has it
+	}
 	model := r.Model
 	if edit.Model != "" {
 		model = edit.Model

@@ -35,6 +35,8 @@ func apiOf(x *recording.Exchange) wire.API {
 		return wire.OpenAIEmbeddings
 	case x.Op == "count_tokens" && x.Provider == "openai":
 		return wire.OpenAIResponses
+	case strings.Contains(x.Path, "/v1/videos/"):
+		return wire.OpenAIVideos
 	case x.Op == "xai.media" && strings.HasSuffix(x.Path, "/stt"):
 		return wire.OpenAIAudio
 	}

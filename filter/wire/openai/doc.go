@@ -1,6 +1,6 @@
 // Package openai reads and changes calls of the formats that OpenAI made and
 // many hosts speak: Chat Completions and the older completions, Responses,
-// embeddings and ranks, images, sound, moderations and runs of assistants.
+// embeddings and ranks, images, sound, videos, moderations, runs of assistants and batches.
 //
 // Hosts differ in what a count includes. Where it can, the package does not ask
 // who answered: it decides by the arithmetic of the counts and by fields that a

@@ -20,6 +20,26 @@ var embeddings = &format{
 	dialect: func(*wire.Request) dialect { return &inputReading{} },
 }
 
+// embeddingsWatsonx and rerankWatsonx are the same at watsonx.ai (its API reference, Text
+// embeddings and Text rerank).
+var (
+	embeddingsWatsonx = &format{
+		api: wire.OpenAIEmbeddings, task: tokens.Embed, modelKey: "model_id",
+		member: embeddings.member, dialect: embeddings.dialect,
+	}
+	rerankWatsonx = &format{
+		api: wire.OpenAIEmbeddings, task: tokens.Rerank, modelKey: "model_id",
+		member: func(r *request, c *walk.Cursor, key []byte) error {
+			switch string(key) {
+			case "query", "inputs":
+				return inputs(c, &r.Prompt)
+			}
+			return nil
+		},
+		dialect: embeddings.dialect,
+	}
+)
+
 // rerank is the codec of ranking documents as Voyage, OpenRouter and vLLM
 // speak it: its answers are those of embeddings.
 var rerank = &format{

@@ -14,8 +14,9 @@ import (
 type format struct {
 	api      wire.API
 	task     tokens.Task
-	nameless bool // a request may name no model
-	bodyless bool // a request has no body, or none that matters
+	nameless bool   // a request may name no model
+	bodyless bool   // a request has no body, or none that matters
+	modelKey string // what a body calls the model, where that is not model
 
 	// member reads a member of a JSON body.
 	member func(r *request, c *walk.Cursor, key []byte) error
@@ -34,6 +35,9 @@ func (f *format) API() wire.API { return f.api }
 func (f *format) ReadRequest(path string, body []byte) (*wire.Request, error) {
 	r := newRequest(f.api, f.task)
 	r.nameless = f.nameless || f.bodyless
+	if f.modelKey != "" {
+		r.modelKey = f.modelKey
+	}
 	if f.bodyless {
 		r.Stream = asksStream(path)
 		return &r.Request, nil
@@ -41,6 +45,9 @@ func (f *format) ReadRequest(path string, body []byte) (*wire.Request, error) {
 	if f.field != nil && bytes.HasPrefix(body, []byte("--")) {
 		if err := r.readForm(body, f.field); err != nil {
 			return nil, err
+		}
+		if f.whole != nil {
+			f.whole(r)
 		}
 		return r.finish(path)
 	}

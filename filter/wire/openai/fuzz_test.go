@@ -21,6 +21,10 @@ func init() {
 	codecs["openrouter"] = Responses{marked: true}
 	codecs["openai"] = Completions{shortByDefault: true}
 	codecs["retrieve"], codecs["poll"] = retrieve, pollRun
+	codecs["batch"], codecs["started batch"] = pollBatch, createBatch
+	codecs["video"], codecs["started video"] = pollVideo, createVideo
+	codecs["conversations"] = conversations
+	codecs["watsonx"], codecs["watsonx embeddings"], codecs["watsonx rerank"] = Chat{watsonx: true, unmarked: true, unasked: true}, embeddingsWatsonx, rerankWatsonx
 }
 
 func FuzzReader(f *testing.F) {
@@ -31,6 +35,7 @@ func FuzzReader(f *testing.F) {
 		"data: {\"type\":\"image_generation.completed\",\"usage\":{\"input_tokens\":1,\"output_tokens\":5}}\n\n",
 		"data: {\"type\":\"transcript.text.delta\",\"delta\":\"x\"}\n\ndata: {\"type\":\"transcript.text.done\",\"text\":\"x\",\"usage\":{\"type\":\"duration\",\"seconds\":2.5}}\n\ndata: [DONE]\n\n",
 		"data: {\"type\":\"speech.audio.done\",\"usage\":{\"input_tokens\":1,\"output_tokens\":5}}\n\n",
+		"data: {\"type\":\"message.output.delta\",\"content\":\"x\",\"model\":\"m\"}\n\ndata: {\"type\":\"conversation.response.done\",\"usage\":{\"prompt_tokens\":9,\"connector_tokens\":7,\"connectors\":{\"a\":1}}}\n\n",
 		"data: {\"type\":\"response.output_item.done\",\"item\":{\"type\":\"code_interpreter_call\",\"container_id\":\"c\"}}\n\n",
 	} {
 		f.Add(body, uint8(7), true)
@@ -40,6 +45,9 @@ func FuzzReader(f *testing.F) {
 		`[{"error":{"message":"x"}}]`,
 		`{"usage":{"cost":1.4e-7,"is_byok":true,"cost_details":{"upstream_inference_cost":"0.1"},"cost_in_usd_ticks":7}}`,
 		`{"usage":{"prompt_tokens":9,"completion_tokens":2,"total_tokens":386,"prompt_audio_seconds":3,"prompt_tokens_details":{"audio_tokens":375}}}`,
+		`{"id":"b","status":"SUCCESS","outputs":[{"response":{"body":{"model":"m","usage":{"prompt_tokens":27,"completion_tokens":2}}}},{"usage":{"cost_in_usd_ticks":3}},{"usage":{"cost":0.25}}]}`,
+		`{"results":[{"usage":{"prompt_tokens":204,"total_tokens":287,"cost_in_usd_ticks":2087200}}],"pagination_token":null}`,
+		`{"status":"done","video":{"duration":1.5},"seconds":"8","usage":{"cost_in_usd_ticks":500000000},"input_token_count":7}`,
 		`{"data":[{},{}],"created":"1715361795","input_tokens":18,"duration":3.7,"text":"x"}`,
 		`{"usage":{"prompt_tokens":3,"completion_tokens":1},"usage_breakdown":{"models":[{"model":"a","usage":{"prompt_tokens":3,"completion_tokens":1}}]}}`,
 		`{"output":[{"type":"web_search_call"}],"tool_usage":{"image_gen":{"total_tokens":5},"web_search":{"num_requests":2}},"tools":[{"type":"image_generation","model":"g"}],"usage":{"input_tokens":1}}`,
@@ -90,6 +98,12 @@ func FuzzReadRequest(f *testing.F) {
 	f.Add("/v1/audio/transcriptions", "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nwhisper-1\r\n--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\nRIFF\r\n--b--\r\n")
 	f.Add("/v1/images/edits", `{"model":"m","prompt":"x","images":[{"image_url":{"url":"https://x"}}],"mask":"data:,"}`)
 	f.Add("/serving-endpoints/a/invocations", `{}`)
+	f.Add("/ml/v1/text/chat_stream", `{"model_id":"m","model":"n","messages":[{"role":"user","content":"x"}],"max_tokens":9}`)
+	f.Add("/ml/v1/deployments/d/text/chat", `{"messages":[]}`)
+	f.Add("/v1/projects/p/locations/l/publishers/mistralai/models/m@1%3ArawPredict", `{"model":"m"}`)
+	f.Add("/v1/batch/jobs", `{"model":"m","requests":[{"body":{"messages":[{"content":"x"}],"input":[[1,2]]}}],"input_file_id":"f"}`)
+	f.Add("/v1/conversations", `{"model":"m","inputs":[{"role":"user","content":"x"}],"completion_args":{"max_tokens":9}}`)
+	f.Add("/v1/videos", `{"model":"m","prompt":"x","image":{"url":"https://x"},"video":{"url":"https://x"}}`)
 	edit := wire.Edit{Model: "other", MaxOutputTokens: 3, ForceUsage: true}
 	f.Fuzz(func(t *testing.T, path, body string) {
 		for name, codec := range codecs {

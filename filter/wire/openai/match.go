@@ -22,6 +22,10 @@ func Match(provider, method, path string) (wire.Codec, bool) {
 		}
 	case "GET":
 		switch {
+		case batched(end, ""), ends(end, "batch", "jobs", ""), batched(end, "", "results"): // the latter two Mistral and xAI
+			return pollBatch, true
+		case ends(end, "videos", ""):
+			return pollVideo, true
 		case ends(end, "responses", ""):
 			return retrieve, true
 		case ends(end, "threads", "", "runs", ""):
@@ -33,6 +37,10 @@ func Match(provider, method, path string) (wire.Codec, bool) {
 
 func matchPost(provider string, path []string) wire.Codec {
 	switch {
+	case slices.Contains(path, "ml") && (provider == "watsonx" || provider == ""):
+		return matchWatsonx(path)
+	case isRawPredict(path):
+		return Chat{unasked: true} // of Vertex AI: Mistral, which tells usage unasked, AI21 and others
 	case ends(path, "chat", "completions"),
 		ends(path, "prompts", "", "completions"),           // Portkey: a prompt that is kept there
 		ends(path, "cortex", "inference:complete"),         // Snowflake
@@ -40,8 +48,19 @@ func matchPost(provider string, path []string) wire.Codec {
 		return Chat{unmarked: provider == "writer", unasked: tellsUnasked[provider]}
 	case ends(path, "chat") && provider == "writer":
 		return Chat{unmarked: true}
-	case ends(path, "agents", "completions"): // Mistral: names no model and nobody recorded one
-		return nil
+	case provider == "mistral" && (ends(path, "conversations") || ends(path, "conversations", "") || ends(path, "conversations", "", "restart")):
+		return conversations
+	case ends(path, "agents", "completions"): // Mistral
+		return Chat{unasked: true, agent: true}
+	case ends(path, "text", "chatcompletion_v2"): // MiniMax
+		return Chat{}
+	case batched(path), ends(path, "batch", "jobs"):
+		return createBatch
+	case batched(path, "", "cancel"), ends(path, "batch", "jobs", "", "cancel"):
+		return pollBatch
+	case ends(path, "videos"), ends(path, "videos", "generations"), ends(path, "videos", "edits"), ends(path, "videos", "extensions"),
+		ends(path, "videos", "", "remix"): // the first and the last OpenAI, the others xAI
+		return createVideo
 	case ends(path, "completions"):
 		return Completions{shortByDefault: provider == "openai" || provider == "azure"}
 	case ends(path, "responses"):
@@ -75,6 +94,29 @@ func matchPost(provider string, path []string) wire.Codec {
 		return pollRun
 	}
 	return nil
+}
+
+// matchWatsonx returns the codec for what is of OpenAI's form at watsonx.ai, below /ml/.
+func matchWatsonx(path []string) wire.Codec {
+	switch {
+	case ends(path, "text", "chat"), ends(path, "text", "chat_stream"):
+		return Chat{watsonx: true, unmarked: true, unasked: true}
+	case ends(path, "text", "embeddings"):
+		return embeddingsWatsonx
+	case ends(path, "text", "rerank"):
+		return rerankWatsonx
+	}
+	return nil
+}
+
+// batched reports whether path is batches, below a version or /openai, with more behind it.
+func batched(path []string, more ...string) bool {
+	return ends(path, append([]string{"v1", "batches"}, more...)...) || ends(path, append([]string{"openai", "batches"}, more...)...)
+}
+
+func isRawPredict(path []string) bool {
+	start, _ := rawPredict("/" + strings.Join(path, "/"))
+	return start > 0
 }
 
 // tellsUnasked are the hosts whose chat streams tell their usage without being

@@ -73,7 +73,7 @@ func (u *counts) normalise() (usage meter.Usage, partial bool) {
 	usage[meter.WebSearch] = max(u.searches, 0)
 	usage[meter.FileSearch] = max(u.fileSearches, 0)
 	usage[meter.CodeInterpreter] = max(u.codeCalls, 0)
-	usage[meter.HostedTools] = max(u.toolCalls-max(u.searches, 0), 0)
+	usage[meter.HostedTools] = max(u.toolCalls-max(u.searches, 0), 0) + max(u.hosted, 0)
 	usage[meter.InputSeconds] = max(u.seconds, 0)
 	return usage, partial
 }

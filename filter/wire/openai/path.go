@@ -10,13 +10,14 @@ import (
 const azureDeployments = "/openai/deployments/"
 
 // deployment returns where a path names the model, still escaped; the zero Span
-// where it does not. Azure goes by the name of a deployment and Databricks by that of an
-// endpoint, whatever model the body states.
+// where it does not. Azure and watsonx go by the name of a deployment, Databricks by that of an
+// endpoint and Vertex AI by its path, whatever model the body states.
 func deployment(path string) wire.Span {
 	path, _, _ = strings.Cut(path, "?")
 	for _, in := range []struct{ before, after string }{
 		{azureDeployments, ""},
 		{"/serving-endpoints/", "/invocations"},
+		{"/ml/v1/deployments/", "/text/"},
 	} {
 		i := strings.Index(path, in.before)
 		if i < 0 {
@@ -28,7 +29,30 @@ func deployment(path string) wire.Span {
 			return wire.Span{Start: start, End: start + n}
 		}
 	}
+	if start, _ := rawPredict(path); start > 0 {
+		return wire.Span{Start: start, End: start + strings.IndexAny(path[start:], ":%")}
+	}
 	return wire.Span{}
+}
+
+// rawPredict finds the model of another maker than Google and Anthropic in a path of Vertex AI:
+// …/publishers/mistralai/models/{model}:rawPredict, or streamRawPredict. start is 0 where path is none.
+func rawPredict(path string) (start int, method string) {
+	const models = "/models/"
+	i := strings.LastIndex(path, models)
+	if i < 0 || !strings.Contains(path[:i], "/publishers/") || strings.HasSuffix(path[:i], "/anthropic") { // that is another format
+		return 0, ""
+	}
+	model, method, ok := strings.Cut(path[i+len(models):], ":")
+	if !ok {
+		if at := strings.LastIndex(strings.ToUpper(path), "%3A"); at > i {
+			model, method = path[i+len(models):at], path[at+len("%3A"):]
+		}
+	}
+	if model == "" || strings.ContainsAny(model, "/%") || method != "rawPredict" && method != "streamRawPredict" {
+		return 0, ""
+	}
+	return i + len(models), method
 }
 
 // deploymentName is the name that stands at span in path.

@@ -71,6 +71,35 @@ func TestProducts(t *testing.T) {
 		{"image tokens (OpenRouter)", image, `{"data":[{}],"usage":{"prompt_tokens":1125,"completion_tokens":1120,"total_tokens":2245,"cost":0.03388125,"completion_tokens_details":{"image_tokens":1120}}}`,
 			"input 1125, output_image 1120; $0.03388125; terminal"},
 		{"image cost (xAI)", image, `{"data":[{"url":"u"}],"usage":{"cost_in_usd_ticks":700000000}}`, "images 1; $0.07; terminal"},
+		// OpenAI, Batch object: usage is of the whole job, 0 until it has ended (measured).
+		{"batch under way", "GET /v1/batches/b", `{"id":"batch_1","object":"batch","model":null,"status":"validating","usage":{"input_tokens":0,"output_tokens":0,"total_tokens":0}}`, "; partial; terminal"},
+		{"batch", "GET /v1/batches/b", `{"id":"batch_1","object":"batch","model":"m","status":"completed","usage":{"input_tokens":36,"input_tokens_details":{"cached_tokens":6},"output_tokens":224,"output_tokens_details":{"reasoning_tokens":128},"total_tokens":260}}`,
+			"input 30, cached_input 6, output 96, reasoning 128; terminal"},
+		{"batch before 2025", "GET /v1/batches/b", `{"id":"batch_1","object":"batch","status":"completed"}`, "none; terminal"},
+		// Mistral, Get batch job: outputs are inline where the requests were.
+		{"batch (Mistral)", "GET /v1/batch/jobs/b", `{"id":"b","status":"SUCCESS","outputs":[{"response":{"body":{"model":"m","usage":{"prompt_tokens":27,"completion_tokens":2,"total_tokens":29},"choices":[{"usage":{"prompt_tokens":1}}]}}},{"response":{"body":{"usage":{"prompt_tokens":27,"completion_tokens":3}}}},{"error":{"usage":{"prompt_tokens":1}}}]}`,
+			"input 54, output 5; terminal"},
+		{"batch under way (Mistral)", "GET /v1/batch/jobs/b", `{"id":"b","status":"RUNNING","outputs":null}`, "none; terminal"},
+		// xAI, List batch results: each has its own usage and cost.
+		{"batch (xAI)", "GET /v1/batches/b/results", `{"results":[{"batch_result":{"response":{"chat_get_completion":{"model":"m","usage":{"prompt_tokens":204,"completion_tokens":1,"total_tokens":287,"prompt_tokens_details":{"cached_tokens":192},"completion_tokens_details":{"reasoning_tokens":82},"cost_in_usd_ticks":2087200}}}}},
+			{"batch_result":{"response":{"chat_get_completion":{"usage":{"prompt_tokens":204,"completion_tokens":2,"total_tokens":268,"prompt_tokens_details":{"cached_tokens":128},"completion_tokens_details":{"reasoning_tokens":62},"cost_in_usd_ticks":2244800}}}}}],"pagination_token":null}`,
+			"input 88, cached_input 320, output 3, reasoning 144; $0.0004332; terminal"},
+		{"batch with more pages (xAI)", "GET /v1/batches/b/results", `{"results":[{"usage":{"prompt_tokens":2,"completion_tokens":1}}],"pagination_token":"x"}`, "input 2, output 1; partial; terminal"},
+
+		// OpenAI, Video object; xAI, Get video (measured).
+		{"video under way", "GET /v1/videos/v", `{"id":"video_1","object":"video","status":"in_progress","progress":33,"model":"sora-2","seconds":"8","size":"720x1280"}`, "none; terminal"},
+		{"video", "GET /v1/videos/v", `{"id":"video_1","object":"video","status":"completed","model":"sora-2","seconds":"8","size":"720x1280"}`, "none; output_seconds 8; terminal"},
+		{"video that failed", "GET /v1/videos/v", `{"id":"video_1","object":"video","status":"failed","seconds":"8","error":{"message":"no"}}`, "none; terminal"},
+		{"video started (xAI)", "POST /v1/videos/generations", `{"request_id":"v"}`, "none; terminal"},
+		{"video (xAI)", "GET /v1/videos/v", `{"status":"done","video":{"url":"u","duration":1},"model":"grok-imagine-video","usage":{"cost_in_usd_ticks":500000000},"progress":100}`, "output_seconds 1; $0.05; terminal"},
+
+		// watsonx.ai, Text embeddings and Infer text chat.
+		{"embeddings (watsonx)", "POST /ml/v1/text/embeddings", `{"model_id":"m","results":[{"embedding":[1]}],"input_token_count":10}`, "input 10; terminal"},
+		{"chat (watsonx)", "POST /ml/v1/text/chat", `{"id":"chat-1","model_id":"m","choices":[{"message":{"content":"x"},"finish_reason":"stop"}],"usage":{"completion_tokens":20,"prompt_tokens":10,"total_tokens":30}}`, "input 10, output 20; terminal"},
+		{"chat in a stream (watsonx)", "POST /ml/v1/text/chat_stream", events(`{"model_id":"m","choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}`, `{"model_id":"m","choices":[],"usage":{"completion_tokens":20,"prompt_tokens":10,"total_tokens":30}}`), "input 10, output 20; terminal"},
+
+		// Azure serves models of xAI, and leaves the cost at 0 (measured).
+		{"a cost that is not stated (Azure)", chat, `{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":8,"total_tokens":15,"cost_in_usd_ticks":0}}`, "input 7, output 8; terminal"},
 		{"images without usage", image, `{"created":1685630540,"data":[{"url":"u"},{"url":"v"}]}`, "none; images 2; terminal"},
 		{"no image", image, `{"error":{"message":"no"}}`, "none; terminal"},
 		{"image stream", image, events(`{"type":"image_generation.partial_image","b64_json":"AA"}`, `{"type":"image_generation.completed","usage":{"input_tokens":5,"output_tokens":30}}`),
@@ -264,5 +293,35 @@ func TestEnds(t *testing.T) {
 		if r.Terminal != test.want || r.Partial || r.Usage == nil {
 			t.Errorf("%s %q: %s", test.provider, test.body, metered(r))
 		}
+	}
+}
+
+// TestConversations: Mistral, Websearch: what a tool brought in is connector_tokens, beside the prompt
+// and inside the total.
+func TestConversations(t *testing.T) {
+	t.Parallel()
+	const usage = `"usage":{"prompt_tokens":188,"completion_tokens":55,"total_tokens":7355,"connector_tokens":7112,"connectors":{"web_search":1,"code_interpreter":2}}`
+	const want = "input 7300, output 55, web_search 1, hosted_tools 2; terminal"
+	codec, _ := Match("mistral", "POST", "/v1/conversations")
+	for _, body := range []string{
+		`{"object":"conversation.response","conversation_id":"c","outputs":[{"type":"tool.execution","name":"web_search"},{"type":"message.output","model":"m","content":[{"type":"text","text":"abc"}]}],` + usage + `}`,
+		events(`{"type":"conversation.response.started","conversation_id":"c"}`, `{"type":"message.output.delta","content":"abc","model":"m"}`, `{"type":"conversation.response.done",`+usage+`}`),
+	} {
+		r := readAll(codec, &wire.Request{Choices: 1, Stream: strings.HasPrefix(body, "data")}, 200, body)
+		if got := metered(r); got != want || r.Model != "m" || r.OutputBytes != 3 {
+			t.Errorf("%s of %q, %d bytes; want %s", got, r.Model, r.OutputBytes, want)
+		}
+	}
+	cut := events(`{"type":"message.output.delta","content":"abc","model":"m"}`, `{"type":"conversation.response.error","message":"no","code":1}`)
+	if r := readAll(codec, &wire.Request{Choices: 1, Stream: true}, 200, cut); r.Terminal || r.Failure != "no" || r.Usage != nil {
+		t.Errorf("an error: %+v", r)
+	}
+	body := []byte(`{"agent_id":"a","inputs":"hi","completion_args":{"max_tokens":9}}`)
+	r, err := codec.ReadRequest("/v1/conversations", body)
+	if err != nil || r.MaxOutputTokens != 9 || r.Prompt.Hosted != "agent" || len(r.Prompt.Segments) != 1 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if _, got := codec.Rewrite(r, "/v1/conversations", body, wire.Edit{MaxOutputTokens: 5}); string(got) != `{"agent_id":"a","inputs":"hi","completion_args":{"max_tokens":5}}` {
+		t.Errorf("became %s", got)
 	}
 }

@@ -171,6 +171,7 @@ func (e *element) source(c *walk.Cursor, p *tokens.Prompt, s source) error {
 	switch {
 	case !inline && (!s.bare || bytes.HasPrefix(data, []byte("http"))):
 		hosted(p, s.reference)
+		p.FarImages = p.FarImages || s.image
 	case s.image || bytes.HasPrefix(data, []byte("data:image/")):
 		p.Images = append(p.Images, media.Image(data, ""))
 	default:

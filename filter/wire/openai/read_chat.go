@@ -61,6 +61,8 @@ func (d *chatReading) member(c *walk.Cursor, key []byte, b *body, k *chunk) erro
 		return err
 	}
 	switch string(key) {
+	case "model_id": // watsonx
+		return readName(c, &b.reading.Model)
 	case "object":
 		object, err := c.Text()
 		k.completion = string(object) == "chat.completion" || string(object) == "chat.completion.done"

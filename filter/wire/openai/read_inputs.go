@@ -23,6 +23,10 @@ func (d *inputReading) document(c *walk.Cursor, key []byte, b *body) error {
 			orElse(&b.counts.completion, 0)
 		}
 		return err
+	case "model_id": // watsonx
+		return readName(c, &b.reading.Model)
+	case "input_token_count": // watsonx tells no usage object
+		return b.readInputCount(c, key)
 	case "error":
 		return b.readFailure(c)
 	}
@@ -40,13 +44,18 @@ func (d *countReading) document(c *walk.Cursor, key []byte, b *body) error {
 	if string(key) != "input_tokens" {
 		return d.inputReading.document(c, key, b)
 	}
+	return b.readInputCount(c, key)
+}
+
+// readInputCount takes over a count that stands among a body's own members.
+func (b *body) readInputCount(c *walk.Cursor, key []byte) error {
 	u := noCounts()
 	u.completion = 0
 	if err := count(c, &u.prompt); err != nil || u.prompt < 0 {
 		return err
 	}
 	b.counts, b.reported = u, true
-	b.raw = walk.Object(walk.Member(nil, "input_tokens", c.Raw()))
+	b.raw = walk.Object(walk.Member(nil, string(key), c.Raw()))
 	return nil
 }
 

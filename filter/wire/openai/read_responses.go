@@ -109,7 +109,7 @@ func (d *responsesReading) event(data []byte, b *body) eventKind {
 		return plainEvent
 	}
 	switch string(kind) {
-	case "response.completed", "response.incomplete", "response.failed":
+	case "response.completed", "response.incomplete", "response.failed", "response.cancelled":
 		b.running = false
 		if d.marked {
 			return plainEvent

@@ -83,8 +83,8 @@ type reader struct {
 	// Stream.
 	events  sse.Reader
 	hide    bool
-	gate    gate
-	dropped []extent
+	gate    sse.Gate
+	dropped []sse.Extent
 }
 
 func newReader(d dialect, request *wire.Request, status int, header http.Header) *reader {
@@ -153,14 +153,14 @@ func (r *reader) feedStream(chunk []byte, end bool) []byte {
 	if end || !undecided {
 		from = r.seen
 	}
-	return r.gate.pass(chunk, r.dropped, from)
+	return r.gate.Pass(chunk, r.dropped, from)
 }
 
 func (r *reader) readEvents() {
 	for r.events.Next() {
 		e := r.events.Event()
 		if r.readEvent(e) && r.hide {
-			r.dropped = append(r.dropped, extent{e.Start, e.End})
+			r.dropped = append(r.dropped, sse.Extent{Start: e.Start, End: e.End})
 		}
 	}
 }

@@ -35,17 +35,18 @@ type request struct {
 	wire.Request
 	marks    marks
 	nameless bool // the format lets a request name no model
+	modelKey string
 }
 
 func newRequest(api wire.API, task tokens.Task) *request {
-	return &request{Request: wire.Request{API: api, Choices: 1, Prompt: tokens.Prompt{Task: task}}}
+	return &request{modelKey: "model", Request: wire.Request{API: api, Choices: 1, Prompt: tokens.Prompt{Task: task}}}
 }
 
 // read walks body, which is JSON; member reads what is particular to one API.
 func (r *request) read(path string, body []byte, member func(c *walk.Cursor, key []byte) error) (*wire.Request, error) {
 	root, err := walk.Request(body, func(c *walk.Cursor, key []byte) error {
 		switch string(key) {
-		case "model":
+		case r.modelKey:
 			return r.readModel(c)
 		case "stream":
 			return r.readStream(c)
@@ -78,7 +79,7 @@ func (r *request) finish(path string) (*wire.Request, error) {
 		r.Model = "prompt/" + r.marks.storedPrompt
 	}
 	if r.Model == "" && !r.nameless {
-		return nil, &wire.RequestError{Field: "model", Reason: "is missing: name the model"}
+		return nil, &wire.RequestError{Field: r.modelKey, Reason: "is missing: name the model"}
 	}
 	r.Marks = &r.marks
 	return &r.Request, nil

@@ -3,6 +3,7 @@ package openai
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -18,8 +19,13 @@ const (
 	azurePath     = "/openai/deployments/my%20gpt/chat/completions?api-version=2024-12-01-preview"
 )
 
-func codecOf(path string) wire.Codec {
-	codec, _ := Match("", "POST", path)
+// codecOf is the codec of a path, or of a method and a path.
+func codecOf(line string) wire.Codec {
+	method, path, ok := strings.Cut(line, " ")
+	if !ok {
+		method, path = "POST", line
+	}
+	codec, _ := Match("", method, path)
 	return codec
 }
 
@@ -43,7 +49,7 @@ func TestReadRequest(t *testing.T) {
 			"chat", chatPath,
 			`{"model":"gpt-5","messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"h\u00e9"}],"stream":true,"max_tokens":10,"max_completion_tokens":20,"n":3,
 				"service_tier":"flex","stream_options":{"include_usage":true},"reasoning_effort":"low"}`,
-			wire.Request{Model: "gpt-5", Stream: true, MaxOutputTokens: 20, Choices: 3, ServiceTier: "flex", WantsUsage: true,
+			wire.Request{Model: "gpt-5", Stream: true, MaxOutputTokens: 20, Choices: 3, ServiceTier: "flex", Effort: "low", WantsUsage: true,
 				Prompt: tokens.Prompt{System: true, Messages: 2, Segments: text(`"Be brief."`, `"h\u00e9"`), Thinking: true}},
 		},
 		{
@@ -92,7 +98,7 @@ func TestReadRequest(t *testing.T) {
 		},
 		{
 			"image by URL", chatPath, `{"model":"m","messages":[{"content":[{"type":"image_url","image_url":{"url":"https://x/y.png"}}]}]}`,
-			wire.Request{Model: "m", Choices: 1, Prompt: tokens.Prompt{Messages: 1, Hosted: "image URL"}},
+			wire.Request{Model: "m", Choices: 1, Prompt: tokens.Prompt{Messages: 1, FarImages: true, Hosted: "image URL"}},
 		},
 		{
 			"file by URL in place of its data (OpenRouter)", chatPath, `{"model":"m","messages":[{"content":[{"type":"file","file":{"file_data":"https://x/y.pdf"}}]}]}`,
@@ -165,7 +171,7 @@ func TestReadRequest(t *testing.T) {
 		},
 		{
 			"pro mode", responsesPath, `{"model":"m","reasoning":{"mode":"pro","effort":"high"}}`,
-			wire.Request{Model: "m", Choices: 1, Prompt: tokens.Prompt{Thinking: true, Hosted: "reasoning mode pro"}},
+			wire.Request{Model: "m", Choices: 1, Effort: "high", Prompt: tokens.Prompt{Thinking: true, Hosted: "reasoning mode pro"}},
 		},
 		{
 			"compact", "/v1/responses/compact", `{"model":"m","input":[{"role":"user","content":"x"}]}`,
@@ -201,7 +207,7 @@ func TestReadRequest(t *testing.T) {
 		},
 		{
 			"moderation", "/v1/moderations", `{"input":[{"type":"text","text":"x"},{"type":"image_url","image_url":{"url":"https://x/y"}}]}`,
-			wire.Request{Choices: 1, Prompt: tokens.Prompt{Task: tokens.Moderate, Messages: 2, Segments: text(`"x"`), Hosted: "image URL"}},
+			wire.Request{Choices: 1, Prompt: tokens.Prompt{Task: tokens.Moderate, Messages: 2, Segments: text(`"x"`), FarImages: true, Hosted: "image URL"}},
 		},
 		{
 			"images", "/v1/images/generations", `{"model":"gpt-image-1","prompt":"a cat","n":4,"size":"1024x1024"}`,
@@ -312,6 +318,60 @@ func TestReadRequestRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want a syntax error", test.body, err)
 		case test.field != "" && (!errors.As(err, &field) || field.Field != test.field):
 			t.Errorf("%s: %v, want an error about %s", test.body, err, test.field)
+		}
+	}
+}
+
+// TestOtherNames: hosts that call the model otherwise, or have it in the path.
+func TestOtherNames(t *testing.T) {
+	t.Parallel()
+	const vertex = "/v1/projects/p/locations/l/publishers/mistralai/models/mistral-large-2411:streamRawPredict"
+	edit := wire.Edit{Model: "new", MaxOutputTokens: 5, ForceUsage: true}
+	for _, test := range []struct {
+		line, body, model string
+		stream            bool
+		newPath, newBody  string
+	}{
+		// watsonx.ai, Infer text chat: model_id, or a deployment; the path says that it streams.
+		{"POST /ml/v1/text/chat?version=1", `{"model_id":"m","model":"n","messages":[]}`, "m", false, "/ml/v1/text/chat?version=1", `{"max_tokens":5,"model_id":"new","model":"n","messages":[]}`},
+		{"POST /ml/v1/text/chat_stream", `{"model_id":"m","messages":[],"max_tokens":9}`, "m", true, "/ml/v1/text/chat_stream", `{"model_id":"new","messages":[],"max_tokens":5}`},
+		{"POST /ml/v1/deployments/d/text/chat", `{"messages":[],"max_tokens":9}`, "d", false, "/ml/v1/deployments/new/text/chat", `{"messages":[],"max_tokens":5}`},
+		// Vertex AI, Mistral models: the path rules, and the body repeats it.
+		{"POST " + vertex, `{"model":"mistral-large","stream":true,"messages":[],"max_tokens":9}`, "mistral-large-2411", true,
+			"/v1/projects/p/locations/l/publishers/mistralai/models/new:streamRawPredict", `{"model":"new","stream":true,"messages":[],"max_tokens":5}`},
+		// Mistral, Agents completion: the agent has the model.
+		{"POST /v1/agents/completions", `{"agent_id":"a","messages":[],"max_tokens":9}`, "", false, "/v1/agents/completions", `{"agent_id":"a","messages":[],"max_tokens":5}`},
+		{"POST /ml/v1/text/embeddings", `{"model_id":"m","inputs":["x"]}`, "m", false, "/ml/v1/text/embeddings", `{"model_id":"new","inputs":["x"]}`},
+	} {
+		codec := codecOf(test.line)
+		path := strings.TrimPrefix(test.line, "POST ")
+		r, err := codec.ReadRequest(path, []byte(test.body))
+		if err != nil {
+			t.Errorf("%s: %v", test.line, err)
+			continue
+		}
+		newPath, newBody := codec.Rewrite(r, path, []byte(test.body), edit)
+		if r.Model != test.model || r.Stream != test.stream || newPath != test.newPath || string(newBody) != test.newBody {
+			t.Errorf("%s: model %q, stream %t, became %s %s", test.line, r.Model, r.Stream, newPath, newBody)
+		}
+	}
+}
+
+// TestJobs: work that is done later is told by the call that fetches it, and what is
+// only referred to can't be bounded.
+func TestJobs(t *testing.T) {
+	t.Parallel()
+	form := "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nsora-2\r\n--b\r\nContent-Disposition: form-data; name=\"prompt\"\r\n\r\nx\r\n--b--\r\n"
+	for _, test := range []struct{ path, body, model, hosted string }{
+		{"/v1/batches", `{"input_file_id":"f","endpoint":"/v1/responses","completion_window":"24h"}`, "", "file id"},
+		{"/v1/batch/jobs", `{"model":"m","requests":[{"body":{"messages":[{"role":"user","content":"x"}]}}]}`, "m", "batch"},
+		{"/v1/videos", `{"model":"sora-2","prompt":"x","seconds":"8"}`, "sora-2", ""},
+		{"/v1/videos", form, "sora-2", ""},
+		{"/v1/videos/edits", `{"model":"m","prompt":"x","video":{"url":"https://x"}}`, "m", "video URL"},
+	} {
+		r, err := codecOf(test.path).ReadRequest(test.path, []byte(test.body))
+		if err != nil || !r.Background || r.Model != test.model || r.Prompt.Hosted != test.hosted {
+			t.Errorf("%s: %+v, %v", test.path, r, err)
 		}
 	}
 }

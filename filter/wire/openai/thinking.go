@@ -1,6 +1,10 @@
 package openai
 
-import "keel/filter/wire/walk"
+import (
+	"strings"
+
+	"keel/filter/wire/walk"
+)
 
 // readThinking reads the members by which hosts are asked for reasoning: an
 // effort (OpenAI, xAI, Groq, Mistral), an object with an effort, a budget or a
@@ -13,7 +17,7 @@ func (r *request) readThinking(c *walk.Cursor, key []byte) (read bool, err error
 	case "enable_thinking", "include_reasoning":
 		if kind := c.Kind(); kind == 't' || kind == 'f' {
 			on, err := c.Bool()
-			r.Prompt.Thinking = r.Prompt.Thinking || on
+			r.thinks(on)
 			return true, err
 		}
 		return true, nil
@@ -28,10 +32,17 @@ func (r *request) readThinking(c *walk.Cursor, key []byte) (read bool, err error
 			case "max_tokens", "budget_tokens":
 				r.Prompt.Thinking = r.Prompt.Thinking || c.Kind() == '0'
 			case "enabled":
-				r.Prompt.Thinking = r.Prompt.Thinking || c.Kind() == 't'
+				if kind := c.Kind(); kind == 't' || kind == 'f' {
+					r.thinks(kind == 't')
+				}
 			case "type":
 				kind, err := c.Value()
-				r.Prompt.Thinking = r.Prompt.Thinking || string(kind) == `"enabled"`
+				switch string(kind) {
+				case `"enabled"`:
+					r.thinks(true)
+				case `"disabled"`:
+					r.thinks(false)
+				}
 				return err
 			case "mode":
 				mode, err := c.Value()
@@ -46,12 +57,27 @@ func (r *request) readThinking(c *walk.Cursor, key []byte) (read bool, err error
 	return false, nil
 }
 
-// readEffort reads an effort, which is a word; "none" asks for no reasoning.
-func (r *request) readEffort(c *walk.Cursor) error {
-	effort, err := c.Value()
-	if err == nil && effort[0] == '"' && string(effort) != `"none"` {
-		r.Prompt.Thinking = true
+// thinks notes a switch. A word for the effort says more than a switch does, wherever it stands.
+func (r *request) thinks(on bool) {
+	r.Prompt.Thinking = r.Prompt.Thinking || on
+	if !on && r.Effort == "" {
+		r.Effort = noEffort
 	}
+}
+
+// noEffort asks for no reasoning.
+const noEffort = "none"
+
+// readEffort reads an effort, which is a word.
+func (r *request) readEffort(c *walk.Cursor) error {
+	if c.Kind() != '"' {
+		return nil
+	}
+	effort, err := c.Text()
+	if len(effort) > 0 {
+		r.Effort = strings.ToLower(string(effort))
+	}
+	r.Prompt.Thinking = r.Prompt.Thinking || r.Effort != noEffort
 	return err
 }
 

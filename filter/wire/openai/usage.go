@@ -16,8 +16,10 @@ type counts struct {
 	completionAudio, completionImage  int64
 	completionText                    int64
 	citations                         int64 // Perplexity's deep research: what it read, beside the prompt
+	connectors                        int64 // Mistral: what hosted tools brought in, beside the prompt and inside the total
 	searches, fileSearches, codeCalls int64
 	toolCalls                         int64 // of hosted tools, searches among them
+	hosted                            int64 // of hosted tools, without searches
 	seconds                           int64 // of sound that came in
 
 	// apart: the object is one that states reasoning beside completion and leaves
@@ -37,7 +39,7 @@ func noCounts() counts {
 	return counts{
 		prompt: -1, completion: -1, total: -1, cached: -1, cachedAudio: -1, cachedImage: -1, cacheWrite: -1,
 		promptAudio: -1, promptImage: -1, promptVideo: -1, reasoning: -1, completionAudio: -1, completionImage: -1,
-		completionText: -1, citations: -1, searches: -1, fileSearches: -1, codeCalls: -1, toolCalls: -1, seconds: -1,
+		completionText: -1, citations: -1, connectors: -1, searches: -1, fileSearches: -1, codeCalls: -1, toolCalls: -1, hosted: -1, seconds: -1,
 	}
 }
 
@@ -54,8 +56,11 @@ func (u *counts) plus(v *counts) {
 		more int64
 	}{
 		{&u.prompt, v.prompt}, {&u.completion, v.completion}, {&u.total, v.total}, {&u.cached, v.cached},
-		{&u.cacheWrite, v.cacheWrite}, {&u.promptImage, v.promptImage}, {&u.reasoning, v.reasoning},
-		{&u.completionImage, v.completionImage}, {&u.completionText, v.completionText},
+		{&u.cachedAudio, v.cachedAudio}, {&u.cachedImage, v.cachedImage}, {&u.cacheWrite, v.cacheWrite},
+		{&u.promptAudio, v.promptAudio}, {&u.promptImage, v.promptImage}, {&u.promptVideo, v.promptVideo}, {&u.reasoning, v.reasoning},
+		{&u.completionAudio, v.completionAudio}, {&u.completionImage, v.completionImage}, {&u.completionText, v.completionText},
+		{&u.citations, v.citations}, {&u.searches, v.searches}, {&u.fileSearches, v.fileSearches}, {&u.codeCalls, v.codeCalls},
+		{&u.toolCalls, v.toolCalls}, {&u.hosted, v.hosted}, {&u.seconds, v.seconds},
 	} {
 		if n.more >= 0 {
 			*n.sum = min(max(*n.sum, 0)+n.more, maxCount)
@@ -97,6 +102,16 @@ func readCounts(c *walk.Cursor) (counts, error) {
 		// Hosted tools: xAI, OpenRouter, Perplexity.
 		case "server_side_tool_usage_details", "server_tool_use_details", "server_tool_use":
 			return u.toolDetails(c)
+		case "connector_tokens":
+			return count(c, &u.connectors)
+		case "connectors": // calls by the name of the tool
+			return c.Object(func(key []byte) error {
+				switch string(key) {
+				case "web_search", "web_search_premium":
+					return add(c, &u.searches)
+				}
+				return add(c, &u.hosted)
+			})
 		case "num_search_queries":
 			return count(c, &u.searches)
 		case "search_context_size":
@@ -108,9 +123,15 @@ func readCounts(c *walk.Cursor) (counts, error) {
 		}
 		return money.member(c, key)
 	})
+	if u.connectors > 0 {
+		u.prompt = min(max(u.prompt, 0)+u.connectors, maxCount)
+	}
 	orElse(&u.cached, elsewhere.cached)
 	orElse(&u.cacheWrite, elsewhere.cacheWrite)
 	orElse(&u.reasoning, elsewhere.reasoning)
+	if money.ticks.digits == "" && (u.prompt > 0 || u.completion > 0) {
+		money.ticks.told = false // Azure serves xAI's models and leaves the field at 0
+	}
 	u.cost = money.String()
 	return u, err
 }

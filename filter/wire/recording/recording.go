@@ -39,6 +39,8 @@ type Exchange struct {
 	Synthetic      bool            `json:"suspect_synthetic"`
 	ModelRequested string          `json:"model_requested"`
 	ModelReported  string          `json:"model_reported"`
+	SourceRepo     string          `json:"source_repo"` // where it was recorded
+	SourcePath     string          `json:"source_path"`
 	UsageExpected  json.RawMessage `json:"usage_expected"`
 }
 

@@ -3,7 +3,6 @@ package walk
 import (
 	"bytes"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -18,16 +17,23 @@ import (
 // with a *wire.RequestError that names the field, and a walk by Response skips
 // the value and reports it as absent.
 type Cursor struct {
-	dec      *jsontext.Decoder
-	source   bytes.Buffer
 	body     []byte
+	at       int  // where the value ahead begins, or behind what was read last
+	ahead    bool // there is a value that nobody read yet
+	depth    int  // objects and arrays around it
 	tolerant bool
 	span     wire.Span
+	names    names
 }
 
 // Kind tells the value ahead by its first byte: one of {["0tfn, or 0 where
 // there is no value, which the next method reports as an error.
-func (c *Cursor) Kind() jsontext.Kind { return c.dec.PeekKind() }
+func (c *Cursor) Kind() byte {
+	if !c.ahead || c.at >= len(c.body) {
+		return 0
+	}
+	return kindOf(c.body[c.at])
+}
 
 // Span is where the value that was read last stands, null and skipped ones too.
 func (c *Cursor) Span() wire.Span { return c.span }
@@ -38,37 +44,23 @@ func (c *Cursor) Fail(format string, args ...any) error {
 	return &wire.RequestError{Field: c.field(), Reason: fmt.Sprintf(format, args...)}
 }
 
-// field renders the JSON pointer to the current value as people write it: messages[0].content.
-func (c *Cursor) field() string {
-	var b strings.Builder
-	for name := range c.dec.StackPointer().Tokens() {
-		if _, err := strconv.ParseUint(name, 10, 32); err == nil {
-			b.WriteString("[" + name + "]")
-			continue
-		}
-		if b.Len() > 0 {
-			b.WriteByte('.')
-		}
-		b.WriteString(name)
-	}
-	return b.String()
-}
-
 // Value returns the value as it stands in the body, aliasing it.
 func (c *Cursor) Value() ([]byte, error) {
-	before := c.dec.InputOffset()
-	raw, err := c.dec.ReadValue()
+	if !c.ahead {
+		panic("walk: the value was read already")
+	}
+	start := c.at
+	end, err := c.value(start)
 	if err != nil {
-		return nil, syntaxError(err, before)
+		return nil, err
 	}
-	end := int(c.dec.InputOffset())
-	c.span = wire.Span{Start: end - len(raw), End: end}
-	if raw[0] == '{' || raw[0] == '[' {
-		if at := deepAt(raw, MaxDepth-c.dec.StackDepth()); at >= 0 {
-			return nil, tooDeep(c.span.Start + at)
-		}
-	}
-	return c.body[c.span.Start:c.span.End:c.span.End], nil
+	c.read(start, end)
+	return c.body[start:end:end], nil
+}
+
+// read notes that what stands from start to end was read.
+func (c *Cursor) read(start, end int) {
+	c.at, c.ahead, c.span = end, false, wire.Span{Start: start, End: end}
 }
 
 // Skip reads the value and forgets it.
@@ -83,7 +75,7 @@ func (c *Cursor) expect(what string, kinds string) ([]byte, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case strings.IndexByte(kinds, byte(jsontext.Value(raw).Kind())) >= 0:
+	case strings.IndexByte(kinds, kindOf(raw[0])) >= 0:
 		return raw, nil
 	case c.tolerant || raw[0] == 'n':
 		return nil, nil
@@ -137,22 +129,23 @@ func (c *Cursor) Object(member func(key []byte) error) error {
 	if start < 0 {
 		return err
 	}
-	depth := c.dec.StackDepth()
-	for c.dec.PeekKind() != '}' {
-		raw, err := c.Value()
+	scope := c.names.open()
+	for more := c.first('}'); more; more = c.next('}') {
+		key, err := c.name(scope)
 		if err != nil {
 			return err
 		}
-		if err := member(unquote(raw)); err != nil {
+		if err := member(key); err != nil {
 			return err
 		}
-		if _, n := c.dec.StackIndex(depth); n%2 == 1 { // a name without its value
+		if c.ahead { // a name without its value
 			if err := c.Skip(); err != nil {
 				return err
 			}
 		}
 	}
-	return c.leave(start)
+	c.names.close(scope)
+	return c.leave(start, '}')
 }
 
 // Array calls element for each element of an array. An element that it leaves
@@ -162,37 +155,33 @@ func (c *Cursor) Array(element func() error) error {
 	if start < 0 {
 		return err
 	}
-	depth := c.dec.StackDepth()
-	for c.dec.PeekKind() != ']' {
-		if c.dec.PeekKind() == 0 {
-			return c.Skip() // reports what is wrong
+	for more := c.first(']'); more; more = c.next(']') {
+		c.ahead = true
+		if c.Kind() == 0 {
+			return c.broken()
 		}
-		_, before := c.dec.StackIndex(depth)
 		if err := element(); err != nil {
 			return err
 		}
-		if _, n := c.dec.StackIndex(depth); n == before {
+		if c.ahead {
 			if err := c.Skip(); err != nil {
 				return err
 			}
 		}
 	}
-	return c.leave(start)
+	return c.leave(start, ']')
 }
 
 // enter reads the opening delimiter and returns its offset, or -1 where the
 // value is something else, which it has then dealt with.
-func (c *Cursor) enter(open jsontext.Kind, what string) (int, error) {
-	switch kind := c.dec.PeekKind(); {
+func (c *Cursor) enter(open byte, what string) (int, error) {
+	switch kind := c.Kind(); {
 	case kind == open:
-		before := c.dec.InputOffset()
-		if _, err := c.dec.ReadToken(); err != nil {
-			return -1, syntaxError(err, before)
-		}
-		start := int(c.dec.InputOffset()) - 1
-		if c.dec.StackDepth() > MaxDepth {
+		start := c.at
+		if c.depth++; c.depth > MaxDepth {
 			return -1, tooDeep(start)
 		}
+		c.read(start, start+1)
 		return start, nil
 	case kind == 0 || kind == 'n' || c.tolerant:
 		return -1, c.Skip()
@@ -203,12 +192,43 @@ func (c *Cursor) enter(open jsontext.Kind, what string) (int, error) {
 	return -1, c.Fail("must be %s", what)
 }
 
-func (c *Cursor) leave(start int) error {
-	before := c.dec.InputOffset()
-	if _, err := c.dec.ReadToken(); err != nil {
-		return syntaxError(err, before)
+// first and next go to the next member or element, and report whether there is one. Where
+// there is neither that nor the closing delimiter, leave will find that out.
+func (c *Cursor) first(closing byte) bool {
+	c.at = space(c.body, c.at)
+	return c.at < len(c.body) && c.body[c.at] != closing
+}
+
+func (c *Cursor) next(closing byte) bool {
+	c.at = space(c.body, c.at)
+	if c.at < len(c.body) && c.body[c.at] == ',' {
+		c.at = space(c.body, c.at+1)
+		return true
 	}
-	c.span = wire.Span{Start: start, End: int(c.dec.InputOffset())}
+	return false
+}
+
+// name reads a name and goes to its value.
+func (c *Cursor) name(s scope) ([]byte, error) {
+	key, end, ok := c.key(s, c.at)
+	if !ok {
+		return nil, c.broken()
+	}
+	c.read(c.at, end)
+	if c.at = c.colon(end); c.at < 0 {
+		c.at = end
+		return nil, c.broken()
+	}
+	c.ahead = true
+	return key, nil
+}
+
+func (c *Cursor) leave(start int, closing byte) error {
+	if c.at >= len(c.body) || c.body[c.at] != closing {
+		return c.broken()
+	}
+	c.depth--
+	c.read(start, c.at+1)
 	return nil
 }
 

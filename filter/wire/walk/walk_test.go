@@ -32,6 +32,8 @@ func TestRequestRefuses(t *testing.T) {
 		{"duplicate", `{"model":"a","model":"b"}`, 13, `duplicate key "model"`},
 		{"duplicate by escape", `{"model":"a","mod\u0065l":"b"}`, 13, `duplicate key "model"`},
 		{"duplicate deep in what nobody reads", `{"x":[{"y":{"z":1,"z":2}}]}`, 18, `duplicate key "z"`},
+		{"duplicate among many", many(40, `"n3":0`), 341, `duplicate key "n3"`},
+		{"duplicate among many that nobody reads", `{"x":` + many(16, `"n15":0`) + `}`, 130, `duplicate key "n15"`},
 		{"more data", `{} {}`, 2, "more data"},
 		{"more garbage", `{}x`, 2, "invalid character"},
 		{"bad UTF-8", "{\"a\":\"\xff\"}", 6, "UTF-8"},
@@ -227,7 +229,7 @@ func value(depth int) *rapid.Generator[string] {
 		case kind == 4 && depth > 0:
 			return "[" + strings.Join(rapid.SliceOfN(value(depth-1), 0, 3).Draw(t, "elements"), space.Draw(t, "space")+",") + "]"
 		case kind == 5 && depth > 0:
-			return object(depth-1).Draw(t, "object")
+			return anObject(depth-1).Draw(t, "object")
 		case kind == 1:
 			return fmt.Sprint(rapid.Int32().Draw(t, "number"))
 		case kind == 2:
@@ -237,7 +239,7 @@ func value(depth int) *rapid.Generator[string] {
 	})
 }
 
-func object(depth int) *rapid.Generator[string] {
+func anObject(depth int) *rapid.Generator[string] {
 	return rapid.Custom(func(t *rapid.T) string {
 		space := rapid.SampledFrom([]string{"", " ", "\r\n"})
 		keys := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"model", "Model", "max_tokens", "n", "messages", "", "ü"}), 0, 5, rapid.ID).Draw(t, "keys")
@@ -262,7 +264,7 @@ func decode(t *rapid.T, body []byte) map[string]any {
 func TestSpliceChangesOnlyWhatItNames(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		body := []byte(object(3).Draw(t, "body"))
+		body := []byte(anObject(3).Draw(t, "body"))
 		before := bytes.Clone(body)
 		want := decode(t, body)
 		var edits []Replacement
@@ -331,7 +333,8 @@ func TestSpliceRefusesForeignSpans(t *testing.T) {
 }
 
 func FuzzRequest(f *testing.F) {
-	for _, seed := range []string{`{"text":"a","int":1e3,"array":[{}]}`, `{"len":"\ud83d\ude00\u00e9\\"}`, `{"object":{"a":1,"a":2}}`, "{\"a\":\"\xff\"}", `{"a":1}}`, `[[`} {
+	for _, seed := range []string{`{"text":"a","int":1e3,"array":[{}]}`, `{"len":"\ud83d\ude00\u00e9\\"}`, `{"object":{"a":1,"a":2}}`, "{\"a\":\"\xff\"}", `{"a":1}}`, `[[`,
+		`{"漢字":"é😀\u00e9\\","b":[-0.5e+3,01,{"c":[]}],"d":tru}`, "{\"long enough\":\"for eight bytes at a time\x01\"}", many(17, ""), many(40, `"n3":0`)} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -357,8 +360,78 @@ func FuzzRequest(f *testing.F) {
 		case syntax != nil && (syntax.Offset < 0 || syntax.Offset > int64(len(body))):
 			t.Errorf("offset %d of %d", syntax.Offset, len(body))
 		}
-		if err := Response(body, member); err != nil && errors.As(err, &field) {
+		err = Response(body, member)
+		loose := jsontext.Value(body).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+		switch {
+		case err == nil && !loose:
+			t.Error("a broken response is taken")
+		case err != nil && errors.As(err, &field):
 			t.Errorf("Response: %v", err)
+		case err != nil && loose && bytes.TrimSpace(body)[0] == '{' && deepAt(body, MaxDepth) < 0:
+			t.Errorf("a good response is refused: %v", err)
+		}
+		if loose {
+			compare(t, body)
 		}
 	})
+}
+
+// compare reads body member by member, and as jsontext does.
+func compare(t *testing.T, body []byte) {
+	d := jsontext.NewDecoder(bytes.NewReader(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if _, err := d.ReadToken(); err != nil || d.PeekKind() == 0 {
+		return
+	}
+	err := Response(body, func(c *Cursor, key []byte) error {
+		name, err := d.ReadValue()
+		if err != nil || string(unquote(name)) != string(key) {
+			t.Fatalf("name %q, want %q (%v)", key, name, err)
+		}
+		if kind := d.PeekKind(); byte(kind) != c.Kind() {
+			t.Fatalf("kind %c of %q, want %c", c.Kind(), key, kind)
+		}
+		want, _ := d.ReadValue()
+		got, err := c.Value()
+		if err == nil && !bytes.Equal(got, want) {
+			t.Fatalf("%q is %q, want %q", key, got, want)
+		}
+		return err
+	})
+	if err == nil && d.PeekKind() != '}' {
+		t.Fatalf("members are left: %c", d.PeekKind())
+	}
+}
+
+// many is an object with n names, and one member more.
+func many(n int, more string) string {
+	var list []string
+	for i := range n {
+		list = append(list, fmt.Sprintf(`"n%d":%d`, i, i))
+	}
+	if more != "" {
+		list = append(list, more)
+	}
+	return "{" + strings.Join(list, ",") + "}"
+}
+
+// deepAt returns the offset where JSON nests deeper than most objects and arrays, or -1.
+func deepAt(body []byte, most int) int {
+	depth := 0
+	for i := 0; i < len(body); i++ {
+		switch body[i] {
+		case '"':
+			for i++; i < len(body) && body[i] != '"'; i++ {
+				if body[i] == '\\' {
+					i++
+				}
+			}
+		case '[', '{':
+			if depth++; depth > most {
+				return i
+			}
+		case ']', '}':
+			depth--
+		}
+	}
+	return -1
 }

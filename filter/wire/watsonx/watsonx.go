@@ -1,6 +1,6 @@
 // Package watsonx reads text generation at IBM watsonx.ai, streamed or not.
 //
-// It doesn't read chat there, which is another format.
+// It doesn't read chat, embeddings and ranks there, which are of OpenAI's format.
 package watsonx
 
 import (

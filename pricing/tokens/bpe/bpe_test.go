@@ -17,7 +17,8 @@ import (
 )
 
 // TestVectors holds the counts against tiktoken itself: encode_ordinary of version
-// 0.12, for texts of every kind of character that its patterns tell apart.
+// 0.12, for texts of every kind of character that its patterns tell apart; and against tokenizers
+// 0.23 with Gemma's own file.
 func TestVectors(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("testdata/vectors.json")
@@ -25,8 +26,8 @@ func TestVectors(t *testing.T) {
 		t.Fatal(err)
 	}
 	var vectors []struct {
-		Text          string
-		O200k, Cl100k int64
+		Text                  string
+		O200k, Cl100k, Gemma3 int64
 	}
 	if err := json.Unmarshal(text, &vectors); err != nil {
 		t.Fatal(err)
@@ -41,6 +42,7 @@ func TestVectors(t *testing.T) {
 				t.Errorf("%s: %q is %d tokens, exact %v, want %d", r.name, v.Text, n, exact, want)
 			}
 		}
+		checkGemma(t, v.Text, v.Gemma3)
 	}
 }
 
@@ -173,11 +175,13 @@ func TestProperties(t *testing.T) {
 	piece := rapid.OneOf(rapid.SampledFrom(hostile), rapid.String())
 	rapid.Check(t, func(t *rapid.T) {
 		text := []byte(strings.Join(rapid.SliceOf(piece).Draw(t, "text"), ""))
-		for _, r := range references() {
-			check(t, r, text)
+		for _, v := range vocabularies() {
+			check(t, v, text)
 		}
 	})
 }
+
+func vocabularies() []*Vocabulary { return []*Vocabulary{O200k(), Cl100k(), Gemma3()} }
 
 func FuzzCount(f *testing.F) {
 	for _, s := range hostile {
@@ -186,13 +190,13 @@ func FuzzCount(f *testing.F) {
 	f.Add([]byte("\xff\xc3 \xf0\x9f\x98"))
 	f.Add([]byte(`"\ud83d\ude00 \ud800 \x \u12"`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		for _, r := range references() {
-			check(t, r, text)
+		for _, v := range vocabularies() {
+			check(t, v, text)
 		}
 	})
 }
 
-func check(t rapid.TB, r *reference, text []byte) {
+func check(t rapid.TB, r *Vocabulary, text []byte) {
 	t.Helper()
 	n, exact := r.Count(text)
 	if again, _ := r.Count(text); again != n {
@@ -204,7 +208,7 @@ func check(t rapid.TB, r *reference, text []byte) {
 	if m, _ := r.CountJSON(text); m < 0 || m > int64(len(text)) {
 		t.Fatalf("%q of %d bytes is %d tokens as JSON", text, len(text), m)
 	}
-	spent := Counter{v: r.Vocabulary}
+	spent := Counter{v: r}
 	if bound, ok := spent.Count(text); bound < n || ok && bound != n {
 		t.Fatalf("%q is %d tokens, but %d without budget", text, n, bound)
 	}

@@ -1,6 +1,7 @@
 // Package bpe counts the tokens of text exactly, for the byte-pair vocabularies
-// that OpenAI publishes: o200k_base and cl100k_base. The counts are those of
-// tiktoken's encode_ordinary: names of special tokens in a text are ordinary text.
+// that OpenAI publishes, o200k_base and cl100k_base, and for the one that Google
+// publishes as Gemma 3's and counts Gemini's tokens with. The counts are those of
+// tiktoken's encode_ordinary and of SentencePiece: names of special tokens in a text are ordinary text.
 //
 // It only counts. It refuses to say which tokens they are, to decode, and to spend
 // more than a fixed amount of work on one request: what is left then is charged

@@ -56,8 +56,8 @@ type fingerprint struct{ hi, lo uint64 }
 // fingerprint with a probability of about 2^-60 over the random keys, and it costs a
 // multiplication for 16 bytes.
 type fingerprinter struct {
-	nh   [128]uint64
-	poly fingerprint
+	nh           [128]uint64
+	poly, length fingerprint
 }
 
 func newFingerprinter() fingerprinter {
@@ -66,39 +66,48 @@ func newFingerprinter() fingerprinter {
 		f.nh[i] = rand.Uint64()
 	}
 	f.poly = fingerprint{rand.Uint64() >> 1, rand.Uint64()}
+	f.length = fingerprint{rand.Uint64() >> 1, rand.Uint64()}
 	return f
 }
 
 func (f *fingerprinter) of(text []byte) fingerprint {
-	var sum fingerprint
-	size := uint64(len(text))
-	for len(text) > 0 {
-		n := min(len(text), 8*len(f.nh))
+	length := f.length.times(fingerprint{0, uint64(len(text))})
+	n := min(len(text), 8*len(f.nh))
+	sum := f.block(text[:n])
+	for text = text[n:]; len(text) > 0; text = text[n:] {
+		n = min(len(text), 8*len(f.nh))
 		sum = sum.times(f.poly).plus(f.block(text[:n]))
-		text = text[n:]
 	}
-	return sum.times(f.poly).plus(fingerprint{0, size}).times(f.poly)
+	return sum.times(f.poly).plus(length)
 }
 
 // block is NH of up to 1 KB: the sum of products of pairs of words, a key added to each.
 func (f *fingerprinter) block(b []byte) fingerprint {
 	var hi, lo, carry uint64
-	var last [32]byte
-	for k := f.nh[:]; len(b) > 0; k = k[4:] {
-		w := b
-		if len(b) < 32 {
-			copy(last[:], b)
-			w, b = last[:], nil
-		} else {
-			b = b[32:]
+	i := 0
+	for ; len(b) >= 64 && i+8 <= len(f.nh); b, i = b[64:], i+8 {
+		w, k := (*[64]byte)(b), (*[8]uint64)(f.nh[i:])
+		h, l := bits.Mul64(binary.LittleEndian.Uint64(w[:])+k[0], binary.LittleEndian.Uint64(w[8:])+k[1])
+		lo, carry = bits.Add64(lo, l, 0)
+		hi, _ = bits.Add64(hi, h, carry)
+		h, l = bits.Mul64(binary.LittleEndian.Uint64(w[16:])+k[2], binary.LittleEndian.Uint64(w[24:])+k[3])
+		lo, carry = bits.Add64(lo, l, 0)
+		hi, _ = bits.Add64(hi, h, carry)
+		h, l = bits.Mul64(binary.LittleEndian.Uint64(w[32:])+k[4], binary.LittleEndian.Uint64(w[40:])+k[5])
+		lo, carry = bits.Add64(lo, l, 0)
+		hi, _ = bits.Add64(hi, h, carry)
+		h, l = bits.Mul64(binary.LittleEndian.Uint64(w[48:])+k[6], binary.LittleEndian.Uint64(w[56:])+k[7])
+		lo, carry = bits.Add64(lo, l, 0)
+		hi, _ = bits.Add64(hi, h, carry)
+	}
+	if len(b) > 0 {
+		var last [64]byte
+		n := copy(last[:], b)
+		for w := last[:(n+15)&^15]; len(w) >= 16; w, i = w[16:], i+2 {
+			h, l := bits.Mul64(binary.LittleEndian.Uint64(w)+f.nh[i], binary.LittleEndian.Uint64(w[8:])+f.nh[i+1])
+			lo, carry = bits.Add64(lo, l, 0)
+			hi, _ = bits.Add64(hi, h, carry)
 		}
-		w, k := w[:32], k[:4]
-		h1, l1 := bits.Mul64(binary.LittleEndian.Uint64(w)+k[0], binary.LittleEndian.Uint64(w[8:])+k[1])
-		h2, l2 := bits.Mul64(binary.LittleEndian.Uint64(w[16:])+k[2], binary.LittleEndian.Uint64(w[24:])+k[3])
-		lo, carry = bits.Add64(lo, l1, 0)
-		hi, _ = bits.Add64(hi, h1, carry)
-		lo, carry = bits.Add64(lo, l2, 0)
-		hi, _ = bits.Add64(hi, h2, carry)
 	}
 	return fingerprint{hi & (1<<62 - 1), lo}
 }

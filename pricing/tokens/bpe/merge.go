@@ -28,6 +28,9 @@ const noBid = none<<placeBits | (maxMerged - 1)
 // count is the number of tokens that a piece of 2 to maxMerged bytes makes.
 func (m *merger) count(v *Vocabulary, piece []byte) int {
 	n := len(piece)
+	if n <= shortPiece {
+		return mergeShort(v, piece)
+	}
 	for i := range n - 1 {
 		m.token[i] = v.bytes[piece[i]]
 		m.next[i] = uint16(i + 1)
@@ -90,4 +93,40 @@ func (m *merger) settle(g int) {
 		a, b, c, d = min(a, bids[i]), min(b, bids[i+1]), min(c, bids[i+2]), min(d, bids[i+3])
 	}
 	m.lowest[g] = min(min(a, b), min(c, d))
+}
+
+// shortPiece is up to which length parts are moved together rather than linked.
+const shortPiece = 12
+
+// mergeShort is count for 2 to shortPiece bytes.
+func mergeShort(v *Vocabulary, piece []byte) int {
+	var token, rank [shortPiece]uint32 // rank is of what a part makes with the one after it
+	parts := min(len(piece), shortPiece)
+	for i := range parts - 1 {
+		token[i] = v.bytes[piece[i]]
+		rank[i] = v.twos[int(piece[i])<<8|int(piece[i+1])]
+	}
+	token[parts-1] = v.bytes[piece[parts-1]]
+	for {
+		best, left := uint32(none), 0
+		for i, r := range rank[:parts-1] {
+			if r < best {
+				best, left = r, i
+			}
+		}
+		if best == none {
+			return parts
+		}
+		parts--
+		token[left] = best
+		for i := left + 1; i < parts && i+1 < shortPiece; i++ {
+			token[i], rank[i] = token[i+1], rank[i+1]
+		}
+		if left+1 < parts {
+			rank[left] = v.pairs.rank(best, token[left+1])
+		}
+		if left > 0 {
+			rank[left-1] = v.pairs.rank(token[left-1], best)
+		}
+	}
 }

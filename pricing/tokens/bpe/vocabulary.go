@@ -14,6 +14,8 @@ var (
 	o200kPairs []byte
 	//go:embed vocabularies/cl100k_base.pairs
 	cl100kPairs []byte
+	//go:embed vocabularies/gemma3.pairs
+	gemma3Pairs []byte
 )
 
 // A Vocabulary counts tokens. It is safe for concurrent use.
@@ -41,14 +43,22 @@ func O200k() *Vocabulary { return o200k() }
 // models. The first call makes it.
 func Cl100k() *Vocabulary { return cl100k() }
 
-// load makes the tables of a vocabulary. It panics where the embedded file is damaged,
-// which only a broken build can bring about.
+// load makes the tables of a vocabulary.
 func load(name string, packed []byte, next splitter) *Vocabulary {
-	fillWide()
+	return build(embedded(name, packed), next)
+}
+
+// embedded panics where the embedded file is damaged, which only a broken build can bring about.
+func embedded(name string, packed []byte) *tokenList {
 	tokens, err := unpack(packed)
 	if err != nil {
 		panic(fmt.Sprintf("bpe: embedded vocabulary %s: %v: run go generate", name, err))
 	}
+	return tokens
+}
+
+func build(tokens *tokenList, next splitter) *Vocabulary {
+	fillWide()
 	v := &Vocabulary{
 		next:     next,
 		hash:     newHasher(),

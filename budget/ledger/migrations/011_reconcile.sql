@@ -1,1 +1,0 @@
--- Held for reconcile, which another branch adds (leave out when merging).

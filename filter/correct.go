@@ -1,0 +1,77 @@
+package filter
+
+import (
+	"encoding/json"
+	"slices"
+	"time"
+
+	accesslogdatav3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
+	"github.com/google/uuid"
+
+	"keel/budget"
+	"keel/filter/wire/apis"
+)
+
+// correction is the end of a call by the attempts that its metadata tells of, for a call whose end no filter may have
+// seen: the client left before a response, or the processor was gone. It is nil where the log
+// does not tell of all of them, or what one may have cost: then the envelope stays charged.
+func (s *Server) correction(id uuid.UUID, entry *accesslogdatav3.HTTPAccessLogEntry) *budget.Closeout {
+	common, response := entry.GetCommonProperties(), entry.GetResponse()
+	fields := common.GetMetadata().GetFilterMetadata()[metadataSpace].GetFields()
+	var carried carriedCall
+	if response.GetResponseCodeDetails() == viaUpstream || json.Unmarshal([]byte(fields[metadataCall].GetStringValue()), &carried) != nil {
+		return nil
+	}
+	codec, ok := apis.Match(carried.Asked, carried.Method, carried.Path)
+	rows, err := attemptsIn(fields)
+	if !ok || err != nil {
+		return nil
+	}
+	config, d := s.config.Load(), carried.decision(id, fields[metadataOrg].GetStringValue(), codec.API())
+	count := int(common.GetUpstreamRequestAttemptCount())
+	if count == 0 && (len(rows) > 0 || common.GetUpstreamRemoteAddress() != nil) { // an Envoy that does not count
+		return nil
+	}
+	rows = withUnseen(config, d, rows, count, common.GetStartTime().AsTime())
+	for i := range rows {
+		a := &rows[i]
+		if a.Ended == budget.AttemptAnswered { // its answer was on its way: that is no attempt of unknown end
+			a.Cost, a.Basis = a.Bound, budget.BasisFull
+		}
+		if a.Ended != budget.AttemptRefused && !config.Priced(d, a) {
+			return nil
+		}
+	}
+	c := &budget.Closeout{
+		ID: id, Org: d.Org, At: time.Now(), Outcome: budget.Aborted, HTTPStatus: int(response.GetResponseCode().GetValue()), Attempts: len(rows),
+		Awaited: len(rows) > 0, // a filter that saw more may still come
+		Detail:  "ended before a response; charged by the attempts that the access log tells of (" + response.GetResponseCodeDetails() + ")",
+	}
+	d.Free(c)
+	d.AddAttempts(c, config, rows, 0, false)
+	if !c.CostKnown {
+		return nil
+	}
+	return c
+}
+
+// maxUnseen bounds what a log can make of a call.
+const maxUnseen = 1000
+
+// withUnseen adds the attempts that Envoy counted and that have no row: there is no filter in the cluster, or it
+// was not asked yet. They may have been done.
+func withUnseen(config *budget.Config, d *budget.Decision, rows []budget.Attempt, count int, at time.Time) []budget.Attempt {
+	for n := 1; n <= min(count, maxUnseen); n++ {
+		i := slices.IndexFunc(rows, func(a budget.Attempt) bool { return a.Number >= n })
+		if i >= 0 && rows[i].Number == n {
+			continue
+		}
+		if i < 0 {
+			i = len(rows)
+		}
+		unseen := config.Start(d, rows[:i], budget.Attempt{Number: n, At: at, Provider: d.RoutedProvider, Model: d.RoutedModel})
+		unseen.Detail = join(unseen.Detail, "counted by Envoy, and not seen by the filter in the cluster")
+		rows = slices.Insert(rows, i, unseen)
+	}
+	return rows
+}
