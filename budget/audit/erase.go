@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"keel/budget/audit/leaf"
+	"keel/budget/ledger"
 )
 
 // Erased is what Erase did.
@@ -58,6 +59,9 @@ type eraser struct {
 func (x *eraser) run() error {
 	// The sequencer waits, and then forgets the salt that it knew.
 	if _, err := x.tx.Exec(x.ctx, "update keel.db_state set erasures = erasures + 1"); err != nil {
+		return err
+	}
+	if err := ledger.LockStatements(x.ctx, x.tx, x.org); err != nil {
 		return err
 	}
 	var salt []byte
@@ -129,8 +133,15 @@ func replaceInKey(key, label, value, by string) string {
 	return strings.Join(pairs, ",")
 }
 
-// subjects replaces the value in the labels of decisions.
+// subjects replaces the value in the labels of decisions, and in the statements that add them up by team.
 func (x *eraser) subjects() error {
+	if x.label == "team" {
+		for _, table := range []string{"statements", "statement_provisional"} {
+			if err := x.exec("update keel."+table+" set team = $3 where org = $1 and team = $2", x.org, x.value, x.pseudonym); err != nil {
+				return err
+			}
+		}
+	}
 	return x.exec(`update keel.decisions set subject = jsonb_set(subject, array[$2], to_jsonb($4::text)) where org = $1 and subject->>$2 = $3`,
 		x.org, x.label, x.value, x.pseudonym)
 }
@@ -148,6 +159,9 @@ update keel.%[1]s set %[2]s = (select jsonb_agg(case when e.h->>'key' = $2 then 
 where org = $1 and %[2]s @> jsonb_build_array(jsonb_build_object('key', $2::text))`, table, column), x.org, old, new); err != nil {
 			return err
 		}
+	}
+	if err := x.exec("delete from keel.alerts where org = $1 and facts->>'account' = $2", x.org, old); err != nil { // they are told
+		return err
 	}
 	return x.exec(`update keel.decisions set denial = jsonb_set(denial, '{details,account}', to_jsonb($3::text)) where org = $1 and denial->'details'->>'account' = $2`, x.org, old, new)
 }

@@ -14,6 +14,7 @@ import (
 
 	"keel/budget/audit/leaf"
 	"keel/budget/audit/log"
+	"keel/budget/ledger"
 )
 
 func (l *lab) prove(t *testing.T, id uuid.UUID, open bool) []byte {
@@ -178,6 +179,40 @@ func TestErase(t *testing.T) {
 	x.verified(t)
 	if _, err := Erase(t.Context(), x.dsn, "acme", "user", "nobody"); err == nil {
 		t.Error("erased nobody")
+	}
+}
+
+// A team that is erased is erased from statements, which still add up to the records.
+func TestEraseTeam(t *testing.T) {
+	t.Parallel()
+	x := newTampered(t)
+	store, err := ledger.OpenStore(t.Context(), x.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	if _, err := store.FoldStatements(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	x.books.calls(1, "ann") // on their way into statements
+	erased, err := Erase(t.Context(), x.dsn, "acme", "team", "research")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.FoldStatements(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := query[string](x.lab, "select string_agg(distinct team, ' ') from keel.statements"); got != erased.Pseudonym {
+		t.Errorf("statements are of teams %q, want %q", got, erased.Pseudonym)
+	}
+	report, err := ledger.Check(t.Context(), x.dsn, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range report.Violations {
+		if strings.HasPrefix(v.Invariant, "I13") {
+			t.Error(v)
+		}
 	}
 }
 

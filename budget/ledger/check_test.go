@@ -29,6 +29,7 @@ func TestCheckNamesWhatWasChanged(t *testing.T) {
 	left := admitted(enforced(thisMonth("a"), 3))
 	finished.settle(decided(left))
 	l.finish(finished)
+	l.fold()
 	l.sound()
 	for _, c := range []struct{ name, sql, want string }{
 		{"settled", "update keel.accounts set settled_n = settled_n + 1 where budget = 'a'", "I2|budget a|settled 24, charges and entries 23"},
@@ -60,6 +61,10 @@ func TestCheckNamesWhatWasChanged(t *testing.T) {
 		{"a limit in force", "update keel.limits set ceiling_n = 1001 where budget = 'a'", "I11|budget a|ceiling 1001"},
 		{"a limit that is gone", "delete from keel.limits where budget = 'a'", "I11|budget a|says 0.000001"},
 		{"a version", "update keel.config_versions set after = jsonb_set(after, '{limit_usd}', '1') where name = 'a'", "I11||saw 1000 in version 1, which says 1 USD"},
+		{"a statement", "update keel.statements set amount_n = amount_n + 1 where meter = 'input'", "I13||nano-dollars"},
+		{"calls of a statement", "update keel.statements set calls = 9 where meter = ''", "I13||counts {9,"},
+		{"a statement that is gone", "delete from keel.statements where meter = 'input'", "I13||statements say 0 of 0"},
+		{"a line of a cost", "update keel.closeouts set lines = '[]' where cost_n = 20", "I13||without_usage"},
 		{"an account", "delete from keel.accounts where budget = 'a'", "I2|budget a|settled 0, charges and entries 23"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -12,7 +12,8 @@ import (
 // kept where it is. The rest of the schema stays on the coordinator: documents, and corrections
 // (adjustments, reconciliations, reconciled), whose triggers Citus refuses on distributed tables.
 var distributed = []string{"accounts", "leases", "epochs", "limits", "cuts", "entries", "decisions", "closeouts", "annotations", "open_decisions",
-	"outbox", "leaves", "superseded_closeouts", "label_values"}
+	"outbox", "leaves", "superseded_closeouts", "label_values",
+	"statements", "statement_outbox", "statement_provisional"}
 
 // referenced are small tables that every node has whole.
 var referenced = []string{"db_state", "replicas"}

@@ -158,9 +158,18 @@ type RuleDetail struct {
 
 // Explain reads all about a decision, of whatever org. It returns ErrNotFound
 // for one that is not in the ledger (yet).
-func (s *Store) Explain(ctx context.Context, id uuid.UUID) (*Explanation, error) {
+func (s *Store) Explain(ctx context.Context, id uuid.UUID) (e *Explanation, err error) {
+	err = pgx.BeginTxFunc(ctx, s.pool, snapshot, func(tx pgx.Tx) error {
+		e, err = ReadExplanation(ctx, tx, id)
+		return err
+	})
+	return e, err
+}
+
+// ReadExplanation is Explain in the caller's transaction.
+func ReadExplanation(ctx context.Context, tx pgx.Tx, id uuid.UUID) (*Explanation, error) {
 	e := &Explanation{}
-	err := pgx.BeginTxFunc(ctx, s.pool, snapshot, func(tx pgx.Tx) error { return e.read(ctx, tx, id) })
+	err := e.read(ctx, tx, id)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = fmt.Errorf("no such decision: %w", ErrNotFound)
 	}

@@ -66,6 +66,7 @@ func (s *settlement) insert(records []escrow.Record) error {
 			elsewhere = append(elsewhere, c.ID)
 		}
 	}
+	s.touched.decisions = decisions.ids
 	s.evidence.decisions = decisions.ids
 	batch := &pgx.Batch{}
 	if len(decisions.ids) > 0 {
@@ -118,6 +119,7 @@ on conflict (org, decision_id) do nothing returning decision_id`, s.org, s.epoch
 		c.open = open
 		if c.inserted = inserted[c.ID] == c.seq; c.inserted {
 			s.evidence.closeout(c.ID, 1)
+			s.touched.closeouts = append(s.touched.closeouts, c.ID)
 		}
 		switch {
 		// What another epoch held may have extensions that did not come yet.

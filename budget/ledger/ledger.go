@@ -39,6 +39,7 @@ type Options struct {
 	MaxAge         time.Duration // a decision still open after this is closed as orphaned, 24 h when 0
 	Grace          time.Duration // from an access log line until the ledger closes what nobody closed, 10 s when 0
 	ForfeitAfter   time.Duration // the end of a window, until what a lost replica had leased in it counts as spent, 24 h when 0
+	FoldEvery      time.Duration // of statements, 1 s when 0
 	RefreshEvery   time.Duration // of standings, 500 ms when 0; at most 1 s
 }
 
@@ -50,6 +51,7 @@ func (o Options) withDefaults() Options {
 	o.MaxConns = cmp.Or(o.MaxConns, 12)
 	o.NoteBytes = cmp.Or(o.NoteBytes, 16<<20)
 	o.SweepEvery = cmp.Or(o.SweepEvery, 2*time.Second)
+	o.FoldEvery = cmp.Or(o.FoldEvery, time.Second)
 	o.StaleAfter = cmp.Or(o.StaleAfter, 30*time.Second)
 	o.MaxAge = cmp.Or(o.MaxAge, 24*time.Hour)
 	o.Grace = cmp.Or(o.Grace, 10*time.Second)
@@ -95,7 +97,7 @@ func Open(ctx context.Context, dsn string, opts Options) (*Ledger, error) {
 	}
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	l.stop = stop
-	for _, work := range []func(context.Context){l.writeNotes, l.sweepLoop} {
+	for _, work := range []func(context.Context){l.writeNotes, l.sweepLoop, l.foldLoop} {
 		l.running.Go(func() { work(run) })
 	}
 	return l, nil

@@ -39,12 +39,21 @@ var pressureNames = map[string]string{
 }
 
 // Pressure adds up, the most pressure that is left first.
-func (s *Store) Pressure(ctx context.Context, q PressureQuery) ([]Pressure, error) {
+func (s *Store) Pressure(ctx context.Context, q PressureQuery) (pressure []Pressure, err error) {
+	err = pgx.BeginTxFunc(ctx, s.pool, snapshot, func(tx pgx.Tx) error {
+		pressure, err = ReadPressure(ctx, tx, q)
+		return err
+	})
+	return pressure, err
+}
+
+// ReadPressure is Pressure in the caller's transaction.
+func ReadPressure(ctx context.Context, tx pgx.Tx, q PressureQuery) ([]Pressure, error) {
 	names, ok := pressureNames[q.By]
 	if !ok {
 		return nil, fmt.Errorf("pressure can't be added up by %q", q.By)
 	}
-	rows, err := s.pool.Query(ctx, `
+	rows, err := tx.Query(ctx, `
 with d as (
   select d.org, d.model, d.subject, d.holds, d.action, d.expected_n, d.unpriced, d.route_choices,
     (select r->>'name' from jsonb_array_elements(d.rules) r where r->>'kind' = 'Route' limit 1) as route_taken,

@@ -157,10 +157,13 @@ where d.org = $1 and d.decision_id = any($2)`, s.org, ids)
 		}
 		columns.add(0, nil, &c, true)
 		s.evidence.closeout(id, 1)
+		s.touched.closeouts = append(s.touched.closeouts, id)
 		s.close(&c, true)
 	}
-	_, err = s.tx.Exec(s.ctx, insertCloseouts, columns.args(s.org, uuid.Nil)...)
-	return len(ids), err
+	batch := &pgx.Batch{}
+	batch.Queue(insertCloseouts, columns.args(s.org, uuid.Nil)...)
+	s.touched.queue(batch, s.org)
+	return len(ids), s.tx.SendBatch(s.ctx, batch).Close()
 }
 
 // lockEpoch locks an epoch; one of before 005 has no row.

@@ -34,6 +34,9 @@ func Retire(ctx context.Context, dsn string, before time.Time, progress func(mon
 	if err != nil {
 		return nil, explainError("retire", err)
 	}
+	if _, err := foldAll(ctx, conn); err != nil { // statements keep what the months were
+		return nil, explainError("retire: fold statements", err)
+	}
 	for _, m := range ended {
 		open, err := m.detach(ctx, conn)
 		if err == nil && open {
@@ -79,6 +82,9 @@ func (m retired) begin() time.Time {
 // errNotInLog keeps records from going before the audit log has them.
 var errNotInLog = errors.New("records of the month are not in the audit log yet: a processor (keel serve) takes them there within seconds; try again, or look into its log")
 
+// errNotInStatements keeps records from going before statements have them.
+var errNotInStatements = errors.New("records of the month are not in statements yet, another process adds them up: try again in a few seconds")
+
 func partition(parent, month string) string {
 	return pgx.Identifier{"keel", parent + "_" + month}.Sanitize()
 }
@@ -104,6 +110,13 @@ select exists (select from keel.outbox o cross join unnest(o.ids) id where o.kin
 			return false, errNotInLog
 		}
 	}
+	var waits bool
+	if err := conn.QueryRow(ctx, `
+select exists (select from keel.statement_outbox o cross join unnest(o.decisions || o.closeouts || o.replaced) id
+  where id >= keel.uuid_at(to_date(left($1, 7), 'YYYY_MM')::timestamp at time zone 'UTC') and id < keel.uuid_at((to_date(left($1, 7), 'YYYY_MM') + interval '1 month') at time zone 'UTC'))`,
+		m.name).Scan(&waits); err != nil || waits {
+		return false, errors.Join(err, errNotInStatements)
+	}
 	for _, parent := range partitioned {
 		var attached bool
 		if err := conn.QueryRow(ctx, "select coalesce((select relispartition from pg_class where oid = to_regclass($1)), false)", partition(parent, m.name)).Scan(&attached); err != nil {
@@ -124,6 +137,9 @@ func (m retired) drop(ctx context.Context, conn *pgx.Conn) error {
 	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		var there bool
 		if err := tx.QueryRow(ctx, "select to_regclass($1) is not null", partition("closeouts", m.name)).Scan(&there); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, "delete from keel.statement_provisional where decision_id >= keel.uuid_at(to_date(left($1, 7), 'YYYY_MM')::timestamp at time zone 'UTC') and decision_id < keel.uuid_at((to_date(left($1, 7), 'YYYY_MM') + interval '1 month') at time zone 'UTC')", m.name); err != nil {
 			return err
 		}
 		if there {

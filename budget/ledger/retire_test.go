@@ -14,8 +14,9 @@ import (
 	"keel/budget"
 )
 
-// madeAt gives a decision an id of another time.
+// madeAt gives a decision another time, and an id of then.
 func madeAt(d *budget.Decision, at time.Time) *budget.Decision {
+	d.At = at
 	for i, ms := 0, at.UnixMilli(); i < 6; i++ {
 		d.ID[i] = byte(ms >> (40 - 8*i))
 	}

@@ -141,6 +141,7 @@ type settlement struct {
 	extensions []extending
 	more       map[uuid.UUID][]pricing.NanoUSD // what they add to the holds of a decision
 	evidence   announced
+	touched    touched
 }
 
 // closing is a closeout on its way.
@@ -193,6 +194,7 @@ func (s *settlement) settle(records []escrow.Record) (answer escrow.Settled, err
 	}
 	batch := &pgx.Batch{}
 	s.evidence.queue(batch, s.org)
+	s.touched.queue(batch, s.org)
 	batch.Queue(`
 update keel.epochs set applied_seq = $3, forfeited = false, state = 'live', changed_at = now(), chain = $4 where org = $1 and epoch = $2`,
 		s.org, s.epoch, int64(answer.Applied), s.chain[:])

@@ -271,6 +271,7 @@ func (s *settlement) replace(c *closing) error {
 		return err
 	}
 	s.evidence.closeout(c.ID, old.version+1)
+	s.touched.replaced = append(s.touched.replaced, c.ID)
 	if _, err = s.tx.Exec(s.ctx, "update keel.closeouts set version = $3 where org = $1 and decision_id = $2", s.org, c.ID, old.version+1); err != nil {
 		return err
 	}

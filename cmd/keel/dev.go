@@ -41,13 +41,15 @@ var sampleConfig string
 type devCmd struct {
 	Dir       string   `help:"Folder for downloads, the database and logs." default:".keel" placeholder:"DIR"`
 	Listen    string   `help:"Address that applications call." default:"127.0.0.1:10000" placeholder:"ADDR"`
-	Admin     string   `help:"Address for /metrics, /healthz and /readyz." default:"127.0.0.1:10001" placeholder:"ADDR"`
+	Admin     string   `help:"Address for the review pages, /metrics, /healthz and /readyz." default:"127.0.0.1:10001" placeholder:"ADDR"`
 	GRPC      string   `name:"grpc" help:"Address for Envoy's calls to Keel." default:"127.0.0.1:10002" placeholder:"ADDR"`
 	Config    []string `help:"YAML files to apply at the start. May be given more than once." sep:"none" placeholder:"FILE"`
 	Upstream  []string `help:"Send what would go to a provider elsewhere, as in openai=http://127.0.0.1:9000." sep:"none" placeholder:"PROVIDER=URL"`
 	NoSample  bool     `help:"No sample provider and no sample budgets: calls go to the real providers."`
 	ReadyFile string   `help:"Write {\"envoy\", \"admin\", \"database\"} here as JSON when everything runs." placeholder:"FILE"`
 	auditFlags
+	reviewFlags
+	alertFlags
 	Drain  time.Duration `help:"How long calls in flight may go on after SIGINT or SIGTERM." default:"5s"`
 	Orphan time.Duration `name:"orphan-after" help:"Silence after which a processor counts as dead and its open calls are closed." default:"30s"`
 }
@@ -174,7 +176,7 @@ func (s *devStack) start(ctx context.Context, m *Main) error {
 	s.processor, err = startProcessor(ctx, processorOptions{
 		Audit: sequencer,
 		GRPC:  c.GRPC, Admin: c.Admin, Database: s.ready.Database, Journal: filepath.Join(c.Dir, "journal"),
-		Hosts: providerHosts(s.providers), OrphanAfter: c.Orphan,
+		Hosts: providerHosts(s.providers), OrphanAfter: c.Orphan, Review: c.reviewFlags, Alerts: c.alertFlags,
 		Log: logger,
 	})
 	if err != nil {

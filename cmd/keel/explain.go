@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"keel/budget/audit/answers"
 	"keel/budget/ledger"
 )
 
@@ -49,7 +50,11 @@ func (c *explainCmd) Run(ctx context.Context, m *Main) error {
 		out.SetIndent("", "  ")
 		return out.Encode(explanation)
 	}
-	return writeExplanation(m.Stdout, explanation)
+	inWords, err := answers.Of(explanation)
+	if err != nil {
+		return err
+	}
+	return inWords.WriteText(m.Stdout)
 }
 
 // decisionLine is the header as curl saves it.

@@ -54,6 +54,7 @@ type commands struct {
 	Reconcile reconcileCmd `cmd:"" help:"Compare what a provider billed with what is recorded, and say why they differ."`
 	Rerate    rerateCmd    `cmd:"" help:"Compute what recorded calls cost under other prices."`
 	Replay    replayCmd    `cmd:"" help:"Run recorded decisions through a proposed configuration, and show what it would have changed."`
+	Alerts    alertsCmd    `cmd:"" help:"Show alerts, and print alert rules for Prometheus."`
 	Prices    pricesCmd    `cmd:"" help:"Import public price lists, and compare them with the prices that Keel has."`
 	Envoy     envoyCmd     `cmd:"" help:"Attach Keel to a mesh: write its configuration, and check it."`
 	Version   versionCmd   `cmd:"" help:"Print the version and that of the price catalogue."`

@@ -18,6 +18,8 @@ import (
 
 	"keel/budget"
 	"keel/budget/audit"
+	"keel/budget/audit/alert"
+	"keel/budget/audit/pages"
 	"keel/budget/ledger"
 	"keel/envoy"
 	"keel/filter"
@@ -42,6 +44,8 @@ type processor struct {
 	config atomic.Pointer[budget.Config]
 	filter *filter.Server
 	admin  *http.Server
+	pages  *pages.Server // nil where there are none
+	alerts *alert.Watcher
 
 	adminAddr, grpcAddr string
 	failed              chan error // a listener that died
@@ -57,6 +61,8 @@ type processorOptions struct {
 	Hosts                 map[string]string
 	OrphanAfter           time.Duration // see ledger.Options.StaleAfter
 	Audit                 *audit.Sequencer
+	Review                reviewFlags
+	Alerts                alertFlags
 	Log                   *slog.Logger
 }
 
@@ -77,11 +83,21 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 		return nil, err
 	}
 	defer closeOnError(&err, adminListener)
+	review, err := o.Review.open(o, adminListener.Addr())
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil && review != nil {
+			review.Close()
+		}
+	}()
 
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	p := &processor{
 		log:       o.Log,
+		pages:     review,
 		adminAddr: adminListener.Addr().String(),
 		grpcAddr:  addressOf(grpcListener),
 		failed:    make(chan error, 2),
@@ -107,6 +123,9 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 	}
 	p.config.Store(config)
 
+	if p.alerts, err = o.Alerts.start(o, metrics); err != nil {
+		return nil, err
+	}
 	estimator := tokens.New()
 	watch, stop := context.WithCancel(context.Background())
 	p.stop = stop
@@ -192,7 +211,12 @@ func (p *processor) Close(ctx context.Context) error {
 	// The deadline was for calls. Records have a time of their own.
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	err := errors.Join(p.admin.Close(), p.ledger.Close(flush))
+	err := p.admin.Close()
+	p.alerts.Close()
+	if p.pages != nil {
+		p.pages.Close()
+	}
+	err = errors.Join(err, p.ledger.Close(flush))
 	p.stopAudit() // the last records are in the outbox now: they are taken in, and signed
 	p.auditing.Wait()
 	return err
@@ -213,8 +237,11 @@ func (p *processor) adminPages(metrics *prometheus.Registry) http.Handler {
 		fmt.Fprintln(w, "ok")
 	})
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintf(w, "keel %s\n\n/metrics  /healthz  /readyz\n", version())
+		fmt.Fprintf(w, "keel %s\n\n/review/  /metrics  /healthz  /readyz\n", version())
 	})
+	if p.pages != nil {
+		mux.Handle(pages.Root, p.pages)
+	}
 	return mux
 }
 

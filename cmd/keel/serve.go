@@ -12,18 +12,20 @@ import (
 
 type serveCmd struct {
 	GRPC     string        `name:"grpc" help:"Address for Envoy, ext_proc and access log services: HOST:PORT, or unix:PATH of a socket." default:"127.0.0.1:10002" placeholder:"ADDR"`
-	Admin    string        `help:"Address for /metrics, /healthz and /readyz." default:"127.0.0.1:10001" placeholder:"ADDR"`
+	Admin    string        `help:"Address for the review pages, /metrics, /healthz and /readyz." default:"127.0.0.1:10001" placeholder:"ADDR"`
 	Database string        `help:"Postgres to use: a URL or DSN. Default: $KEEL_DATABASE_URL." placeholder:"DSN"`
 	Journal  string        `help:"Folder for what must outlive the process." required:"" placeholder:"DIR"`
 	Config   []string      `help:"YAML files to apply at the start, as \"keel apply\" does." placeholder:"FILE"`
 	Drain    time.Duration `help:"How long calls in flight may go on after SIGTERM." default:"30s"`
 	auditFlags
+	reviewFlags
+	alertFlags
 	Orphan time.Duration `name:"orphan-after" help:"Silence after which a processor counts as dead and its open calls are closed." default:"30s"`
 }
 
 func (c *serveCmd) Help() string {
 	return `Examples:
-  keel serve --grpc 0.0.0.0:10002 --admin 0.0.0.0:10001 --journal /var/lib/keel --database postgres://keel@db.internal/keel
+  keel serve --grpc 0.0.0.0:10002 --admin 0.0.0.0:10001 --sign-in sign-in.yaml --journal /var/lib/keel --database postgres://keel@db.internal/keel
   keel serve --grpc unix:/run/keel/keel.sock --journal /var/lib/keel
 
 Envoy needs to be in the group of the socket. "keel envoy config" writes what Envoy,
@@ -59,7 +61,7 @@ func (c *serveCmd) Run(ctx context.Context, m *Main) error {
 	p, err := startProcessor(ctx, processorOptions{
 		Audit: sequencer,
 		GRPC:  c.GRPC, Admin: c.Admin, Database: dsn, Journal: c.Journal,
-		Hosts: providerHosts(envoy.DefaultProviders()), OrphanAfter: c.Orphan,
+		Hosts: providerHosts(envoy.DefaultProviders()), OrphanAfter: c.Orphan, Review: c.reviewFlags, Alerts: c.alertFlags,
 		Log: log,
 	})
 	if err != nil {

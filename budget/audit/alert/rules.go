@@ -1,0 +1,8 @@
+package alert
+
+import _ "embed"
+
+// Rules are alert rules for Prometheus, over the metrics of the admin port.
+//
+//go:embed keel.rules.yaml
+var Rules []byte
