@@ -33,7 +33,7 @@ from x2 where i % 50 <> 0`
 
 // Statements and lists stay fast however many records there are: KEEL_SCALE says how many, and the log how long each page took.
 func TestPagesAtScale(t *testing.T) {
-	records := int64(20_000)
+	records := int64(2_000)
 	if text := os.Getenv("KEEL_SCALE"); text != "" {
 		var err error
 		if records, err = strconv.ParseInt(text, 10, 64); err != nil {
