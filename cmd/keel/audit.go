@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"keel/budget/audit"
+	"keel/budget/audit/alert"
 	"keel/budget/audit/log"
 )
 
@@ -75,6 +76,7 @@ type auditVerifyCmd struct {
 	anchorsFlag
 	Org    string `help:"Only the records of one organisation. The log itself is verified as a whole."`
 	Since  string `help:"Only decisions since then, and their closeouts." placeholder:"2026-11-01"`
+	Alert  bool   `help:"Write each finding down as an alert, which processors post to their webhook."`
 	Output string `short:"o" help:"text or json." enum:"text,json" default:"text"`
 }
 
@@ -86,6 +88,7 @@ docs/audit.md says what each finding means, and what nobody could find.
 Examples:
   keel audit verify --key keel-audit.key.pub --anchor /mnt/worm/keel
   keel audit verify -o json | jq .findings
+  keel audit verify --alert --key keel-audit.key.pub    # from a timer
   keel audit verify bundle.json --key keel.example.com/audit+1a2b3c4d+AbCd…`
 }
 
@@ -116,6 +119,11 @@ func (c *auditVerifyCmd) Run(ctx context.Context, m *Main) error {
 	if err != nil {
 		return notChecked(err)
 	}
+	if c.Alert {
+		if _, err := alert.RaiseAll(ctx, o.Database, verificationAlerts(report)); err != nil {
+			return notChecked(err)
+		}
+	}
 	if c.Output == "json" {
 		if err := writeJSON(m.Stdout, report); err != nil {
 			return notChecked(err)
@@ -130,6 +138,17 @@ func (c *auditVerifyCmd) Run(ctx context.Context, m *Main) error {
 		return tampered(fmt.Errorf("%d findings: the records are not what they were", n))
 	}
 	return nil
+}
+
+// verificationAlerts are the findings as alerts: each is raised once, however often it is found.
+func verificationAlerts(r *audit.Report) (alerts []alert.Alert) {
+	for _, f := range r.Findings {
+		alerts = append(alerts, alert.Alert{
+			Org: f.Org, Kind: alert.Verification, Key: fmt.Sprintf("%s/%s/%s", f.Wrong, f.What, f.Epoch), Text: f.String(),
+			Facts: map[string]string{"wrong": string(f.Wrong), "what": f.What, "why": f.Why, "id": f.ID, "epoch": f.Epoch},
+		})
+	}
+	return alerts
 }
 
 func writeReport(m *Main, r *audit.Report) {

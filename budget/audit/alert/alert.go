@@ -56,6 +56,25 @@ insert into keel.alerts (org, key, kind, text, facts) values ($1, $2, $3, $4, $5
 	return tag.RowsAffected() == 1, nil
 }
 
+// RaiseAll writes alerts down as Raise does, over a connection of its own, and says how many are new.
+func RaiseAll(ctx context.Context, dsn string, alerts []Alert) (fresh int, err error) {
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return 0, fmt.Errorf("alerts: %w", err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	for _, a := range alerts {
+		isNew, err := Raise(ctx, conn, a)
+		if err != nil {
+			return fresh, err
+		}
+		if isNew {
+			fresh++
+		}
+	}
+	return fresh, nil
+}
+
 // Told is an alert as it is written down.
 type Told struct {
 	ID          uuid.UUID       `json:"id"`
