@@ -123,6 +123,9 @@ func TestMidstreamExtends(t *testing.T) {
 				}
 				r := s.record(t, got.decision())
 				r.want(t, record{"outcome": "complete", "metered": "provider", "output_tokens": "700"})
+				if explained, err := s.run(t, "", "explain", got.decision()); err != nil || !strings.Contains(explained, "more in budget runaway while the answer streamed, in ") {
+					t.Errorf("keel explain: %v\n%s", err, explained)
+				}
 				if r["extended_usd"] == "" || atMost(t, r["extended_usd"], "0") { // 700 tokens are more than anybody expected
 					t.Errorf("extended by %q, cost %s", r["extended_usd"], r["actual_cost_usd"])
 				}

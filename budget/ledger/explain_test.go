@@ -23,7 +23,7 @@ func TestExplainSchema(t *testing.T) {
 	j.settle(decided(orphan), decided(done))
 	l.presumeAll()
 	l.sequence()
-	j.settle(j.closed(done, ended(done, 12)), decided(open), decided(denied))
+	j.settle(j.closed(done, ended(done, 12)), decided(open), extended(open, 4), decided(denied))
 	store := &Store{l.pool, l.dsn}
 	explain := func(id uuid.UUID) *Explanation {
 		t.Helper()
@@ -46,6 +46,9 @@ func TestExplainSchema(t *testing.T) {
 	}
 	for _, d := range []*budget.Decision{open, denied, orphan} {
 		explain(d.ID)
+	}
+	if e := explain(open.ID); len(e.Extensions) != 1 || e.Holds[0].Extended != 4 {
+		t.Errorf("extended: %+v, %+v", e.Extensions, e.Holds)
 	}
 	e := explain(done.ID)
 	if len(e.Superseded) != 1 || e.Superseded[0].Outcome != budget.Orphaned || e.Superseded[0].CostKnown || len(e.Corrections) != 1 || e.Corrections[0].Kind != "superseded" || e.Closeout.Version != 2 {

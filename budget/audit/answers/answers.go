@@ -118,10 +118,23 @@ func estimated(e *ledger.Explanation, r *spendRecord) (l lines) {
 	if r.Envelope != r.Bound && r.Envelope != "" {
 		l.note("envelope", dollars(r.Envelope), "over all attempts")
 	}
-	for _, h := range e.Holds {
+	for i, h := range e.Holds {
 		l.note("held", "$"+h.Amount.String(), "in budget %s%s, %s, limit $%s", h.Budget, sentence(" for ", h.Key), window(h), h.Limit)
+		if h.Extended > 0 {
+			l.note("extended", "$"+h.Extended.String(), "more in budget %s while the answer streamed, in %d steps", h.Budget, extensions(e, i))
+		}
 	}
 	return l
+}
+
+// extensions counts those of the i-th hold.
+func extensions(e *ledger.Explanation, i int) (n int) {
+	for _, x := range e.Extensions {
+		if i < len(x.More) && x.More[i] > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 func rules(e *ledger.Explanation) (l lines) {
