@@ -24,11 +24,11 @@ run: build ## the whole stack: Envoy, Postgres, Keel and a sample provider (ARGS
 
 .PHONY: test
 test: ## all tests, against the real Envoy and Postgres
-	go test ./...
+	go test -timeout 30m ./...
 
 .PHONY: race
 race: ## all tests under the race detector
-	go test -race ./...
+	go test -race -timeout 60m ./...
 
 .PHONY: mesh
 mesh: ## manifests for Istio and Envoy Gateway, against the schemas that these publish and, after make egctl, the translator
