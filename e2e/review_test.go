@@ -208,13 +208,30 @@ targets:
 		t.Fatal(err)
 	}
 	// A person gets from the statement to a team, and from a list to a decision and its rules.
-	if err := chromedp.Do(ctx, chromedp.Click(`//a[text()="support"]`), chromedp.WaitVisible(`//p[@class="lead"]/b[text()="support"]`),
-		chromedp.Click(`//nav//a[text()="Decisions"]`), chromedp.WaitVisible(`//h1[contains(., "Decisions")]`),
-		chromedp.SetValue(chromedp.CSS("input[name=team]"), "interns"), chromedp.Click(`//form[@class="filters"]/button`), chromedp.WaitVisible(`//span[@class="tag deny"]`),
-		chromedp.Click(`//tbody/tr[1]/th/a`), chromedp.WaitVisible(`//h2[text()="Which rules were active?"]`),
-		chromedp.Click(`//h3/a`), chromedp.WaitVisible(`//h1[contains(., "history")]`)); err != nil {
-		t.Fatal(err)
+	// On a busy machine a click can meet a page that is not laid out yet, and be lost: then it is made again.
+	within := func(limit time.Duration, actions ...chromedp.Action[chromedp.Void]) error {
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		return chromedp.Do(ctx, actions...)
 	}
+	click := func(on, appears string, before ...chromedp.Action[chromedp.Void]) {
+		t.Helper()
+		var err error
+		for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+			if err = within(5*time.Second, append(before, chromedp.Click(on), chromedp.WaitVisible(appears))...); err == nil {
+				return
+			}
+			if err = within(5*time.Second, chromedp.WaitVisible(appears)); err == nil {
+				return
+			}
+		}
+		t.Fatalf("a click on %s does not bring %s: %v", on, appears, err)
+	}
+	click(`//a[text()="support"]`, `//p[@class="lead"]/b[text()="support"]`)
+	click(`//nav//a[text()="Decisions"]`, `//h1[contains(., "Decisions")]`)
+	click(`//form[@class="filters"]/button`, `//span[@class="tag deny"]`, chromedp.SetValue(chromedp.CSS("input[name=team]"), "interns"))
+	click(`//tbody/tr[1]/th/a`, `//h2[text()="Which rules were active?"]`)
+	click(`//h3/a`, `//h1[contains(., "history")]`)
 	at, err := chromedp.Run(ctx, chromedp.Location())
 	if err != nil {
 		t.Fatal(err)
