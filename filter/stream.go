@@ -116,14 +116,15 @@ func (s *Server) answer(call *Call, stream extprocv3.ExternalProcessor_ProcessSe
 	case *extprocv3.ProcessingRequest_ResponseBody:
 		return s.observeBody(call, m.ResponseBody), nil
 	case *extprocv3.ProcessingRequest_ResponseTrailers:
-		if call.watch != nil {
-			if rest := s.observeWatchedEnd(call); rest != nil {
-				if err := stream.Send(rest); err != nil {
-					return nil, err
-				}
+		if call.watch == nil {
+			return s.observeTrailers(call), nil
+		}
+		if rest := s.observeWatchedEnd(call); rest != nil {
+			if err := stream.Send(rest); err != nil {
+				return nil, err
 			}
 		}
-		return s.observeTrailers(call), nil
+		return responseTrailersUnchanged(), nil
 	default:
 		return nil, fmt.Errorf("keel: Envoy sent a message of kind %T that this version does not know", m)
 	}

@@ -37,7 +37,7 @@ func newWatch(call *Call) *watch {
 	if call.decision.Watched == nil || call.ended || call.fault != nil || call.status >= http.StatusBadRequest {
 		return nil
 	}
-	cost := call.decision.RunningCost(call.config, call.tries, call.attempts)
+	cost := call.decision.ForAttempt(call.tries, call.attempts).RunningCost(call.config, call.tries, call.attempts)
 	if cost == nil {
 		return nil
 	}
@@ -143,14 +143,15 @@ func (s *Server) extend(call *Call) (reason string) {
 
 // observeWatchedEnd is for trailers: what was kept back goes out before them.
 func (s *Server) observeWatchedEnd(call *Call) *extprocv3.ProcessingResponse {
+	call.ended = true
 	if call.watch.detail != "" {
 		return nil
 	}
-	plain := []byte(nil)
+	var plain []byte
 	if call.decoder != nil {
-		plain, _ = call.decoder.Write(nil, true)
+		plain, call.fault = call.decoder.Write(nil, true)
 	}
-	rest := call.watch.stream.Pass(call.reader.Feed(plain, true), true)
+	rest := call.watch.stream.Pass(call.reader.Feed(plain, call.fault == nil), true)
 	if len(rest) == 0 {
 		return nil
 	}

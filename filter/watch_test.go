@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	extprocfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
@@ -17,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"keel/budget"
+	"keel/filter/wire/openai"
 	"keel/pricing"
 	"keel/pricing/tokens"
 )
@@ -196,5 +198,25 @@ func TestWatchDecodes(t *testing.T) {
 	got, ended, _ := watchedStream(t, p, "{}", "gzip", true, broken)
 	if !ended || p.closeouts[0].Outcome != budget.Aborted || !strings.Contains(p.closeouts[0].Detail, "can't be decoded any more") && !strings.Contains(p.closeouts[0].Detail, "could not be decoded any more") {
 		t.Errorf("broken: the client got %q, ended %v, %s: %s", got, ended, p.closeouts[0].Outcome, p.closeouts[0].Detail)
+	}
+}
+
+// An attempt that went to another model than the call was sent to is watched at what it costs there.
+func TestWatchFollowsTheAttempt(t *testing.T) {
+	t.Parallel()
+	config, err := budget.Compile(budget.Documents{}, pricing.Catalog())
+	if err != nil {
+		t.Fatal(err)
+	}
+	decision := &budget.Decision{
+		Call: budget.Call{Org: budget.DefaultOrg, At: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), Stream: true}, RoutedProvider: "openai", RoutedModel: "gpt-4o",
+		Watched: &budget.Watched{}, Holds: []budget.Hold{{Amount: 1, Ceiling: 1}},
+	}
+	call := &Call{config: config, decision: decision, codec: openai.Chat{}, status: 200, attempts: 1}
+	dear, _, _ := newWatch(call).cost.Cost(&budget.Reported{}, 3000)
+	call.tries = []budget.Attempt{{Number: 1, Provider: "openai", Model: "gpt-4o-mini"}}
+	cheap, _, _ := newWatch(call).cost.Cost(&budget.Reported{}, 3000)
+	if dear != 10_000_000 || cheap != 600_000 { // 1000 tokens at 10 USD and at 0.60 USD a million
+		t.Errorf("at gpt-4o it costs %s, at gpt-4o-mini %s", dear, cheap)
 	}
 }
