@@ -247,6 +247,14 @@ func idTerms(tier string, from time.Time, daily Hours) string {
 	return s
 }
 
+// Condition reads one of the conditions of a row out of its Rates.ID: "tier", "region", "search", "in", "daily",
+// "contract" or "from"; "" where the row has none of that name.
+func Condition(id, name string) string {
+	_, rest, _ := strings.Cut(id, ";"+name+"=")
+	value, _, _ := strings.Cut(rest, ";")
+	return value
+}
+
 func digestOwn(own []ownRow, exchange []Exchange) string {
 	h := sha256.New()
 	for i := range exchange {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"text/tabwriter"
@@ -78,9 +77,7 @@ func (c *alertsListCmd) Run(ctx context.Context, m *Main) error {
 		return err
 	}
 	if c.Output == "json" {
-		e := json.NewEncoder(m.Stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(rows)
+		return writeJSON(m.Stdout, rows)
 	}
 	if len(rows) == 0 {
 		fmt.Fprintf(m.Stderr, "no alerts in the last %s\n", c.Since)

@@ -57,9 +57,7 @@ func (c *estimateCmd) Run(m *Main) error {
 		return r.Err
 	}
 	if c.Output == "json" {
-		encoder := json.NewEncoder(m.Stdout)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(struct {
+		return writeJSON(m.Stdout, struct {
 			Provider string          `json:"provider"`
 			API      string          `json:"api"`
 			Model    string          `json:"model"`

@@ -1,10 +1,5 @@
 package main
 
-import (
-	"encoding/json"
-	"io"
-)
-
 // exitError ends a command with a code of its own.
 type exitError struct {
 	code int
@@ -16,9 +11,3 @@ func (e *exitError) Unwrap() error { return e.error }
 // The codes of a verification or a check: what a script must tell apart.
 func tampered(err error) error   { return &exitError{1, err} }
 func notChecked(err error) error { return &exitError{2, err} }
-
-func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
-}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -46,9 +45,7 @@ func (c *explainCmd) Run(ctx context.Context, m *Main) error {
 		return err
 	}
 	if c.Output == "json" {
-		out := json.NewEncoder(m.Stdout)
-		out.SetIndent("", "  ")
-		return out.Encode(explanation)
+		return writeJSON(m.Stdout, explanation)
 	}
 	inWords, err := answers.Of(explanation)
 	if err != nil {

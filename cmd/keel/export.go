@@ -90,9 +90,7 @@ func (c *auditExportCmd) Run(ctx context.Context, m *Main) error {
 		return err
 	}
 	if c.Output == "json" {
-		e := json.NewEncoder(m.Stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(manifest)
+		return writeJSON(m.Stdout, manifest)
 	}
 	fmt.Fprintf(m.Stdout, "%s: %d calls in %d rows, %s USD, as the ledger has it\n", c.Out, manifest.Records, manifest.Rows, manifest.Sum.USD)
 	if manifest.Open > 0 {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -46,9 +45,7 @@ func (c *pressureCmd) Run(ctx context.Context, m *Main) error {
 		return err
 	}
 	if c.Output == "json" {
-		e := json.NewEncoder(m.Stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(rows)
+		return writeJSON(m.Stdout, rows)
 	}
 	if len(rows) == 0 {
 		fmt.Fprintf(m.Stderr, "no route took a call in the last %s\n", c.Since)

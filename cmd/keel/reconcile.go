@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -78,9 +77,7 @@ func (c *reconcileCmd) Run(ctx context.Context, m *Main) error {
 		booking = &b
 	}
 	if c.Output == "json" {
-		e := json.NewEncoder(m.Stdout)
-		e.SetIndent("", "  ")
-		err = e.Encode(struct {
+		err = writeJSON(m.Stdout, struct {
 			*reconcile.Report
 			Booking *reconcile.Booking `json:"booking,omitempty"`
 		}{report, booking})

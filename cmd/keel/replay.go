@@ -75,9 +75,7 @@ func (c *replayCmd) Run(ctx context.Context, m *Main) error {
 		return err
 	}
 	if c.Output == "json" {
-		e := json.NewEncoder(m.Stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(report)
+		return writeJSON(m.Stdout, report)
 	}
 	return replay.WriteText(m.Stdout, report)
 }

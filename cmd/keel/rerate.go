@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -73,9 +72,7 @@ func (c *rerateCmd) Run(ctx context.Context, m *Main) error {
 		return err
 	}
 	if c.Output == "json" {
-		e := json.NewEncoder(m.Stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(struct {
+		return writeJSON(m.Stdout, struct {
 			*rerate.Report
 			Booked *int64 `json:"booked,omitempty"`
 		}{report, booked(c.Book, added)})

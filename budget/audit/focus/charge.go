@@ -82,7 +82,7 @@ func (t *table) line(r *spend.Record, l *spend.Line) (charge, error) {
 	}
 	c := charge{meter: l.Meter.String(), consumedUnit: unitOf(l.Meter), pricingUnit: pricingUnitOf(l.Meter), price: l.Price,
 		consumed: times(l.Quantity, one), quantity: times(l.Quantity, one), effective: times(int64(l.Amount), perNano),
-		currency: "USD", dynamic: condition(l.Price, "daily") != ""}
+		currency: "USD", dynamic: pricing.Condition(l.Price, "daily") != ""}
 	if pricing.ByMillion(l.Meter) {
 		c.quantity = times(l.Quantity, million)
 	}
@@ -90,7 +90,7 @@ func (t *table) line(r *spend.Record, l *spend.Line) (charge, error) {
 	c.ownCost = product(c.ownPrice, c.quantity)
 	c.contractedPrice = c.ownPrice
 	if exchanged {
-		c.currency = cmp.Or(condition(l.Price, "in"), "USD")
+		c.currency = cmp.Or(pricing.Condition(l.Price, "in"), "USD")
 		if c.currency != "USD" {
 			if c.contractedPrice, err = inUSD(c.ownPrice, c.currency, r.ExchangeRate); err != nil {
 				return charge{}, err
@@ -99,7 +99,7 @@ func (t *table) line(r *spend.Record, l *spend.Line) (charge, error) {
 	}
 	c.contractedCost = product(c.contractedPrice, c.quantity)
 	c.listPrice, c.listKnown = c.contractedPrice, true
-	if condition(l.Price, "contract") != "" {
+	if pricing.Condition(l.Price, "contract") != "" {
 		list, ok := t.listRate(r, l)
 		if c.listKnown = ok; ok {
 			c.listPrice = scaled(l.Meter, list)
@@ -117,8 +117,8 @@ func (t *table) listRate(r *spend.Record, l *spend.Line) (pricing.PicoUSD, bool)
 	if t.book == nil || r.DecidedAt == nil {
 		return 0, false
 	}
-	terms := pricing.Terms{At: *r.DecidedAt, ServiceTier: cmp.Or(condition(l.Price, "tier"), r.ServiceTier), Region: condition(l.Price, "region"),
-		SearchContext: condition(l.Price, "search"), Contract: pricing.ListPrices}
+	terms := pricing.Terms{At: *r.DecidedAt, ServiceTier: cmp.Or(pricing.Condition(l.Price, "tier"), r.ServiceTier), Region: pricing.Condition(l.Price, "region"),
+		SearchContext: pricing.Condition(l.Price, "search"), Contract: pricing.ListPrices}
 	var input int64
 	if r.Usage != nil {
 		input = r.Usage.InputTokens()
@@ -131,7 +131,7 @@ func (t *table) listRate(r *spend.Record, l *spend.Line) (pricing.PicoUSD, bool)
 		if !ok {
 			continue
 		}
-		if condition(rates.ID, "in") != "" {
+		if pricing.Condition(rates.ID, "in") != "" {
 			return 0, false // a list price in another currency
 		}
 		return rates.Rate(l.Meter, input)

@@ -83,13 +83,3 @@ func pricingUnitOf(kind meter.Kind) string {
 	}
 	return unitOf(kind)
 }
-
-// condition reads one condition out of the name of a price row: ";tier=flex".
-func condition(price, name string) string {
-	_, rest, found := strings.Cut(price, ";"+name+"=")
-	if !found {
-		return ""
-	}
-	value, _, _ := strings.Cut(rest, ";")
-	return value
-}

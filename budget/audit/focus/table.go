@@ -99,7 +99,7 @@ func (t *table) row(r *spend.Record, c *charge, at time.Time, tags, versions str
 	if c.dynamic {
 		category = "Dynamic"
 	}
-	details, _ := json.Marshal(map[string]string{"x_Model": cmp.Or(r.ModelReported, model), "x_ServiceTier": cmp.Or(condition(c.price, "tier"), r.ServiceTier, "standard"),
+	details, _ := json.Marshal(map[string]string{"x_Model": cmp.Or(r.ModelReported, model), "x_ServiceTier": cmp.Or(pricing.Condition(c.price, "tier"), r.ServiceTier, "standard"),
 		"x_ExchangeRate": r.ExchangeRate}) // strings always marshal
 	sub := r.Subject[t.label]
 	subType := ""

@@ -165,7 +165,7 @@ func factsOf(r *spend.Record) []pricing.Terms {
 	if len(r.Lines) > 0 {
 		row = r.Lines[0].Price
 	}
-	said := pricing.Terms{At: *r.DecidedAt, ServiceTier: cmp.Or(condition(row, "tier"), r.ServiceTier), Region: condition(row, "region"), SearchContext: condition(row, "search")}
+	said := pricing.Terms{At: *r.DecidedAt, ServiceTier: cmp.Or(pricing.Condition(row, "tier"), r.ServiceTier), Region: pricing.Condition(row, "region"), SearchContext: pricing.Condition(row, "search")}
 	all := []pricing.Terms{said}
 	vary := func(change func(*pricing.Terms)) {
 		t := said
@@ -185,21 +185,10 @@ func factsOf(r *spend.Record) []pricing.Terms {
 		}
 	}
 	// A tier that was asked for and that the row does not name was either priced as standard, or not given.
-	if condition(row, "tier") == "" && r.ServiceTier != "" {
+	if pricing.Condition(row, "tier") == "" && r.ServiceTier != "" {
 		vary(func(t *pricing.Terms) { t.ServiceTier = "" })
 	}
 	return all
-}
-
-// condition reads one condition out of the name of a price row. Rows of the catalogue that hold for a
-// region have it behind the model, too.
-func condition(price, name string) string {
-	_, rest, found := strings.Cut(price, ";"+name+"=")
-	if !found {
-		return ""
-	}
-	value, _, _ := strings.Cut(rest, ";")
-	return value
 }
 
 func differ(a, b pricing.Terms) string {

@@ -36,18 +36,7 @@ func (c *chat) see(doc []byte) {
 }
 
 func (c *chat) choice(at *walk.Cursor) error {
-	var index int64
-	var reason string
-	err := at.Object(func(key []byte) (err error) {
-		switch string(key) {
-		case "index":
-			index, _, err = at.Int()
-			return err
-		case "finish_reason":
-			return text(at, &reason)
-		}
-		return nil
-	})
+	index, reason, err := position(at, "finish_reason")
 	if reason != "" && !slices.Contains(c.finished, index) {
 		c.finished = append(c.finished, index)
 		c.open = slices.DeleteFunc(c.open, func(i int64) bool { return i == index })
@@ -102,13 +91,4 @@ func (e *Ending) openAIError() []byte {
 		Keel    keel    `json:"keel"`
 	}
 	return e.errorBody(map[string]object{"error": {e.Message, "insufficient_quota", nil, e.Code, e.keel()}})
-}
-
-// text reads a string, if it is one.
-func text(at *walk.Cursor, into *string) error {
-	b, err := at.Text()
-	if len(b) > 0 {
-		*into = string(b)
-	}
-	return err
 }

@@ -24,18 +24,7 @@ func (g *gemini) see(doc []byte) {
 			return text(at, &g.id)
 		case "candidates":
 			return at.Array(func() error {
-				var index int64
-				var reason string
-				err := at.Object(func(key []byte) (err error) {
-					switch string(key) {
-					case "index":
-						index, _, err = at.Int()
-						return err
-					case "finishReason":
-						return text(at, &reason)
-					}
-					return nil
-				})
+				index, reason, err := position(at, "finishReason")
 				g.finished[index] = g.finished[index] || reason != ""
 				return err
 			})
