@@ -21,6 +21,12 @@ type candidate struct {
 	condition
 }
 
+// candidate keeps c until the decision is made.
+func (l *deliberation) candidate(c candidate) *candidate {
+	l.made = append(l.made, c)
+	return &l.made[len(l.made)-1]
+}
+
 func (c *candidate) name() string { return c.provider + "/" + c.model }
 
 // pressure is a budget that wants its calls to go to the cheapest target.
@@ -45,10 +51,9 @@ func (l *deliberation) choose() ([]*candidate, *Denial) {
 		asked = l.estimated(l.call.Provider, l.call.Model)
 	}
 	if l.route == nil {
-		l.candidates = []*candidate{asked}
+		l.candidates = append(l.candidates, asked)
 		return l.candidates, nil
 	}
-	l.candidates = make([]*candidate, 0, len(l.route.Targets))
 	var room [8]condition
 	conditions := l.health.conditions(room[:0], l.route.Route, l.call.At)
 	for i := range l.route.Targets {
@@ -56,30 +61,30 @@ func (l *deliberation) choose() ([]*candidate, *Denial) {
 		c.condition = conditions[i]
 		l.candidates = append(l.candidates, c)
 	}
-	usable := slices.DeleteFunc(slices.Clone(l.candidates), func(c *candidate) bool { return c.skipped != "" })
-	cheap, budgeted := l.preferCheap(usable), l.enforce(usable)
-	l.cheap = cheap
-	l.draft.RouteChoices = choices(asked, cheap, budgeted)
+	l.usable = slices.DeleteFunc(append(l.usable, l.candidates...), func(c *candidate) bool { return c.skipped != "" })
+	l.preferCheap()
+	l.enforce()
+	l.draft.RouteChoices = choices(asked, l.cheap, l.budgeted)
 	if l.route.Mode == Observe {
-		if l.findPressure(asked); len(l.pressed) == 0 || len(cheap) == 0 {
-			l.pressed = nil
-			l.observeRoute(cheap)
+		if l.findPressure(asked); len(l.pressed) == 0 || len(l.cheap) == 0 {
+			l.pressed = l.pressed[:0]
+			l.observeRoute(l.cheap)
 			return []*candidate{asked}, nil
 		}
 	}
-	if len(usable) == 0 {
+	if len(l.usable) == 0 {
 		return nil, l.noTarget(l.whySkipped())
 	}
 	if l.route.Mode == Enforce {
-		return budgeted, nil
+		return l.budgeted, nil
 	}
 	if len(l.pressed) == 0 {
-		l.findPressure(usable[0])
+		l.findPressure(l.usable[0])
 	}
-	if len(cheap) == 0 {
+	if len(l.cheap) == 0 {
 		return nil, l.noTarget(fmt.Sprintf("no target that can be used has a quality of %s or more", l.route.MinQuality))
 	}
-	return cheap, nil
+	return l.cheap, nil
 }
 
 // target is the i-th target of the route, with what speaks against it.
@@ -87,8 +92,7 @@ func (l *deliberation) target(i int, asked *candidate) *candidate {
 	target := &l.route.Targets[i]
 	var c *candidate
 	if target.Provider == asked.provider && target.Model == asked.model {
-		same := *asked
-		c = &same
+		c = l.candidate(*asked)
 	} else {
 		c = l.estimated(target.Provider, target.Model)
 	}
@@ -155,7 +159,7 @@ func (l *deliberation) recordRoute(d *Decision, c *candidate) {
 // whether they want it to go to the cheapest.
 func (l *deliberation) findPressure(first *candidate) {
 	t := l.traits(first)
-	for _, b := range l.org.matching(nil, &t) {
+	for _, b := range l.org.matching(l.budgets[:0], &t) {
 		if effect, saw := b.prefersCheap(l.ledger.Standing(b.account(&t, l.call.At))); effect != "" {
 			l.pressed = append(l.pressed, pressure{b, effect, saw})
 		}

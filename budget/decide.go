@@ -2,8 +2,11 @@ package budget
 
 import (
 	"context"
+	"slices"
 	"strings"
+	"sync"
 
+	"keel/budget/policy"
 	"keel/pricing"
 	"keel/pricing/tokens"
 )
@@ -43,7 +46,8 @@ func (d *Decider) Preview(cfg *Config, call *Call) *Decision {
 	return d.deliberate(context.Background(), cfg, call, true)
 }
 
-// deliberation is the making of one decision. It lives on the stack: nothing of it is kept.
+// deliberation is the making of one decision. Nothing of it is kept, so that the next one is made in its
+// memory.
 type deliberation struct {
 	org       *organisation
 	call      *Call
@@ -58,14 +62,41 @@ type deliberation struct {
 	capBy      string       // what it is of
 	route      *activeRoute // nil for a call that no route takes
 	candidates []*candidate // the targets of the route, or the one that was asked for
+	usable     []*candidate // those of them that the call can go to
 	cheap      []*candidate // those that prefer-cheap takes, the cheapest first
+	budgeted   []*candidate // those that enforce takes, in its order
 	pressed    []pressure   // budgets that want it cheap
+
+	made      []candidate // what candidates are made in
+	budgets   [16]*activeBudget
+	input     policy.Input // of the policies
+	standings standings
+}
+
+var deliberations = sync.Pool{New: func() any { return new(deliberation) }}
+
+// done gives the memory back, without anything of the call.
+func (l *deliberation) done() {
+	clear(l.made)
+	clear(l.draft.Rules)
+	clear(l.pressed)
+	for _, list := range [][]*candidate{l.candidates, l.usable, l.cheap, l.budgeted} {
+		clear(list[:cap(list)])
+	}
+	*l = deliberation{
+		draft:      Decision{Rules: l.draft.Rules[:0]},
+		candidates: l.candidates[:0], usable: l.usable[:0], cheap: l.cheap[:0], budgeted: l.budgeted[:0],
+		pressed: l.pressed[:0], made: l.made[:0],
+	}
+	deliberations.Put(l)
 }
 
 // deliberate is the path of a decision: policy → candidates → estimate → hold.
 func (d *Decider) deliberate(ctx context.Context, cfg *Config, call *Call, dry bool) *Decision {
-	l := &deliberation{org: cfg.org(call.Org), call: call, estimator: d.Estimator, ledger: d.Ledger, health: d.Health, dry: dry}
-	l.draft = Decision{Call: *call, Action: Allow, RoutedProvider: call.Provider, RoutedModel: call.Model, Shape: call.Prompt.Shape()}
+	l := deliberations.Get().(*deliberation)
+	defer l.done()
+	l.org, l.call, l.estimator, l.ledger, l.health, l.dry = cfg.org(call.Org), call, d.Estimator, d.Ledger, d.Health, dry
+	l.draft = Decision{Call: *call, Action: Allow, RoutedProvider: call.Provider, RoutedModel: call.Model, Shape: call.Prompt.Shape(), Rules: l.draft.Rules}
 	l.draft.Prompt, l.draft.Constrainable, l.draft.Watchable = nil, nil, nil // a decision outlives the request body
 	l.draft.Org = l.org.name
 	l.draft.PriceVersion = l.org.book.Version()
@@ -77,10 +108,9 @@ func (d *Decider) deliberate(ctx context.Context, cfg *Config, call *Call, dry b
 	if denial != nil {
 		return l.refuseDraft(denial)
 	}
-	var scratch [16]*activeBudget
 	var refused *Decision
 	for _, c := range choices {
-		d, budgets := l.propose(c, scratch[:0])
+		d, budgets := l.propose(c, l.budgets[:0])
 		if denial := l.needPrice(d, budgets); denial != nil {
 			return l.refuse(d, denial)
 		}
@@ -133,6 +163,7 @@ func (l *deliberation) permit(ctx context.Context, d *Decision) error {
 func (l *deliberation) refuseDraft(denial *Denial) *Decision {
 	d := new(Decision)
 	*d = l.draft
+	d.Rules = slices.Clone(l.draft.Rules)
 	return l.refuse(d, denial)
 }
 

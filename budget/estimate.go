@@ -18,11 +18,11 @@ func (l *deliberation) estimated(provider, model string) *candidate {
 	}
 	in := l.estimator.Input(provider, model, l.call.Prompt)
 	out := l.estimator.Output(provider, model, l.call.Prompt, stated, l.call.Choices)
-	c := &candidate{provider: provider, model: model, estimate: Estimate{
+	c := l.candidate(candidate{provider: provider, model: model, estimate: Estimate{
 		InputTokens: in.Expected, InputTokensBound: in.Bound,
 		OutputTokens: out.Expected, OutputTokensBound: out.Bound,
 		BoundKind: weaker(in.Kind, out.Kind), Method: in.Method, Input: in, Output: out,
-	}}
+	}})
 	rates, ok := l.org.book.Rates(provider, model, terms(l.call))
 	if !ok {
 		c.estimate.Unpriced = fmt.Sprintf("the price book has no price for %s/%s", provider, model)

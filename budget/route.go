@@ -10,8 +10,8 @@ import (
 // preferCheap orders the targets of enough quality by expected cost. One that is slow is left out as long as another is
 // well, and one that is sick as long as another is not. Where none has a price it keeps the order: the budgets
 // say whether that may be.
-func (l *deliberation) preferCheap(usable []*candidate) []*candidate {
-	enough := slices.DeleteFunc(slices.Clone(usable), func(c *candidate) bool {
+func (l *deliberation) preferCheap() {
+	enough := slices.DeleteFunc(append(l.cheap, l.usable...), func(c *candidate) bool {
 		if c.quality < l.route.minQuality {
 			c.note = "its quality is below " + l.route.MinQuality
 		}
@@ -22,18 +22,18 @@ func (l *deliberation) preferCheap(usable []*candidate) []*candidate {
 		func(c *candidate) bool { return c.sick },
 		func(c *candidate) bool { return c.slow },
 	} {
-		if well := slices.DeleteFunc(slices.Clone(enough), ill); len(well) > 0 {
-			enough = well
+		if slices.ContainsFunc(enough, func(c *candidate) bool { return !ill(c) }) {
+			enough = slices.DeleteFunc(enough, ill)
 		}
 	}
 	slices.SortStableFunc(enough, byCost)
-	return enough
+	l.cheap = enough
 }
 
 // enforce orders targets for a budget that wins: the cheapest that fits, whatever its quality. Those
 // that are sick come last.
-func (l *deliberation) enforce(usable []*candidate) []*candidate {
-	all := pricedFirst(slices.Clone(usable))
+func (l *deliberation) enforce() {
+	all := pricedFirst(append(l.budgeted, l.usable...))
 	slices.SortStableFunc(all, func(a, b *candidate) int {
 		if a.sick != b.sick {
 			if a.sick {
@@ -43,7 +43,7 @@ func (l *deliberation) enforce(usable []*candidate) []*candidate {
 		}
 		return byCost(a, b)
 	})
-	return all
+	l.budgeted = all
 }
 
 // pricedFirst drops candidates without a price, unless none has one.
@@ -63,7 +63,7 @@ func byCost(a, b *candidate) int { return cmp.Compare(a.estimate.Expected, b.est
 
 // choices are what each mode takes of a route's targets, beside what was asked for.
 func choices(asked *candidate, cheap, budgeted []*candidate) []Choice {
-	all := []Choice{asked.choice(ByAsked)}
+	all := append(make([]Choice, 0, 3), asked.choice(ByAsked))
 	if len(cheap) > 0 {
 		all = append(all, cheap[0].choice(ByPreferCheap))
 	}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,8 +20,10 @@ func (l *deliberation) applyPolicies() *Denial {
 	if len(l.org.policies) == 0 {
 		return nil
 	}
-	request := l.policyRequest()
-	in := policy.NewInput(l.call.Subject, request, l.standings().standing)
+	l.input = policy.Input{Subject: l.call.Subject, Request: l.policyRequest()}
+	l.standings = standings{l.org, l.ledger, l.traits(l.asked), l.call.At}
+	l.input.Standing = l.standings.standing
+	in := &l.input
 	routed := ""
 	for _, p := range l.org.policies {
 		matched, err := p.program.Match(in)
@@ -82,16 +85,12 @@ func (l *deliberation) policyRequest() policy.Request {
 	return r
 }
 
-// standings tells conditions of budgets. It is a value of its own, so that the deliberation stays on the stack.
+// standings tells conditions of budgets, whatever tags do to the subject meanwhile.
 type standings struct {
 	org    *organisation
 	ledger Ledger
 	traits traits // of the call where it was asked to go
 	at     time.Time
-}
-
-func (l *deliberation) standings() *standings {
-	return &standings{l.org, l.ledger, l.traits(l.asked), l.call.At}
 }
 
 // standing is how far a budget is used in the account that the call would fall under.
@@ -132,12 +131,12 @@ func (l *deliberation) saw(p *activePolicy) (saw string) {
 
 // constrain lowers what the call may ask for, and says so. A request that can't be changed so is denied.
 func (l *deliberation) constrain(p *activePolicy) (effect string, denial *Denial) {
+	if p.Do.Constraint == (Constraint{}) {
+		return l.capOutput(p), nil
+	}
 	var did []string
 	if p.Do.MaxOutputTokens > 0 {
 		did = append(did, l.capOutput(p))
-	}
-	if p.Do.Constraint == (Constraint{}) {
-		return did[0], nil
 	}
 	c := p.Do.Constraint
 	if l.draft.Constraint != nil {
@@ -204,7 +203,7 @@ func (l *deliberation) capOutput(p *activePolicy) string {
 	if l.outputCap == 0 || most < l.outputCap {
 		l.outputCap, l.capBy = most, "policy "+p.Name
 	}
-	return fmt.Sprintf("constrained to %d output tokens", most)
+	return "constrained to " + strconv.FormatInt(most, 10) + " output tokens"
 }
 
 // tag gives the subject labels, whatever the client said: budgets select by them, and the record has them.

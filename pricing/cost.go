@@ -33,49 +33,8 @@ func (c Cost) Priced() bool { return len(c.Unpriced) == 0 }
 // Cost prices u exactly, rounded half-even once. Quantities without a rate go
 // to Unpriced. It returns an error for a negative quantity and ErrOverflow for
 // an amount beyond NanoUSD; it never wraps.
-func (r *Rates) Cost(u *meter.Usage) (Cost, error) { return r.cost(u, halfEven) }
-
-// CostUp is Cost rounded up, for money that is set aside.
-func (r *Rates) CostUp(u *meter.Usage) (Cost, error) { return r.cost(u, up) }
-
-// HoldCost returns the most that a call with at most these quantities can cost, rounded
-// up. Before a call nobody knows what the provider will call a token, so
-// input is taken at the dearest of fresh, cached and cache-written (either
-// time), images and video included, output at the dearest of the model's output
-// meters, and of the context-size steps within reach the dearest counts. Audio
-// input and what is not tokens are taken as given in u.
-//
-// An empty Unpriced means that the bound has a rate for every quantity in u.
-func (r *Rates) HoldCost(u *meter.Usage) (Cost, error) {
-	bound := *u
-	fold := func(into meter.Kind, kinds []meter.Kind) {
-		for _, kind := range kinds {
-			bound[into] += u[kind]
-			bound[kind] = 0
-		}
-	}
-	fold(meter.Input, heldAsInput)
-	fold(meter.Output, heldAsOutput)
-	for kind, quantity := range u {
-		if quantity < 0 {
-			return Cost{}, negative(meter.Kind(kind), quantity)
-		}
-	}
-	if bound[meter.Input] < 0 || bound[meter.Output] < 0 {
-		return Cost{}, ErrOverflow
-	}
-
-	rates := r.steps[0].dearest
-	for _, step := range r.steps[1:] {
-		if bound.InputTokens() > step.above {
-			rates.raise(&step.dearest)
-		}
-	}
-	return rates.cost(&bound, up, r)
-}
-
-func (r *Rates) cost(u *meter.Usage, rounding rounding) (Cost, error) {
-	return r.at(u.InputTokens()).cost(u, rounding, r)
+func (r *Rates) Cost(u *meter.Usage) (Cost, error) {
+	return r.at(u.InputTokens()).cost(u, halfEven, r)
 }
 
 type rounding bool
@@ -111,13 +70,11 @@ func (t *table) bill(u *meter.Usage, price string) (Cost, error) {
 	var c Cost
 	for k, quantity := range u {
 		kind := meter.Kind(k)
-		if kind == meter.Calls && quantity == 0 && t.has(kind) {
-			quantity = 1 // a usage is of one call, and this model bills the call
-		}
+		quantity, billed, err := t.billed(kind, quantity)
 		switch {
-		case quantity < 0:
-			return Cost{}, negative(kind, quantity)
-		case quantity == 0 || unbilled(kind): // counted by the provider, never billed
+		case err != nil:
+			return Cost{}, err
+		case !billed:
 		case !t.has(kind):
 			c.Unpriced = append(c.Unpriced, kind)
 		default:
@@ -128,6 +85,17 @@ func (t *table) bill(u *meter.Usage, price string) (Cost, error) {
 		}
 	}
 	return c, nil
+}
+
+// billed returns how much of a quantity is billed, if t has a rate for it.
+func (t *table) billed(kind meter.Kind, quantity int64) (_ int64, billed bool, err error) {
+	if quantity < 0 {
+		return 0, false, negative(kind, quantity)
+	}
+	if kind == meter.Calls && quantity == 0 && t.has(kind) {
+		quantity = 1 // a usage is of one call, and this model bills the call
+	}
+	return quantity, quantity > 0 && !unbilled(kind), nil // what is not is counted by the provider and never billed
 }
 
 // priced counts the lines that t makes of u.

@@ -67,39 +67,37 @@ func requestFieldNames() []string {
 }
 
 // An Input is one call as conditions see it. It is made once a call, however
-// many policies look at it, and is only read.
+// many policies look at it, for one goroutine.
 type Input struct {
-	labels  map[string]string
-	subject ref.Val
-	budgets ref.Val
-	request Request
-}
+	// Subject has the labels of the call. It must not change while conditions are evaluated.
+	Subject map[string]string
+	Request Request
+	// Standing tells of a budget by its name, as the call would use it; it is asked only where a
+	// condition does, and may be nil.
+	Standing func(budget string) Standing
 
-// NewInput returns the input for a call. The map must not change afterwards. standing tells of
-// a budget by its name, as the call would use it; it is asked only where a condition does, and may be nil.
-func NewInput(subject map[string]string, request Request, standing func(budget string) Standing) *Input {
-	return &Input{
-		labels: subject, subject: labels{types.NewStringStringMap(types.DefaultTypeAdapter, subject)},
-		budgets: standings{types.NewStringStringMap(types.DefaultTypeAdapter, nil), standing}, request: request,
-	}
+	subject ref.Val // for CEL, once a condition asks: most are answered without it
 }
 
 // ResolveName implements cel.Activation.
 func (in *Input) ResolveName(name string) (any, bool) {
 	switch name {
 	case "subject":
+		if in.subject == nil {
+			in.subject = labels{types.NewStringStringMap(types.DefaultTypeAdapter, in.Subject)}
+		}
 		return in.subject, true
 	case "budgets":
-		return in.budgets, true
+		return standings{noBudgets, in.Standing}, true
 	case "route":
-		return in.request.Route, true
+		return in.Request.Route, true
 	case "now":
-		return types.Timestamp{Time: in.request.At}, true
+		return types.Timestamp{Time: in.Request.At}, true
 	}
 	for i := range requestFields {
 		f := &requestFields[i]
 		if len(name) == len("request.")+len(f.name) && name[len("request."):] == f.name {
-			return f.value(&in.request), true
+			return f.value(&in.Request), true
 		}
 	}
 	return nil, false
@@ -140,6 +138,9 @@ func (l labels) Equal(other ref.Val) ref.Val {
 
 func (l labels) ConvertToNative(t reflect.Type) (any, error) { return l.present.ConvertToNative(t) }
 func (l labels) ConvertToType(t ref.Type) ref.Val            { return l.present.ConvertToType(t) }
+
+// noBudgets answers for what nobody asks of standings.
+var noBudgets = types.NewStringStringMap(types.DefaultTypeAdapter, nil)
 
 // standings reads a budget when it is asked for. It is no traits.Mapper, as labels.
 type standings struct {

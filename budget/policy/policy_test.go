@@ -52,7 +52,7 @@ func TestMatch(t *testing.T) {
 			t.Errorf("Compile(%s): %v", tt.when, err)
 			continue
 		}
-		got, err := p.Match(NewInput(subject, request, nil))
+		got, err := p.Match(&Input{Subject: subject, Request: request})
 		if err != nil || got != tt.want {
 			t.Errorf("%s = %v, %v; want %v", tt.when, got, err, tt.want)
 		}
@@ -134,10 +134,10 @@ func TestSkippingChangesNothing(t *testing.T) {
 		if err != nil {
 			t.Skip(err) // it fails for a call without labels
 		}
-		in := NewInput(map[string]string{"team": words.Draw(t, "team"), "user": words.Draw(t, "user")}, Request{
+		in := &Input{Subject: map[string]string{"team": words.Draw(t, "team"), "user": words.Draw(t, "user")}, Request: Request{
 			Model: words.Draw(t, "model"), Provider: words.Draw(t, "provider"), Route: words.Draw(t, "route"), Stream: rapid.Bool().Draw(t, "stream"), Tools: rapid.Bool().Draw(t, "tools"),
 			InputTokens: rapid.Int64Range(0, 3).Draw(t, "tokens"), BoundCost: rapid.Int64Range(0, 3).Draw(t, "cost"), Choices: rapid.Int64Range(0, 3).Draw(t, "choices"),
-		}, nil)
+		}}
 		got, gotErr := p.Match(in)
 		want, wantErr := p.evaluate(in)
 		if got != want || fmt.Sprint(gotErr) != fmt.Sprint(wantErr) {
@@ -149,10 +149,10 @@ func TestSkippingChangesNothing(t *testing.T) {
 func TestBudgets(t *testing.T) {
 	t.Parallel()
 	asked := 0
-	in := NewInput(nil, Request{Priced: true, BoundCost: 2_500_000_000, At: time.Date(2026, 11, 24, 22, 0, 0, 0, time.UTC)}, func(name string) Standing {
+	in := &Input{Request: Request{Priced: true, BoundCost: 2_500_000_000, At: time.Date(2026, 11, 24, 22, 0, 0, 0, time.UTC)}, Standing: func(name string) Standing {
 		asked++
 		return map[string]Standing{"half": {Used: 50, Limit: 99}, "over": {Used: 12, Limit: 10}, "none": {Used: 1}}[name]
-	})
+	}}
 	for when, want := range map[string]bool{
 		`budgets["half"].used_percent == 50 && budgets.half.left == 49 && budgets.half.used == 50 && budgets.half.limit == 99`: true,
 		`budgets.over.used_percent == 120 && budgets.over.left == 0`:                                                           true,
@@ -194,7 +194,7 @@ func TestComparisonsNeverFail(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		subject := rapid.MapOf(rapid.SampledFrom([]string{"team", "user", "app", "key", "org"}), rapid.String()).Draw(t, "subject")
 		model := rapid.String().Draw(t, "model")
-		got, err := p.Match(NewInput(subject, Request{Model: model}, nil))
+		got, err := p.Match(&Input{Subject: subject, Request: Request{Model: model}})
 		want := subject["team"] == "x" || subject["user"] != model || strings.Contains(subject["app"], subject["key"])
 		if err != nil || got != want {
 			t.Fatalf("got %v, %v; want %v", got, err, want)
@@ -211,7 +211,7 @@ func FuzzCompile(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if _, err := p.Match(NewInput(nil, Request{}, nil)); err != nil {
+		if _, err := p.Match(&Input{}); err != nil {
 			t.Fatalf("%q compiled and fails for the empty call: %v", condition, err)
 		}
 	})
@@ -226,7 +226,7 @@ func BenchmarkMatch(b *testing.B) {
 	request := Request{Model: "claude-opus-4-1", InputTokens: 1200}
 	b.ReportAllocs()
 	for b.Loop() {
-		if ok, err := p.Match(NewInput(subject, request, nil)); !ok || err != nil {
+		if ok, err := p.Match(&Input{Subject: subject, Request: request}); !ok || err != nil {
 			b.Fatal(ok, err)
 		}
 	}

@@ -134,7 +134,7 @@ func wholeNumber(e ast.Expr) (int64, bool) {
 // textOf reads a label, a field of the request or the route; nil for anything else.
 func textOf(e ast.Expr) func(*Input) string {
 	if name, of, ok := member(e); ok && isVariable(of, "subject") {
-		return func(in *Input) string { return in.labels[name] }
+		return func(in *Input) string { return in.Subject[name] }
 	}
 	return requestTexts[identifier(e)]
 }
@@ -152,25 +152,25 @@ func identifier(e ast.Expr) string {
 // The fields that conditions compare most, without the boxes that CEL needs.
 var (
 	requestTexts = map[string]func(*Input) string{
-		"request.model":        func(in *Input) string { return in.request.Model },
-		"request.provider":     func(in *Input) string { return in.request.Provider },
-		"request.api":          func(in *Input) string { return in.request.API },
-		"request.path":         func(in *Input) string { return in.request.Path },
-		"request.service_tier": func(in *Input) string { return in.request.ServiceTier },
-		"request.effort":       func(in *Input) string { return in.request.Effort },
-		"route":                func(in *Input) string { return in.request.Route },
+		"request.model":        func(in *Input) string { return in.Request.Model },
+		"request.provider":     func(in *Input) string { return in.Request.Provider },
+		"request.api":          func(in *Input) string { return in.Request.API },
+		"request.path":         func(in *Input) string { return in.Request.Path },
+		"request.service_tier": func(in *Input) string { return in.Request.ServiceTier },
+		"request.effort":       func(in *Input) string { return in.Request.Effort },
+		"route":                func(in *Input) string { return in.Request.Route },
 	}
 	requestNumbers = map[string]func(*Input) int64{
-		"request.max_output_tokens": func(in *Input) int64 { return in.request.MaxOutputTokens },
-		"request.input_tokens":      func(in *Input) int64 { return in.request.InputTokens },
-		"request.choices":           func(in *Input) int64 { return in.request.Choices },
-		"request.images":            func(in *Input) int64 { return in.request.Images },
-		"request.expected_cost":     func(in *Input) int64 { return in.request.ExpectedCost },
-		"request.bound_cost":        func(in *Input) int64 { return in.request.BoundCost },
+		"request.max_output_tokens": func(in *Input) int64 { return in.Request.MaxOutputTokens },
+		"request.input_tokens":      func(in *Input) int64 { return in.Request.InputTokens },
+		"request.choices":           func(in *Input) int64 { return in.Request.Choices },
+		"request.images":            func(in *Input) int64 { return in.Request.Images },
+		"request.expected_cost":     func(in *Input) int64 { return in.Request.ExpectedCost },
+		"request.bound_cost":        func(in *Input) int64 { return in.Request.BoundCost },
 	}
 	requestFlags = map[string]func(*Input) bool{
-		"request.stream": func(in *Input) bool { return in.request.Stream },
-		"request.tools":  func(in *Input) bool { return in.request.Tools },
-		"request.priced": func(in *Input) bool { return in.request.Priced },
+		"request.stream": func(in *Input) bool { return in.Request.Stream },
+		"request.tools":  func(in *Input) bool { return in.Request.Tools },
+		"request.priced": func(in *Input) bool { return in.Request.Priced },
 	}
 )

@@ -144,7 +144,7 @@ func compile(condition string) (*Program, error) {
 		return nil, &Error{Line: 1, Column: 1, Message: firstLine(err.Error())}
 	}
 	p.program = program
-	if _, err := p.evaluate(NewInput(nil, Request{}, nil)); err != nil {
+	if _, err := p.evaluate(new(Input)); err != nil {
 		return nil, &Error{Line: 1, Column: 1, Message: fmt.Sprintf("the condition fails for a call without labels: %v", err)}
 	}
 	return p, nil
