@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -98,7 +99,8 @@ func startAttempts(t *testing.T) *attemptStack {
 	return s
 }
 
-// scripted is a provider that does to the n-th attempt of a call what the n-th word of its x-script says.
+// scripted is a provider that does to the n-th attempt of a call what the n-th word of its x-script says. Its answer
+// has its name and the credential that came.
 func scripted(t *testing.T, name string) *httptest.Server {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -111,7 +113,7 @@ func scripted(t *testing.T, name string) *httptest.Server {
 		w.Header().Set("content-type", "application/json")
 		switch word {
 		case "ok":
-			fmt.Fprintf(w, `{"id":"c","object":"chat.completion","created":1,"model":%q,"choices":[{"index":0,"message":{"role":"assistant","content":%q},"finish_reason":"stop"}],%s}`, request.Model, name, usage)
+			fmt.Fprintf(w, `{"id":"c","object":"chat.completion","created":1,"model":%q,"choices":[{"index":0,"message":{"role":"assistant","content":%q},"finish_reason":"stop"}],%s}`, request.Model, name+" "+cmp.Or(r.Header.Get("authorization"), "without a credential"), usage)
 		case "billed": // an error that comes late, and was billed
 			w.WriteHeader(http.StatusServiceUnavailable)
 			w.(http.Flusher).Flush()
@@ -244,7 +246,7 @@ func (s *attemptStack) call(t *testing.T, url, org, team, script string, want at
 	if err != nil {
 		t.Fatal(err)
 	}
-	setHeaders(request, []string{"x-keel-org: " + org, "x-keel-team: " + team, "x-script: " + script})
+	setHeaders(request, []string{"x-keel-org: " + org, "x-keel-team: " + team, "x-script: " + script, "authorization: Bearer of-openai"})
 	response, err := client.Do(request)
 	if err != nil {
 		t.Fatal(err)
@@ -314,7 +316,7 @@ func TestAttempts(t *testing.T) {
 		})
 		s.calls(t, s.mesh(t, func(b *bootstrapv3.Bootstrap) { s.failoverTo(b, map[string]any{"provider": "xai"}) }), []attemptCase{
 			{"to a model of the other provider", "routed", "cheap", "503 ok", attemptWant{200, `"model":"grok-cheap"`, []string{free, "grok-cheap answered 200 0.0003 usage instead of gpt-5-mini"}, 2, "complete", "provider"}},
-			{"a provider without a target on the route", "default", "cheap", "503 ok", attemptWant{200, `"model":"gpt-5-mini"`, []string{free, "mini answered 200 bound full broke"}, 2, "complete", "provider"}},
+			{"a provider without a target on the route", "default", "cheap", "503 ok", attemptWant{200, "dear without a credential", []string{free, "mini answered 200 bound full broke"}, 2, "complete", "provider"}},
 		})
 	})
 	t.Run("Retry", func(t *testing.T) {
@@ -396,11 +398,11 @@ from keel.spend_records s where org = $1 order by decided_at desc limit 1`, tt.o
 
 // fallbacks are what happens when the first provider fails and the mesh turns to one that costs a hundred times as much.
 func (s *attemptStack) fallbacks() []attemptCase {
-	dear := "dear answered 200 0.006 usage broke"
+	dear := "dear answered 200 0.006 usage broke" // of the same provider: it gets the credential that the call brought
 	return []attemptCase{
 		{"enforce", "default", "strict", "503 ok", attemptWant{429, "envelope_exceeded", []string{free, "dear refused 0 0 free broke"}, 1, "failed", "none"}},
-		{"prefer-cheap", "default", "cheap", "503 ok", attemptWant{200, "dear", []string{free, dear}, 2, "complete", "provider"}},
-		{"observe", "default", "seen", "503 ok", attemptWant{200, "dear", []string{free, dear}, 2, "complete", "provider"}},
+		{"prefer-cheap", "default", "cheap", "503 ok", attemptWant{200, "dear Bearer of-openai", []string{free, dear}, 2, "complete", "provider"}},
+		{"observe", "default", "seen", "503 ok", attemptWant{200, "dear Bearer of-openai", []string{free, dear}, 2, "complete", "provider"}},
 	}
 }
 

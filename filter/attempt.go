@@ -170,7 +170,12 @@ func (s *Server) admitAttempt(a *attempt, message *extprocv3.ProcessingRequest) 
 		s.metrics.refused.WithLabelValues(codeEnvelope).Inc()
 		return a.refusal(before), nil
 	}
-	answer := requestHeadersAnswer(nil)
+	var change *extprocv3.CommonResponse
+	if a.Provider != a.decision.RoutedProvider {
+		// Whatever credential it has is for where the call was sent. The endpoint's own comes after this filter, from Envoy.
+		change = &extprocv3.CommonResponse{HeaderMutation: &extprocv3.HeaderMutation{RemoveHeaders: credentialHeaders}}
+	}
+	answer := requestHeadersAnswer(change)
 	if a.rewrite {
 		answer.ModeOverride = bufferedRequest()
 	}
