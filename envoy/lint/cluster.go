@@ -20,6 +20,22 @@ func (l *linter) judgeClusters() {
 	}
 	for _, name := range sorted(l.clusters) {
 		l.judgeAggregate(l.clusters[name])
+		l.judgeCredentials(clusterFilters(l.clusters[name]))
+	}
+}
+
+// judgeCredentials finds what adds a credential to a request, or signs it, in front of a filter that may change the request.
+func (l *linter) judgeCredentials(filters []*node) {
+	var last int // behind the last of Keel's
+	for i, n := range filters {
+		if slices.ContainsFunc(l.filters, func(f *filter) bool { return f.judged && !f.authz && f.node == n }) {
+			last = i
+		}
+	}
+	for _, n := range filters[:last] {
+		if kind := n.get("typed_config").typeName(); kind == msgCredential || kind == msgAWSSigning {
+			l.find(credentialFirst, n, "%s stands in front of %s", n.get("name").text(), filters[last].get("name").text())
+		}
 	}
 }
 

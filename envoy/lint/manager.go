@@ -20,6 +20,7 @@ func (l *linter) judgeManager(m *manager) {
 		return
 	}
 	l.judgeOrder(m, judged)
+	l.judgeCredentials(m.filters)
 	l.judgeAccessLog(m, judged)
 	running := slices.DeleteFunc(slices.Clone(judged), func(f *filter) bool { return f.node.get("disabled").yes() })
 	if len(running) > 1 {

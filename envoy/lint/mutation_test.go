@@ -101,6 +101,7 @@ var envoyMutations = []mutation{
 	{"log sampled", accessLogSampled, []edit{set("log/filter", obj{"status_code_filter": obj{"comparison": obj{"op": "GE", "value": obj{"default_value": 400, "runtime_key": "x"}}}})}},
 	{"log without state", accessLogState, []edit{remove("log/typed_config/common_config/filter_state_objects_to_log")}},
 	{"health check gone", processorUnchecked, []edit{remove("clusters/[processor]/health_checks")}},
+	{"a credential before calls", credentialFirst, []edit{given("router/observability_mode", nil), insert("hcm/http_filters", extension("envoy.filters.http.aws_request_signing", "aws_request_signing.v3.AwsRequestSigning", obj{"service_name": "bedrock", "region": "eu-west-1"}))}},
 	{"stream with an end", streamLimited, []edit{set("clusters/[processor]/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions/common_http_protocol_options", obj{"max_stream_duration": "60s"})}},
 	{"idle connections closed", processorTimeout, []edit{set("clusters/[processor]/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions/common_http_protocol_options", obj{"idle_timeout": "1s"})}},
 	{"timeout of the service", processorTimeout, []edit{set("router/grpc_service/timeout", "10s")}},
@@ -113,6 +114,7 @@ var envoyMutations = []mutation{
 	{"attempts that count as calls", phaseMissing, []edit{set("clusters/[provider]/"+options+"http_filters/0/typed_config/grpc_service/initial_metadata", []any{obj{"key": "x-keel-phase", "value": "router"}})}},
 	{"attempts cut short", messageTimeout, []edit{set("clusters/[provider]/"+options+"http_filters/0/typed_config/message_timeout", "0.5s")}},
 	{"attempts without metadata", metadataLost, []edit{remove("clusters/[provider]/" + options + "http_filters/0/typed_config/metadata_options")}},
+	{"a credential before attempts", credentialFirst, []edit{insert("clusters/[provider]/"+options+"http_filters", extension("envoy.filters.http.credential_injector", "credential_injector.v3.CredentialInjector", nil))}},
 	{"a nameless fallback", fallbackUnlabeled, []edit{set("clusters/[provider]/load_assignment/endpoints/+", obj{"priority": 1, "lb_endpoints": []any{obj{"endpoint": obj{"address": obj{"pipe": obj{"path": "/x"}}}}}})}},
 	{"filters of members only", aggregateMembers, []edit{set("clusters/[provider]/connect_timeout", "5s"), insert("static_resources/clusters", obj{"name": "all", "cluster_type": obj{"name": "envoy.clusters.aggregate", "typed_config": obj{
 		"@type": "type.googleapis.com/envoy.extensions.clusters.aggregate.v3.ClusterConfig", "clusters": []any{"openai", "local", "llm", "llm_cheap"}}}})}},

@@ -58,6 +58,7 @@ const (
 	duplexRetried      = "full-duplex-retried"
 	attemptsUnseen     = "attempts-unseen"
 	aggregateMembers   = "aggregate-members-filtered"
+	credentialFirst    = "credential-before-filter"
 	attemptCount       = "attempt-count-missing"
 	fallbackUnlabeled  = "fallback-unlabeled"
 	targetKept         = "target-header-kept"
@@ -103,6 +104,7 @@ var rules = []Rule{
 	{duplexRetried, Error, "A retried request with trailers sends its body twice, and one over the buffer limit is not retried (envoyproxy/envoy#45470).", "request_body_mode: BUFFERED."},
 	{attemptsUnseen, Error, "A try that failed may have been billed. The filter before the router sees only the last one, and charges only that.", "Mode attempts: the filter keel.ext_proc.attempt in http_filters of the cluster; or retry only on connect-failure, refused-stream and reset-before-request."},
 	{aggregateMembers, Error, "Envoy does not run the filters of an aggregate's members: attempts are not held or charged.", "http_filters on the aggregate cluster itself."},
+	{credentialFirst, Error, "Keel removes the credential where it sends a call to another provider, and what is signed may be rewritten after it: the provider refuses the call.", "credential_injector and aws_request_signing behind Keel's filter, in the cluster of their provider."},
 	{attemptCount, Warning, "Neither the filter in the cluster nor a provider can see by a header which try of a call it has.", "include_request_attempt_count: true on the virtual host."},
 	{fallbackUnlabeled, Error, "An attempt at this endpoint is charged by the prices of the call's first target, whoever answers it.", "metadata: {filter_metadata: {keel: {provider: NAME, model: NAME}}} on the endpoint."},
 	{targetKept, Warning, "A provider is told where Keel sends calls.", "request_headers_to_remove: [x-keel-target] on the route."},
