@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"keel/budget"
+	"keel/filter/frame"
 	"keel/filter/wire"
 	"keel/filter/wire/apis"
 	"keel/filter/wire/encoding"
@@ -53,11 +54,11 @@ func (s *Server) answerAttempt(a **attempt, message *extprocv3.ProcessingRequest
 		return s.admitAttempt(*a, message)
 	case *extprocv3.ProcessingRequest_RequestBody:
 		if *a == nil {
-			return requestBodyUnchanged(), nil
+			return frame.RequestBodyUnchanged, nil
 		}
 		return (*a).rewriteBody(m.RequestBody.Body)
 	case *extprocv3.ProcessingRequest_RequestTrailers:
-		return requestTrailersUnchanged(), nil
+		return frame.RequestTrailersUnchanged, nil
 	case *extprocv3.ProcessingRequest_ResponseHeaders:
 		if *a == nil {
 			return responseHeadersAnswer(nil), nil
@@ -69,7 +70,7 @@ func (s *Server) answerAttempt(a **attempt, message *extprocv3.ProcessingRequest
 		}
 		return (*a).observeBody(m.ResponseBody), nil
 	case *extprocv3.ProcessingRequest_ResponseTrailers:
-		return responseTrailersUnchanged(), nil
+		return frame.ResponseTrailersUnchanged, nil
 	default:
 		return nil, fmt.Errorf("keel: Envoy sent a message of kind %T that this version does not know", m)
 	}

@@ -31,14 +31,6 @@ func requestBodyAnswer(common *extprocv3.CommonResponse) *extprocv3.ProcessingRe
 	}}
 }
 
-func requestBodyUnchanged() *extprocv3.ProcessingResponse { return requestBodyAnswer(nil) }
-
-func requestTrailersUnchanged() *extprocv3.ProcessingResponse {
-	return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_RequestTrailers{
-		RequestTrailers: &extprocv3.TrailersResponse{},
-	}}
-}
-
 func responseHeadersAnswer(common *extprocv3.CommonResponse) *extprocv3.ProcessingResponse {
 	return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseHeaders{
 		ResponseHeaders: &extprocv3.HeadersResponse{Response: common},
@@ -48,12 +40,6 @@ func responseHeadersAnswer(common *extprocv3.CommonResponse) *extprocv3.Processi
 func responseBodyAnswer(common *extprocv3.CommonResponse) *extprocv3.ProcessingResponse {
 	return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseBody{
 		ResponseBody: &extprocv3.BodyResponse{Response: common},
-	}}
-}
-
-func responseTrailersUnchanged() *extprocv3.ProcessingResponse {
-	return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseTrailers{
-		ResponseTrailers: &extprocv3.TrailersResponse{},
 	}}
 }
 

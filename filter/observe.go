@@ -11,6 +11,7 @@ import (
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 
 	"keel/budget"
+	"keel/filter/frame"
 	"keel/filter/wire/encoding"
 )
 
@@ -139,9 +140,12 @@ func (s *Server) observeBody(call *Call, body *extprocv3.HttpBody) *extprocv3.Pr
 	}
 	call.ended = call.ended || body.EndOfStream
 	if call.reader == nil || call.closed && !call.retrieval {
-		return responseBodyAnswer(nil)
+		return frame.ResponseBodyUnchanged
 	}
 	forward := call.observe(body.Body, body.EndOfStream)
+	if !call.ended && same(forward, body.Body) {
+		return frame.ResponseBodyUnchanged
+	}
 	common := &extprocv3.CommonResponse{}
 	if !same(forward, body.Body) {
 		common.BodyMutation = replaceBody(forward)
@@ -178,7 +182,7 @@ func (s *Server) observeTrailers(call *Call) *extprocv3.ProcessingResponse {
 	if call.reader != nil && (!call.closed || call.retrieval) {
 		call.observe(nil, true)
 	}
-	return responseTrailersUnchanged()
+	return frame.ResponseTrailersUnchanged
 }
 
 // same reports whether two slices are the same memory, which is how a reader

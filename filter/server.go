@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"keel/budget"
+	"keel/filter/frame"
 )
 
 // maxMessageBytes bounds one gRPC message from Envoy: a whole buffered request
@@ -70,6 +71,7 @@ func New(o Options) *Server {
 		health:  health.NewServer(),
 	}
 	s.grpc = grpc.NewServer(
+		grpc.ForceServerCodecV2(frame.NewCodec()),
 		grpc.MaxRecvMsgSize(maxMessageBytes),
 		grpc.MaxSendMsgSize(maxMessageBytes),
 		grpc.MaxConcurrentStreams(1<<20), // one stream is one call in flight: the limit on those is Envoy's
@@ -77,7 +79,7 @@ func New(o Options) *Server {
 		// answer that with GOAWAY.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 2 * time.Second, PermitWithoutStream: true}),
 	)
-	extprocv3.RegisterExternalProcessorServer(s.grpc, s)
+	frame.Register(s.grpc, s)
 	accesslogv3.RegisterAccessLogServiceServer(s.grpc, s)
 	healthv1.RegisterHealthServer(s.grpc, s.health)
 	return s

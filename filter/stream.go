@@ -11,6 +11,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"keel/filter/frame"
 )
 
 // Process serves one call. It never returns nil: a clean end would make Envoy
@@ -102,11 +104,11 @@ func (s *Server) answer(call *Call, stream extprocv3.ExternalProcessor_ProcessSe
 		return s.admit(call, m.RequestHeaders.EndOfStream), nil
 	case *extprocv3.ProcessingRequest_RequestBody:
 		if call.codec == nil {
-			return requestBodyUnchanged(), nil
+			return frame.RequestBodyUnchanged, nil
 		}
 		return s.decide(call, m.RequestBody.Body), nil
 	case *extprocv3.ProcessingRequest_RequestTrailers:
-		return requestTrailersUnchanged(), nil
+		return frame.RequestTrailersUnchanged, nil
 	case *extprocv3.ProcessingRequest_ResponseHeaders:
 		var err error
 		if call.tries, err = carriedAttempts(message); err != nil {
@@ -124,7 +126,7 @@ func (s *Server) answer(call *Call, stream extprocv3.ExternalProcessor_ProcessSe
 				return nil, err
 			}
 		}
-		return responseTrailersUnchanged(), nil
+		return frame.ResponseTrailersUnchanged, nil
 	default:
 		return nil, fmt.Errorf("keel: Envoy sent a message of kind %T that this version does not know", m)
 	}

@@ -1,0 +1,88 @@
+package frame
+
+import (
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/proto"
+)
+
+// Register registers a processor whose streams are read by a Codec, which the server must have.
+func Register(s grpc.ServiceRegistrar, processor extprocv3.ExternalProcessorServer) {
+	service := extprocv3.ExternalProcessor_ServiceDesc
+	service.Streams = append([]grpc.StreamDesc(nil), service.Streams...)
+	service.Streams[0].Handler = func(_ any, stream grpc.ServerStream) error {
+		return processor.Process(&Stream{ServerStream: stream})
+	}
+	s.RegisterService(&service, processor)
+}
+
+// A Stream is the messages of one call or attempt. It belongs to one goroutine.
+type Stream struct {
+	grpc.ServerStream
+	in Message
+}
+
+var _ extprocv3.ExternalProcessor_ProcessServer = (*Stream)(nil)
+
+// Recv returns the next message. It is valid until the next Recv: the memory of a piece of a response body is used
+// again, and so is the message itself. What headers, attributes and request bodies are made of is not.
+func (s *Stream) Recv() (*extprocv3.ProcessingRequest, error) {
+	if err := s.RecvMsg(&s.in); err != nil {
+		return nil, err
+	}
+	return s.in.request, nil
+}
+
+// Send sends a reply, which may be used again after it.
+func (s *Stream) Send(reply *extprocv3.ProcessingResponse) error { return s.SendMsg(reply) }
+
+// A Message is what a Stream receives into.
+type Message struct {
+	request *extprocv3.ProcessingRequest
+
+	// The one message that comes often, and so is not made anew.
+	piece     extprocv3.ProcessingRequest
+	pieceKind extprocv3.ProcessingRequest_ResponseBody
+	pieceBody extprocv3.HttpBody
+	memory    []byte
+}
+
+// keptBytes is up to where the memory of a piece is kept for the next one. Envoy sends what it has read, and reads 16 KiB at a time.
+const keptBytes = 20 << 10
+
+// beginsPiece reports whether data begins as a piece of a response body does.
+func beginsPiece(data mem.BufferSlice) bool {
+	if len(data) == 0 {
+		return false
+	}
+	first := data[0].ReadOnlyData()
+	return len(first) > 0 && first[0] == tagResponseBody
+}
+
+const tagResponseBody = 5<<3 | 2
+
+func (m *Message) read(data mem.BufferSlice, generic encoding.CodecV2) error {
+	m.request = nil
+	if n := data.Len(); n <= keptBytes && beginsPiece(data) {
+		if cap(m.memory) < n {
+			m.memory = make([]byte, max(n, 512))
+		}
+		m.memory = m.memory[:n]
+		data.CopyTo(m.memory)
+		if m.readPiece(m.memory) {
+			m.request = &m.piece
+			return nil
+		}
+	}
+	request := new(extprocv3.ProcessingRequest)
+	if !Read(data.Materialize(), request) {
+		proto.Reset(request)
+		if err := generic.Unmarshal(data, request); err != nil {
+			return err
+		}
+	}
+	m.request = request
+	return nil
+}
