@@ -96,6 +96,9 @@ func (c *auditExportCmd) Run(ctx context.Context, m *Main) error {
 	if manifest.Open > 0 {
 		fmt.Fprintf(m.Stdout, "%d of them have not ended: their cost is not known yet\n", manifest.Open)
 	}
+	if ups := manifest.TrueUps; ups.Rows > 0 {
+		fmt.Fprintf(m.Stdout, "and %d true-ups of %s USD, as the ledger has them: %s USD in all\n", ups.Rows, ups.Sum.USD, manifest.Total.USD)
+	}
 	fmt.Fprintf(m.Stdout, "sha256 %s\n", manifest.SHA256)
 	return nil
 }

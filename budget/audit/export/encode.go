@@ -51,6 +51,9 @@ const decimals = 18
 // appendDecimal writes n × 10^-18 without trailing zeros.
 func appendDecimal(b []byte, n *big.Int) []byte {
 	digits := n.String()
+	if n.Sign() < 0 {
+		b, digits = append(b, '-'), digits[1:]
+	}
 	if len(digits) <= decimals {
 		digits = strings.Repeat("0", decimals+1-len(digits)) + digits
 	}
@@ -170,7 +173,7 @@ func checkRow(columns []Column, row []Cell) error {
 		switch {
 		case !c.Set && !columns[i].Null:
 			return fmt.Errorf("export: column %s must have a value in every row", columns[i].Name)
-		case c.Set && columns[i].Type == Decimal && (c.Big == nil || c.Big.Sign() < 0 || c.Big.BitLen() > 126):
+		case c.Set && columns[i].Type == Decimal && (c.Big == nil || c.Big.BitLen() > 126):
 			return fmt.Errorf("export: column %s: %v is not a decimal that a file can hold", columns[i].Name, c.Big)
 		}
 	}

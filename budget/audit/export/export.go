@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"os"
 	"time"
 
@@ -104,13 +105,17 @@ func Run(ctx context.Context, from *spend.Reader, o Options) (*Manifest, error) 
 		}
 		return nil
 	})
+	var ups *trueUps
+	if err == nil {
+		ups, err = writeTrueUps(ctx, from, &o, s, out)
+	}
 	if err != nil {
 		return nil, out.cut(err, s.Records-since)
 	}
 	if err := out.checkpoint(true); err != nil {
 		return nil, err
 	}
-	return finish(ctx, from, &o, s, out)
+	return finish(ctx, from, &o, s, out, ups)
 }
 
 // begin is the state to go on from.
@@ -155,7 +160,7 @@ func begin(ctx context.Context, from *spend.Reader, o *Options) (*state, error) 
 }
 
 // finish gives the file its name, with a manifest beside it.
-func finish(ctx context.Context, from *spend.Reader, o *Options, s *state, out *sink) (*Manifest, error) {
+func finish(ctx context.Context, from *spend.Reader, o *Options, s *state, out *sink, ups *trueUps) (*Manifest, error) {
 	name, err := out.whole()
 	if err != nil {
 		return nil, err
@@ -168,8 +173,12 @@ func finish(ctx context.Context, from *spend.Reader, o *Options, s *state, out *
 		return nil, fmt.Errorf("the export does not add up: it has %d records for %s nano-dollars, and the ledger has %d for %s; remove %s* and begin again",
 			s.Records, s.Nano, ledger.Records, ledger.Nano, partial(o.File))
 	}
-	m := &Manifest{Table: s.Table, Format: s.Format, Org: s.Org, Columns: s.Columns, Rows: s.Rows, Records: s.Records, Open: s.Open,
-		Sum: AmountOf(s.Nano), Ledger: AmountOf(ledger.Nano), Meters: make(map[string]Amount), Snapshots: s.Snapshots, Version: o.Version, Notes: o.Notes}
+	stated, err := ups.manifest(ctx, from, o)
+	if err != nil {
+		return nil, err
+	}
+	m := &Manifest{Table: s.Table, Format: s.Format, Org: s.Org, Columns: s.Columns, Rows: s.Rows + ups.rows, Records: s.Records, Open: s.Open,
+		Sum: AmountOf(s.Nano), TrueUps: stated, Total: AmountOf(new(big.Int).Add(s.Nano, ups.nano)), Ledger: AmountOf(ledger.Nano), Meters: make(map[string]Amount), Snapshots: s.Snapshots, Version: o.Version, Notes: o.Notes}
 	m.File = baseName(o.File)
 	for meter, n := range s.meters {
 		m.Meters[meter] = AmountOf(n)

@@ -33,6 +33,9 @@ func filled(t testing.TB, n int) string {
 	if err := sample.Fill(t.Context(), dsn, n); err != nil {
 		t.Fatal(err)
 	}
+	if err := sample.TrueUps(t.Context(), dsn); err != nil {
+		t.Fatal(err)
+	}
 	return dsn
 }
 
@@ -75,6 +78,9 @@ type sums struct {
 	Sum           string
 	Meters        map[string]string
 	Accounts      map[string]string
+	TrueUps       map[string]string `json:"true_ups"`
+	TrueUpRows    int64             `json:"true_up_rows"`
+	Total         string
 	Types         map[string]string
 	Order         []string
 }
@@ -118,6 +124,17 @@ func compare(t *testing.T, said []byte, m *Manifest, accounts map[string]string)
 		if m.Meters[meter].Nano != n {
 			t.Errorf("meter %s: %s; the manifest says %s", meter, n, m.Meters[meter].Nano)
 		}
+	}
+	if got.TrueUpRows != m.TrueUps.Rows || got.Total != m.Total.Nano || m.TrueUps.Sum != m.TrueUps.Ledger || len(got.TrueUps) != len(m.TrueUps.Causes) || m.Rows != m.Records+m.TrueUps.Rows {
+		t.Errorf("%d true-ups %v, %s in all; the manifest says %+v, %s in %d rows", got.TrueUpRows, got.TrueUps, got.Total, m.TrueUps, m.Total.Nano, m.Rows)
+	}
+	for cause, n := range got.TrueUps {
+		if m.TrueUps.Causes[cause].Nano != n {
+			t.Errorf("true-ups %s: %s; the manifest says %s", cause, n, m.TrueUps.Causes[cause].Nano)
+		}
+	}
+	if m.TrueUps.Rows != 4 || m.TrueUps.Sum.USD != "0.48025" || got.TrueUps["rounding"] != "-1" {
+		t.Errorf("true-ups %+v", m.TrueUps)
 	}
 	if len(accounts) < 4 || fmt.Sprint(got.Accounts) != fmt.Sprint(accounts) {
 		t.Errorf("accounts %v; the ledger has %v", got.Accounts, accounts)
@@ -269,7 +286,7 @@ func TestCutWithinARecord(t *testing.T) {
 	}
 	o = options(CSV, o.File)
 	o.Resume = true
-	if m := mustRun(t, dsn, o); m.Rows != 46 || bytes.Count(read(t, o.File), []byte("\n")) != 47 {
+	if m := mustRun(t, dsn, o); m.Rows != 50 || bytes.Count(read(t, o.File), []byte("\n")) != 51 {
 		t.Errorf("%d rows", m.Rows)
 	}
 }
@@ -380,7 +397,7 @@ func TestSeal(t *testing.T) {
 	if err := json.Unmarshal([]byte(signed.Text), &m); err != nil || m.Checkpoint == nil || !strings.Contains(string(*m.Checkpoint), `keel/acme`) || !strings.HasPrefix(m.Key, "finance+") {
 		t.Errorf("%v, manifest %s", err, signed.Text)
 	}
-	forged := bytes.Replace(read(t, NoteFile(o.File)), []byte(`"rows": 24`), []byte(`"rows": 23`), 1)
+	forged := bytes.Replace(read(t, NoteFile(o.File)), []byte(`"rows": 28`), []byte(`"rows": 27`), 1)
 	if _, err := note.Open(forged, note.VerifierList(verifier)); err == nil {
 		t.Error("a forged manifest is taken for signed")
 	}
@@ -391,16 +408,45 @@ func TestRangesTouch(t *testing.T) {
 	t.Parallel()
 	dsn := filled(t, 110)
 	middle := sample.Begin.Add(7 * 40 * 60e9)
-	total := int64(0)
+	total, ups := int64(0), int64(0)
 	for i, q := range []spend.Query{{Org: sample.Org, Until: middle}, {Org: sample.Org, Since: middle}} {
 		o := options(JSONLines, filepath.Join(t.TempDir(), "out"))
 		o.Query = q
 		m := mustRun(t, dsn, o)
-		if total += m.Records; i == 0 && m.Records != 40 {
-			t.Errorf("%d calls before the 41st", m.Records)
+		ups += m.TrueUps.Rows
+		if total += m.Records; i == 0 && (m.Records != 40 || m.TrueUps.Rows != 2) {
+			t.Errorf("%d calls and %d true-ups before the 41st call", m.Records, m.TrueUps.Rows)
 		}
 	}
-	if total != 112 {
-		t.Errorf("%d calls in all", total)
+	if total != 112 || ups != 4 {
+		t.Errorf("%d calls and %d true-ups in all", total, ups)
+	}
+}
+
+// A cut among the true-ups leaves none, and none is there twice.
+func TestCutAmongTrueUps(t *testing.T) {
+	t.Parallel()
+	dsn := filled(t, 44)
+	for _, format := range []Encoding{CSV, JSONLines, Parquet} {
+		dir := t.TempDir()
+		whole := mustRun(t, dsn, options(format, filepath.Join(dir, "whole")))
+		o := options(format, filepath.Join(dir, "cut"))
+		row, n := o.Table.Adjustment, 0
+		ctx, cancel := context.WithCancel(t.Context())
+		o.Table.Adjustment = func(a *spend.Adjustment) []Cell {
+			if n++; n == 3 {
+				cancel()
+			}
+			return row(a)
+		}
+		if _, err := run(ctx, t, dsn, o); !errors.Is(err, ErrCut) {
+			t.Fatalf("%s: not cut: %v", format, err)
+		}
+		o = options(format, o.File)
+		o.Resume = true
+		m := mustRun(t, dsn, o)
+		if m.Rows != whole.Rows || m.Total != whole.Total || format != Parquet && m.SHA256 != whole.SHA256 {
+			t.Errorf("%s: %d rows for %s, and whole %d for %s", format, m.Rows, m.Total.USD, whole.Rows, whole.Total.USD)
+		}
 	}
 }

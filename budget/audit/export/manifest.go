@@ -27,14 +27,24 @@ type Manifest struct {
 	Rows       int64             `json:"rows"`    // of the file, without a header
 	Records    int64             `json:"records"` // calls
 	Open       int64             `json:"open"`    // calls of them without an end yet: their cost is not known
-	Sum        Amount            `json:"sum"`
-	Meters     map[string]Amount `json:"meters"` // what of the sum each meter is; "unmetered" is what was charged as bound or hold
+	Sum        Amount            `json:"sum"`     // of the calls
+	Meters     map[string]Amount `json:"meters"`  // what of the sum each meter is; "unmetered" is what was charged as bound or hold
+	TrueUps    TrueUps           `json:"true_ups"`
+	Total      Amount            `json:"total"` // sum and true-ups
 	Snapshots  []Snapshot        `json:"snapshots"`
-	Ledger     Amount            `json:"ledger"`          // what the ledger itself adds up for the range, in the last snapshot; equal to sum
+	Ledger     Amount            `json:"ledger"`          // what the ledger itself adds up for the calls of the range, in the last snapshot; equal to sum
 	Version    string            `json:"keel"`            // of the program
 	Key        string            `json:"key,omitempty"`   // name and hash of the key that signed, as in the note
 	Checkpoint *json.RawMessage  `json:"checkpoint"`      // the newest one of the log; null where there is none
 	Notes      []string          `json:"notes,omitempty"` // what a reader has to know
+}
+
+// TrueUps are the accepted adjustments of a file. There is a row for each, behind those of the calls.
+type TrueUps struct {
+	Rows   int64             `json:"rows"`
+	Sum    Amount            `json:"sum"`
+	Causes map[string]Amount `json:"causes"` // what of the sum each cause is
+	Ledger Amount            `json:"ledger"` // what the ledger itself adds up; equal to sum
 }
 
 // Amount is exact, both ways.
@@ -57,12 +67,7 @@ func AmountOf(n *big.Int) Amount {
 	if n.IsInt64() {
 		return Amount{n.String(), pricing.NanoUSD(n.Int64()).String()}
 	}
-	scaled := new(big.Int).Mul(new(big.Int).Abs(n), big.NewInt(1_000_000_000))
-	usd := string(appendDecimal(nil, scaled))
-	if n.Sign() < 0 {
-		usd = "-" + usd
-	}
-	return Amount{n.String(), usd}
+	return Amount{n.String(), string(appendDecimal(nil, new(big.Int).Mul(n, big.NewInt(1_000_000_000))))}
 }
 
 // Seal vouches for manifests. The zero Seal leaves them as they are.

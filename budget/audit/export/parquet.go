@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math/big"
 	"os"
 
 	"github.com/parquet-go/parquet-go"
@@ -66,6 +67,9 @@ func parquetWriter(w io.Writer, schema *parquet.Schema) *parquet.GenericWriter[a
 	return parquet.NewGenericWriter[any](w, schema, parquet.Compression(&zstd.Codec{}), parquet.CreatedBy("keel", "1", ""), parquet.MaxRowsPerRowGroup(groupRows))
 }
 
+// twosComplement is what a number below zero is added to, to have its 128 bits.
+var twosComplement = new(big.Int).Lsh(big.NewInt(1), 128)
+
 type parquetEncoder struct {
 	w       *parquet.GenericWriter[any]
 	columns []Column
@@ -114,7 +118,11 @@ func (e *parquetEncoder) value(i int, c *Cell) parquet.Value {
 		v = parquet.FixedLenByteArrayValue(b[:])
 	case Decimal:
 		var b [16]byte
-		c.Big.FillBytes(b[:])
+		n := c.Big
+		if n.Sign() < 0 {
+			n = new(big.Int).Add(n, twosComplement)
+		}
+		n.FillBytes(b[:])
 		v = parquet.FixedLenByteArrayValue(b[:])
 	default:
 		v = parquet.ByteArrayValue([]byte(c.Text))

@@ -3,15 +3,17 @@ package export
 import (
 	"encoding/hex"
 	"encoding/json"
+	"time"
 
 	"keel/budget/audit/spend"
 )
 
 // Records is the table of records: a row a call, with the columns of keel.spend_records, and
-// in JSON the quantities that were metered, the lines of the cost, and what each budget was charged.
+// in JSON the quantities that were metered, the lines of the cost, and what each budget was charged. Behind the calls
+// there is a row a true-up, of which only org, provider, model_reported and the columns from kind on are set.
 func Records() Table {
 	columns := []Column{
-		{"decision_id", Text, false}, {"org", Text, false}, {"decided_at", Instant, true}, {"closed_at", Instant, true},
+		{"decision_id", Text, true}, {"org", Text, false}, {"decided_at", Instant, true}, {"closed_at", Instant, true},
 		{"subject", JSON, true}, {"api", Text, true}, {"provider", Text, true}, {"route", Text, true},
 		{"model_requested", Text, true}, {"model_routed", Text, true}, {"model_reported", Text, true},
 		{"action", Text, true}, {"reason", Text, true},
@@ -19,18 +21,34 @@ func Records() Table {
 		{"estimated_cost_usd", Money, true}, {"bound_cost_usd", Money, true}, {"held_usd", Money, true}, {"envelope_usd", Money, true}, {"bound_kind", Text, true},
 		{"attempts", Integer, true}, {"input_tokens", Integer, true}, {"cached_input_tokens", Integer, true}, {"cache_write_tokens", Integer, true},
 		{"output_tokens", Integer, true}, {"reasoning_tokens", Integer, true},
-		{"actual_cost_usd", Money, true}, {"unmetered_cost_usd", Money, false}, {"provider_cost_usd", Text, true}, {"exchange_rate", Text, true},
-		{"metered", Text, false}, {"outcome", Text, false}, {"http_status", Integer, true}, {"debt", Boolean, false}, {"detail", Text, true},
-		{"usage", JSON, true}, {"cost_lines", JSON, false}, {"charges", JSON, true}, {"rules", JSON, true},
+		{"actual_cost_usd", Money, true}, {"unmetered_cost_usd", Money, true}, {"provider_cost_usd", Text, true}, {"exchange_rate", Text, true},
+		{"metered", Text, true}, {"outcome", Text, true}, {"http_status", Integer, true}, {"debt", Boolean, true}, {"detail", Text, true},
+		{"usage", JSON, true}, {"cost_lines", JSON, true}, {"charges", JSON, true}, {"rules", JSON, true},
 		{"price_version", Text, true}, {"epoch", Text, true}, {"seq", Integer, true}, {"leaf_hash", Text, true},
+		{"kind", Text, false}, {"adjustment_id", Text, true}, {"adjustment_usd", Money, true}, {"adjusted_at", Instant, true}, {"adjusted_day", Text, true},
+		{"adjustment_cause", Text, true}, {"account", Text, true}, {"meter", Text, true}, {"reconciliation_id", Text, true},
 	}
-	return Table{Name: "records", Columns: columns, Rows: func(r *spend.Record, emit func([]Cell) error) error {
-		row, err := recordRow(r)
-		if err != nil {
-			return err
-		}
-		return emit(row)
-	}}
+	at := make(map[string]int, len(columns))
+	for i, c := range columns {
+		at[c.Name] = i
+	}
+	return Table{Name: "records", Columns: columns,
+		Rows: func(r *spend.Record, emit func([]Cell) error) error {
+			row, err := recordRow(r)
+			if err != nil {
+				return err
+			}
+			return emit(row)
+		},
+		Adjustment: func(a *spend.Adjustment) []Cell {
+			row := make([]Cell, len(columns))
+			for name, cell := range map[string]Cell{"org": TextCell(a.Org), "provider": TextCell(a.Provider), "model_reported": TextCell(a.Model), "kind": TextCell("adjustment"),
+				"adjustment_id": TextCell(a.ID.String()), "adjustment_usd": IntegerCell(int64(a.Amount)), "adjusted_at": InstantCell(&a.At), "adjusted_day": TextCell(a.Day.Format(time.DateOnly)),
+				"adjustment_cause": TextCell(a.Cause), "account": TextCell(a.Account), "meter": TextCell(a.Meter), "reconciliation_id": TextCell(a.Reconciliation.String())} {
+				row[at[name]] = cell
+			}
+			return row
+		}}
 }
 
 func recordRow(r *spend.Record) ([]Cell, error) {
@@ -65,6 +83,7 @@ func recordRow(r *spend.Record) ([]Cell, error) {
 		TextCell(string(r.Metered)), TextCell(string(r.Outcome)), OptionalCell(r.HTTPStatus), BooleanCell(r.Debt), TextCell(r.Detail),
 		j.cell(r.Usage, r.Usage != nil), j.cell(lines, true), j.cell(r.Charges, r.Charges != nil), rawCell(r.Rules),
 		TextCell(r.PriceVersion), TextCell(epoch), OptionalCell(r.Seq), TextCell(hex.EncodeToString(r.LeafHash)),
+		TextCell("call"), {}, {}, {}, {}, {}, {}, {}, {},
 	}
 	return row, j.err
 }

@@ -33,15 +33,16 @@ type Cell struct {
 	Set  bool
 	Text string
 	Int  int64
-	Big  *big.Int // ≥ 0
+	Big  *big.Int
 }
 
 // Table is a way to write records as rows. Its Rows calls emit for every row of a record; the cells
-// are valid until emit returns.
+// are valid until emit returns. Adjustment is the one row of a true-up.
 type Table struct {
-	Name    string
-	Columns []Column
-	Rows    func(r *spend.Record, emit func([]Cell) error) error
+	Name       string
+	Columns    []Column
+	Rows       func(r *spend.Record, emit func([]Cell) error) error
+	Adjustment func(a *spend.Adjustment) []Cell
 }
 
 // TextCell is empty for "".

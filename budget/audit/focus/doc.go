@@ -10,6 +10,8 @@
 // ListCost and ContractedCost are exactly unit price times quantity, as the
 // specification asks; EffectiveCost is the line as it was rounded.
 //
+// Accepted true-ups are rows of their own behind those of the calls, with ChargeCategory "Adjustment".
+//
 // It refuses to invent an invoice: BilledCost, which may not be null, is 0, InvoiceId is
 // null, and x_BilledCostKnown says false. Where no list price is known, ListUnitPrice is the
 // contracted one, and x_ListPriceKnown says false. A call that cost nothing and used nothing has no row.

@@ -32,7 +32,15 @@ type table struct {
 // Table is the table of charges.
 func Table(o Options) export.Table {
 	t := &table{o.Book, o.BillingAccounts, cmp.Or(o.SubAccount, "team")}
-	return export.Table{Name: "focus-1.2", Columns: Columns, Rows: t.rows}
+	return export.Table{Name: "focus-1.2", Columns: Columns, Rows: t.rows, Adjustment: t.adjustment}
+}
+
+// account is the billing account of what a provider charges, and what kind it is of.
+func (t *table) account(provider, org string) (id, kind string) {
+	if id = t.accounts[provider]; id != "" {
+		return id, "Provider account"
+	}
+	return org, "Keel organisation"
 }
 
 func (t *table) rows(r *spend.Record, emit func([]export.Cell) error) error {
@@ -89,10 +97,7 @@ func (t *table) row(r *spend.Record, c *charge, at time.Time, tags, versions str
 	sells := sellerOf(r.Provider)
 	model := cmp.Or(r.ModelRouted, r.ModelReported, "unknown")
 	sku := cmp.Or(r.Provider, "unknown") + "/" + model
-	account, kind := t.accounts[r.Provider], "Provider account"
-	if account == "" {
-		account, kind = r.Org, "Keel organisation"
-	}
+	account, kind := t.account(r.Provider, r.Org)
 	periodStart, periodEnd := month(at)
 	chargeStart, chargeEnd := hour(at)
 	category := "Standard"
@@ -121,7 +126,7 @@ func (t *table) row(r *spend.Record, c *charge, at time.Time, tags, versions str
 		text("AI and Machine Learning"), text(sells.service), text(sells.name), text("Generative AI"),
 		text(sku), text(c.meter), text(string(details)), text(cmp.Or(c.price, "unnamed") + "@" + cmp.Or(r.PriceVersion, "unknown")),
 		text(sub), text(sub), text(subType), text(tags),
-		export.BooleanCell(false), export.BooleanCell(r.Metered != budget.ByProvider), text(r.ID.String()), text(r.Org), export.BooleanCell(c.listKnown),
+		null, export.BooleanCell(false), null, export.BooleanCell(r.Metered != budget.ByProvider), text(r.ID.String()), text(r.Org), export.BooleanCell(c.listKnown), null,
 		text(string(r.Outcome)), text(versions),
 	}
 }
