@@ -2,10 +2,24 @@ package ledger
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 )
+
+// trueUp accepts two nano-dollars of a cell of comparison n. Comparison 1 says that it differs by usd, by rounding.
+func trueUp(n int, usd, cause string) string {
+	return fmt.Sprintf(`
+with r as (
+  insert into keel.reconciliations (org, reconciliation_id, actor, provider, file, sha256, timezone, since, until)
+  values ('acme', '00000000-0000-4000-8000-000000000001', 'ada', 'p', 'bill.csv', '', 'UTC', '2026-10-01Z', '2026-11-01Z')),
+c as (
+  insert into keel.reconciled (org, reconciliation_id, n, day, model, account, meter, recorded_n, stated_n, causes)
+  values ('acme', '00000000-0000-4000-8000-000000000001', 0, '2026-10-01', 'm', '', '', 5, 6, '[{"cause": "rounding", "usd": "%s"}]'))
+insert into keel.adjustments (org, adjustment_id, actor, source, reconciliation_id, cell, provider, model, day, amount_n, cause)
+values ('acme', gen_random_uuid(), 'ada', 'reconcile', '00000000-0000-4000-8000-00000000000%d', 0, 'p', 'm', '2026-10-01', 2, '%s')`, usd, n, cause)
+}
 
 // Whatever is changed by hand is named.
 func TestCheckNamesWhatWasChanged(t *testing.T) {
@@ -65,6 +79,9 @@ func TestCheckNamesWhatWasChanged(t *testing.T) {
 		{"calls of a statement", "update keel.statements set calls = 9 where meter = ''", "I13||counts {9,"},
 		{"a statement that is gone", "delete from keel.statements where meter = 'input'", "I13||statements say 0 of 0"},
 		{"a line of a cost", "update keel.closeouts set lines = '[]' where cost_n = 20", "I13||without_usage"},
+		{"a true-up", trueUp(1, "0.000000001", "rounding"), "I14||true-ups come to 2 nano-dollars, reconciliation 00000000-0000-4000-8000-000000000001 says 1"},
+		{"a true-up of no comparison", trueUp(2, "0.000000002", "rounding"), "I14||says nothing"},
+		{"a true-up of another cause", trueUp(1, "0.000000002", "weather"), "I14||says nothing"},
 		{"an account", "delete from keel.accounts where budget = 'a'", "I2|budget a|settled 0, charges and entries 23"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -174,4 +174,15 @@ from (select org, day, team, provider, model, meter, quantity, amount_n, array[c
 full join x using (org, day, team, provider, model, meter)
 where (coalesce(s.quantity, 0), coalesce(s.amount_n, 0), coalesce(s.counts, array[0, 0, 0, 0, 0, 0, 0]::numeric[])) <> (coalesce(x.quantity, 0), coalesce(x.amount_n, 0), coalesce(x.counts, array[0, 0, 0, 0, 0, 0, 0]::numeric[]))
   and day > (select (greatest(retired, '1970-01-01Z') at time zone 'UTC')::date + 2 from keel.db_state)`},
+
+	// Accepting a cause of a cell adds what is not accepted of it yet, so the true-ups of it come to the difference that the newest of them refers to.
+	{"I14", "accepted true-ups = the difference that they accept", `
+select a.org, '', '', format('%s, %s/%s, account %s, meter %s, cause %s: true-ups come to %s nano-dollars, reconciliation %s says %s', a.day, a.provider, a.model, a.account, a.meter, a.cause, a.amount_n, a.reconciliation_id, coalesce(trim_scale(x.n)::text, 'nothing'))
+from (select org, provider, day, model, account, meter, cause, sum(amount_n) as amount_n, (array_agg(reconciliation_id order by at desc, adjustment_id))[1] as reconciliation_id, (array_agg(cell order by at desc, adjustment_id))[1] as cell
+  from keel.adjustments where source = 'reconcile' group by org, provider, day, model, account, meter, cause) a
+left join lateral (
+  select sum((c->>'usd')::numeric) * 1000000000 as n
+  from keel.reconciliations r join keel.reconciled x on x.org = r.org and x.reconciliation_id = r.reconciliation_id cross join lateral jsonb_array_elements(x.causes) c
+  where r.org = a.org and r.reconciliation_id = a.reconciliation_id and r.provider = a.provider and x.n = a.cell and (x.day, x.model, x.account, x.meter) = (a.day, a.model, a.account, a.meter) and c->>'cause' = a.cause) x on true
+where a.amount_n is distinct from x.n`},
 }

@@ -37,7 +37,9 @@ func TestGoldenPages(t *testing.T) {
 	behind := day(26, 18)
 	paper := &statement{Month: day(1, 0), Total: total, Days: []daySums{{day(1, 0), total}}, Teams: []teamSums{{"research", 1, total}, {"", 1, sums{Cost: dollarsOf(0), EstimatedCost: dollarsOf(0)}}}, Rest: &teamSums{Count: 9, sums: total},
 		Models: []modelSums{{Provider: "openai", Model: "gpt-5", sums: total, Meters: []meterSums{{"input", "12000000", dollarsOf(1_000_000_000_000)}, {"without_usage", "0", dollarsOf(234_567_890_123)}}}},
-		Meters: []meterSums{{"input", "12000000", dollarsOf(1_000_000_000_000)}}, Chart: newColumns(day(1, 0), map[int]usd{1: total.Cost, 2: dollarsOf(600_000_000_000), 3: dollarsOf(1)}), Behind: &behind, Before: "/before", After: "/after"}
+		Meters: []meterSums{{"input", "12000000", dollarsOf(1_000_000_000_000)}}, Chart: newColumns(day(1, 0), map[int]usd{1: total.Cost, 2: dollarsOf(600_000_000_000), 3: dollarsOf(1)}), Behind: &behind, Before: "/before", After: "/after",
+		TrueUps: &trueUps{Count: 3, Sum: dollarsOf(-499_999_999), Total: dollarsOf(1_234_067_890_124),
+			Rows: []trueUpRow{{"openai", "gpt-5", "price_difference", 2, dollarsOf(-500_000_000)}, {"anthropic", "", "rounding", 1, dollarsOf(1)}}}}
 	id := uuid.MustParse("019aaf00-0000-7000-8000-000000000002")
 	changed := day(2, 9)
 	run := &reconcileRun{ID: id, At: day(26, 9), Since: day(1, 0), Until: day(8, 0), Actor: "ada", File: "bill & co.csv", Provider: "openai", Timezone: "Europe/Berlin",

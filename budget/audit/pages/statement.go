@@ -20,6 +20,7 @@ type statement struct {
 	Rest    *teamSums  // of the teams that are not listed
 	Models  []modelSums
 	Meters  []meterSums
+	TrueUps *trueUps // nil: none were accepted
 	Chart   columns
 	Behind  *time.Time // since when something settled waits to be added up
 	Before  string     // addresses of the months beside this one
@@ -127,6 +128,9 @@ func readStatement(ctx context.Context, tx pgx.Tx, q *request) (any, error) {
 		return nil, err
 	}
 	s.sort(models)
+	if s.TrueUps, err = readTrueUps(ctx, tx, q.org, daysOf, s.Total.Cost); err != nil {
+		return nil, err
+	}
 	return s, tx.QueryRow(ctx, `
 select (select min(at) from keel.statement_outbox where org = $1), $2::timestamptz + interval '1 month' <= retired from keel.db_state`, q.org, s.Month).Scan(&s.Behind, &s.Retired)
 }

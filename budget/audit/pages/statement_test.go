@@ -64,6 +64,48 @@ func TestStatementIsTheSumOfRecords(t *testing.T) {
 	}
 }
 
+// What was accepted of bills is a line of its own: the calls' cost and the true-ups, as the ledger has them, sum to what is said.
+func TestStatementHasTrueUps(t *testing.T) {
+	t.Parallel()
+	dsn := database(t)
+	fill(t, dsn, "acme", 10)
+	check(t, dsn)
+	s := server(t, dsn, everybody)
+	if body := page(t, s, Root+"statement?org=acme&month=2026-03"); strings.Contains(body, "true-up") {
+		t.Error("there are true-ups before any were accepted")
+	}
+	exec(t, dsn, `with r as (insert into keel.reconciliations (org, reconciliation_id, actor, provider, file, sha256, timezone, since, until)
+			values ('acme', '00000000-0000-7000-8000-000000000001', 'ada', 'openai', 'bill.csv', '', 'UTC', '2026-03-01Z', '2026-04-01Z')),
+		c as (insert into keel.reconciled (org, reconciliation_id, n, day, model, account, meter, recorded_n, stated_n, causes)
+			select 'acme', '00000000-0000-7000-8000-000000000001', n, date '2026-02-28' + n::int, 'm', '', '', 0, n * 7, jsonb_build_array(jsonb_build_object('cause', 'rounding', 'usd', (n * 0.000000007)::text)) from generate_series(0, 32) n)
+		insert into keel.adjustments (org, adjustment_id, actor, source, reconciliation_id, cell, provider, model, day, amount_n, cause)
+			select 'acme', gen_random_uuid(), 'ada', 'reconcile', '00000000-0000-7000-8000-000000000001', n, 'openai', 'm', date '2026-02-28' + n::int, n * 7, 'rounding' from generate_series(0, 32) n`)
+	exec(t, dsn, `insert into keel.adjustments (org, adjustment_id, actor, source, decision_id, provider, model, day, amount_n, cause)
+		select 'acme', gen_random_uuid(), 'ada', 'rerate', decision_id, 'openai', 'm', '2026-03-05', 1000000, 'price_difference' from keel.decisions where org = 'acme' limit 1`)
+	check(t, dsn)
+	body := page(t, s, Root+"statement?org=acme&month=2026-03")
+	total := new(big.Int)
+	total.SetString(query[string](t, dsn, `select ((select sum(actual_cost_usd) * 1000000000 from keel.spend_records where org = 'acme' and decided_at >= '2026-03-01Z' and decided_at < '2026-04-01Z')
+		+ (select sum(amount_n) from keel.adjustments where org = 'acme' and source = 'reconcile' and day >= '2026-03-01' and day < '2026-04-01'))::bigint::text`), 10)
+	said := regexp.MustCompile(`Accepted true-ups: <b>\$([0-9.]+)</b>; with them <strong class="adjusted">\$([0-9.,]+)</strong>`).FindStringSubmatch(body)
+	if said == nil || said[1] != "0.000003472" { // 7 × (1 + … + 31)
+		t.Fatalf("true-ups %q in\n%s", said, body)
+	}
+	if amount, err := dollars(strings.ReplaceAll(said[2], ",", "")); err != nil || amount.n.Cmp(total) != 0 {
+		t.Errorf("%s with true-ups, and the ledger has %s", said[2], total)
+	}
+	table := regexp.MustCompile(`(?s)<caption>Accepted true-ups</caption>.*?</table>`).FindString(body)
+	if !strings.Contains(table, `<th scope="row">openai/m</th><td>rounding</td><td class="n">31</td>`) || cell(t, table, -1).n.Cmp(total) != 0 {
+		t.Errorf("%s", table)
+	}
+	if body := page(t, s, Root+"statement?org=acme&month=2026-03&team=research"); !strings.Contains(body, "in no team&#39;s statement") && !strings.Contains(body, "in no team's statement") || strings.Contains(body, "adjusted") {
+		t.Error("a team's statement does not say that true-ups are not in it")
+	}
+	if body := page(t, s, Root+"statement?org=acme&month=2026-02"); !strings.Contains(body, "No calls in this month") || !strings.Contains(body, "Accepted true-ups: <b>$0.00</b>") {
+		t.Errorf("%s", body)
+	}
+}
+
 // cell is an amount of a row, counted from its end: -1 the last one.
 func cell(t *testing.T, row string, n int) usd {
 	all := regexp.MustCompile(`<data>([0-9.,−]+)(?:<i>(0+)</i>)?</data>`).FindAllStringSubmatch(row, -1)
