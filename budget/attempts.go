@@ -1,9 +1,5 @@
 package budget
 
-import (
-	"keel/pricing"
-)
-
 // AddAttempts makes c, which tells of the last attempt, the end of all of them: their
 // costs and usages are summed. rows are in the order of their numbers. answered says that the
 // client got what a provider answered to attempt number last; else no answer
@@ -14,7 +10,8 @@ func (d *Decision) AddAttempts(c *Closeout, cfg *Config, rows []Attempt, last in
 	}
 	c.AttemptRows = rows
 	if !answered {
-		c.Metered, c.Usage, c.RawUsage, c.Cost, c.CostKnown, last = NothingSeen, nil, nil, pricing.Cost{}, true, 0
+		d.Free(c)
+		c.RawUsage, last = nil, 0
 	}
 	for i := range rows {
 		a := &rows[i]
@@ -32,6 +29,7 @@ func (d *Decision) AddAttempts(c *Closeout, cfg *Config, rows []Attempt, last in
 		if a := &rows[i]; a.Number != last {
 			d.addAttempt(c, cfg, a)
 		}
+		rows[i].Bill = nil // Bills have it
 	}
 }
 
@@ -51,10 +49,19 @@ func (d *Decision) addAttempt(c *Closeout, cfg *Config, a *Attempt) {
 	if a.Usage == nil {
 		return
 	}
-	at := *d
-	at.RoutedProvider, at.RoutedModel = a.Provider, a.Model
-	if cost, ok := cfg.Price(&at, &Reported{Usage: a.Usage}); ok && cost.Total == a.Cost {
-		c.Cost.Lines = append(c.Cost.Lines, cost.Lines...)
+	b := a.Bill
+	if b == nil { // of a processor of before
+		at := *d
+		at.RoutedProvider, at.RoutedModel = a.Provider, a.Model
+		b = at.bill(&Reported{Usage: a.Usage})
+	}
+	cost, ok := cfg.charge(d.Org, b)
+	if same := ok && cost.Total == a.Cost; same || a.Bill != nil {
+		b.Cost = a.Cost
+		c.Bills = append(c.Bills, *b)
+		if same {
+			c.Cost.Lines = append(c.Cost.Lines, cost.Lines...)
+		}
 	}
 	usage := *a.Usage
 	if c.Usage != nil {

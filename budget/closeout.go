@@ -1,8 +1,6 @@
 package budget
 
 import (
-	"cmp"
-
 	"keel/pricing"
 	"keel/pricing/meter"
 )
@@ -41,23 +39,25 @@ func (r *Reported) Metered() *meter.Usage {
 // those that were asked for. ok is false where a metered quantity has
 // no rate: the cost is then not known, and not zero.
 func (c *Config) Price(d *Decision, r *Reported) (cost pricing.Cost, ok bool) {
-	usage := r.Metered()
-	if usage == nil {
+	b := d.bill(r)
+	if b == nil {
 		return pricing.Cost{}, false
 	}
-	cost, err := c.Book(d.Org).Charge(d.RoutedProvider, pricing.Metered{
-		Usage: *usage, Parts: r.Parts, Models: []string{r.Model, d.RoutedModel},
-	}, pricing.Terms{
-		At: d.At, ServiceTier: cmp.Or(r.ServiceTier, d.ServiceTier), Speed: cmp.Or(r.Speed, d.Speed),
-		Region: cmp.Or(r.Region, d.Region), SearchContext: cmp.Or(r.SearchContext, d.SearchContext),
-	})
-	return cost, err == nil && cost.Priced()
+	return c.charge(d.Org, b)
 }
 
 // ChargeUsage fills c with what the provider metered.
 func (d *Decision) ChargeUsage(c *Closeout, cfg *Config, r *Reported) {
 	c.Metered, c.Usage = ByProvider, r.Metered()
-	c.Cost, c.CostKnown = cfg.Price(d, r)
+	d.chargeBill(c, cfg, r)
+}
+
+func (d *Decision) chargeBill(c *Closeout, cfg *Config, r *Reported) {
+	c.Cost, c.CostKnown, c.Bills = pricing.Cost{}, false, nil
+	if b := d.bill(r); b != nil {
+		c.Cost, c.CostKnown = cfg.charge(d.Org, b)
+		c.Bills = []Bill{*b}
+	}
 }
 
 // ChargeSeen fills c with an estimate of what was used by a call that was cut
@@ -66,20 +66,20 @@ func (d *Decision) ChargeSeen(c *Closeout, cfg *Config, r *Reported, outputBytes
 	seen := *r
 	seen.Usage, seen.Parts = d.EstimateAborted(r.Usage, outputBytes), nil
 	c.Metered, c.Usage = ByEstimate, seen.Usage
-	c.Cost, c.CostKnown = cfg.Price(d, &seen)
+	d.chargeBill(c, cfg, &seen)
 }
 
 // ChargeHeld fills c for a call that may have been done and left no trace: it
 // costs its bound, the most that it can have cost, in every budget, also where
 // less was held. A call without a price is left to the ledger, which settles its full hold.
 func (d *Decision) ChargeHeld(c *Closeout) {
-	c.Metered, c.Usage = ByEstimate, nil
+	c.Metered, c.Usage, c.Bills = ByEstimate, nil, nil
 	c.Cost, c.CostKnown = pricing.Cost{Total: d.Estimate.Bound}, d.Estimate.Unpriced == ""
 }
 
 // Free fills c for a call that no provider bills.
 func (d *Decision) Free(c *Closeout) {
-	c.Metered, c.Usage, c.Cost, c.CostKnown = NothingSeen, nil, pricing.Cost{}, true
+	c.Metered, c.Usage, c.Cost, c.CostKnown, c.Bills = NothingSeen, nil, pricing.Cost{}, true, nil
 }
 
 // bytesPerToken turns generated text into tokens. Tokenizers of today make

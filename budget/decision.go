@@ -220,6 +220,10 @@ type Closeout struct {
 	Model      string // as the provider reported it
 	Detail     string // why it ended, for people
 
+	// Bills are what Cost was priced by: one for what the client got, and one for each attempt
+	// before it whose usage was told. What Cost is beyond them nobody metered.
+	Bills []Bill
+
 	// AttemptRows are the attempts in the order of their numbers, as far as the filter
 	// in the cluster saw them; nil where there is none. Cost and Usage are of all of them together.
 	AttemptRows []Attempt

@@ -78,6 +78,7 @@ type Attempt struct {
 	Basis        Basis           `json:"basis"`            // what Cost is made of
 	Usage        *meter.Usage    `json:"usage,omitempty"`  // nil where none was told
 	Detail       string          `json:"detail,omitempty"` // for people
+	Bill         *Bill           `json:"bill,omitempty"`   // what Cost was priced by, where Usage was; in a closeout its Bills have it
 }
 
 // AttemptEnd is how an attempt ended.
@@ -164,12 +165,12 @@ func (a *Attempt) Refuse() {
 func (a *Attempt) Fail(c *Config, d *Decision, status int, r *Reported) {
 	a.Ended, a.Status = AttemptFailed, status
 	a.Cost, a.Basis, a.Usage = 0, BasisFree, r.Metered()
-	if a.Usage == nil {
-		return
-	}
 	at := *d
 	at.RoutedProvider, at.RoutedModel = a.Provider, a.Model
-	cost, ok := c.Price(&at, r)
+	if a.Bill = at.bill(r); a.Bill == nil {
+		return
+	}
+	cost, ok := c.charge(d.Org, a.Bill)
 	a.Cost, a.Basis = cost.Total, BasisUsage
 	if !ok {
 		a.Cost, a.Basis = max(a.Bound, cost.Total), BasisFull

@@ -86,7 +86,7 @@ var closeoutColumns = concat(plain(`org decision_id closed_at stored_at outcome 
 	[]column{{name: "provider_cost_usd", sql: "r.provider_cost_usd::text"}},
 	plain("response_id exchange_rate epoch seq lease"),
 	[]column{{name: "charges", commits: inKeys}},
-	plain("attempt_rows digest version"))
+	plain("attempt_rows digest version bills"))
 
 var (
 	decisions = source{leaf.Decision, "keel.decisions", "r.org", "r.decision_id", "1", concat(

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,16 +20,16 @@ import (
 const insertCloseouts = `
 insert into keel.closeouts (org, epoch, decision_id, seq, lease, charges, closed_at, outcome, metered, presumed, usage,
   input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
-  raw_usage, cost_n, cost_known, lines, unpriced, attempts, http_status, model, detail, provider_cost_usd, response_id, exchange_rate, attempt_rows, digest)
+  raw_usage, cost_n, cost_known, lines, unpriced, attempts, http_status, model, detail, provider_cost_usd, response_id, exchange_rate, attempt_rows, digest, bills)
 select $1, $2, id, seq, lease, charges::jsonb, closed_at, outcome, metered, presumed, usage::jsonb,
   input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
-  raw_usage::jsonb, cost_n, cost_known, lines::jsonb, unpriced::text[], attempts, http_status, model, detail, provider_cost_usd::numeric, response_id, exchange_rate, attempt_rows::jsonb, digest
+  raw_usage::jsonb, cost_n, cost_known, lines::jsonb, unpriced::text[], attempts, http_status, model, detail, provider_cost_usd::numeric, response_id, exchange_rate, attempt_rows::jsonb, digest, bills::jsonb
 from unnest($3::uuid[], $4::bigint[], $5::uuid[], $6::text[], $7::timestamptz[], $8::text[], $9::text[], $10::boolean[], $11::text[],
   $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::text[], $18::bigint[], $19::boolean[], $20::text[], $21::text[],
-  $22::bigint[], $23::integer[], $24::text[], $25::text[], $26::text[], $27::text[], $28::text[], $29::text[], $30::bytea[])
+  $22::bigint[], $23::integer[], $24::text[], $25::text[], $26::text[], $27::text[], $28::text[], $29::text[], $30::bytea[], $31::text[])
 c (id, seq, lease, charges, closed_at, outcome, metered, presumed, usage,
   input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
-  raw_usage, cost_n, cost_known, lines, unpriced, attempts, http_status, model, detail, provider_cost_usd, response_id, exchange_rate, attempt_rows, digest)
+  raw_usage, cost_n, cost_known, lines, unpriced, attempts, http_status, model, detail, provider_cost_usd, response_id, exchange_rate, attempt_rows, digest, bills)
 on conflict (org, decision_id) do nothing
 returning decision_id, seq`
 
@@ -65,6 +66,7 @@ type closeoutColumns struct {
 	exchange  []*string
 	rows      []*string
 	digests   [][]byte
+	bills     []*string
 }
 
 // add appends a closeout. It has no seq and no digest where the ledger presumes it.
@@ -125,6 +127,7 @@ func (c *closeoutColumns) add(seq uint64, digest *record.Digest, end *record.Clo
 	c.exchange = append(c.exchange, optional(exchange))
 	c.rows = append(c.rows, attemptsText(end.AttemptRows))
 	c.digests = append(c.digests, digestBytes(digest))
+	c.bills = append(c.bills, billsText(end.Bills))
 }
 
 func (c *closeoutColumns) args(org string, epoch uuid.UUID) []any {
@@ -134,7 +137,7 @@ func (c *closeoutColumns) args(org string, epoch uuid.UUID) []any {
 	}
 	return []any{org, of, c.ids, c.seqs, c.leases, c.charges, c.at, c.outcomes[0], c.outcomes[1], c.presumed, c.usage,
 		c.tokens[0], c.tokens[1], c.tokens[2], c.tokens[3], c.tokens[4], c.raw, c.cost, c.known, c.lines[0], c.lines[1],
-		c.attempts, c.status, c.texts[0], c.texts[1], c.provider, c.responses, c.exchange, c.rows, c.digests}
+		c.attempts, c.status, c.texts[0], c.texts[1], c.provider, c.responses, c.exchange, c.rows, c.digests, c.bills}
 }
 
 // attemptsText is null where no attempt was seen.
@@ -147,6 +150,26 @@ func attemptsText(rows []budget.Attempt) *string {
 		a.Provider, a.Model, a.Address, a.Detail = text(a.Provider), text(a.Model), text(a.Address), text(a.Detail)
 		a.InsteadOf = text(a.InsteadOf)
 		storable[i] = a
+	}
+	s := jsonText(storable)
+	return &s
+}
+
+// billsText is null where nothing was billed.
+func billsText(bills []budget.Bill) *string {
+	if len(bills) == 0 {
+		return nil
+	}
+	storable := slices.Clone(bills)
+	for i := range storable {
+		b := &storable[i]
+		for _, s := range []*string{&b.Provider, &b.Model, &b.Sent, &b.ServiceTier, &b.Speed, &b.Region, &b.SearchContext} {
+			*s = text(*s)
+		}
+		b.At, b.Parts = b.At.UTC(), slices.Clone(b.Parts)
+		for j := range b.Parts {
+			b.Parts[j].Model = text(b.Parts[j].Model)
+		}
 	}
 	s := jsonText(storable)
 	return &s

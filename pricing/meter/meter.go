@@ -155,6 +155,6 @@ func (u *Usage) UnmarshalJSON(text []byte) error {
 
 // Part is the usage of one model in a call that used several.
 type Part struct {
-	Model string // "" for the model of the call
-	Usage Usage
+	Model string `json:"model,omitempty"` // "" for the model of the call
+	Usage Usage  `json:"usage"`
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/big"
@@ -211,6 +212,53 @@ func TestWhatIsNotPriced(t *testing.T) {
 	l.look(w)
 	l.look(w)
 	l.want("acme unpriced/|/openai/gpt-nobody-knows|add a Price document", "zeta unmetered/|1 calls passed unmetered")
+}
+
+// Nothing is lost while nobody looks: what was stored since the last look is found when it is over, once for the day
+// of the calls, also where it is settled later than it was decided, and where there is more than one look can tell.
+func TestNobodyLooked(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	w := l.watcher(Webhook{})
+	l.look(w)
+	l.exec("update keel.alert_marks set through = '2026-08-01Z'") // when the last processor went down
+	day := func(at string) string {
+		return fmt.Sprintf(`insert into keel.decisions (org, epoch, decision_id, decided_at, stored_at, subject, api, provider, model, path, stream, max_output_tokens, choices, service_tier, prompt, action, reason, route,
+			routed_provider, routed_model, output_cap, input_tokens, input_tokens_bound, output_tokens, output_tokens_bound, expected_n, bound_n, bound_kind, method, unpriced, rules, price_version, unmetered, debt)
+			select 'acme', gen_random_uuid(), (left(keel.uuid_at('%[1]s')::text, 14) || '7' || right(gen_random_uuid()::text, 21))::uuid, '%[1]s', $2::timestamptz, '{}', 'openai-chat', 'openai', $1 || n, '/', false, 0, 1, '', '{}', 'allow', '', '', 'openai', $1 || n, 0, 0, 0, 0, 0, 0, 0, 'none', '', 'no price', '[]', '', false, false
+			from generate_series(1, $3) n`, at)
+	}
+	l.exec("select keel.ensure_partitions('2026-07-01Z', '2026-12-31Z')")
+	l.exec(day("2026-07-30 10:00Z"), "seen", "2026-07-31 23:40Z", 1)         // the last processor saw it
+	l.exec(day("2026-07-31 23:59Z"), "late", "2026-07-31 23:55Z", 1)         // its transaction began before the last look and ended after it
+	l.exec(day("2026-09-02 12:00Z"), "old", "2026-09-02 12:00Z", 1)          // nobody looked that month
+	l.exec(day("2026-09-02 13:00Z"), "uploaded", "2026-11-20 08:00Z", 1)     // its journal came when somebody was there again
+	l.exec(day("2026-11-20 08:00Z"), "many", "2026-11-20 08:00Z", mostFound) // more than one look tells
+	l.exec(`insert into keel.statements (org, day, team, provider, model, meter, calls, unmetered) values ('acme', (now() at time zone 'UTC')::date - 3, '', '', '', '', 9, 9), ('acme', (now() at time zone 'UTC')::date - 200, '', '', '', '', 9, 9)`)
+	l.exec(`with r as (insert into keel.reconciliations (org, at, actor, provider, file, sha256, timezone, since, until) values ('acme', '2026-09-02Z', 'ada', 'openai', 'bill.csv', '', 'UTC', '2026-08-01Z', '2026-09-01Z') returning reconciliation_id)
+		insert into keel.reconciled (org, reconciliation_id, n, day, model, account, meter, recorded_n, stated_n, causes) select 'acme', reconciliation_id, 0, '2026-08-01', 'm', '', '', 1, 900, '[]' from r`)
+	for range 3 {
+		l.look(w)
+	}
+	told := l.told()
+	for _, want := range []string{"unpriced/2026-07-31/openai/late1", "unpriced/2026-09-02/openai/old1", "unpriced/2026-09-02/openai/uploaded1", "unpriced/2026-11-20/openai/many1000", "9 calls passed unmetered", "the bill of openai"} {
+		if !contains(told, want) {
+			t.Errorf("lost: %s", want)
+		}
+	}
+	if len(told) != mostFound+5 || contains(told, "seen1") {
+		t.Errorf("%d alerts: %.2000q", len(told), told)
+	}
+	var marks int
+	if err := l.pool.QueryRow(t.Context(), "select count(*) from keel.alert_marks where through > now() - interval '1 minute' and kind in ('unpriced', 'variance')").Scan(&marks); err != nil || marks != 2 {
+		t.Errorf("%d marks moved, %v", marks, err)
+	}
+	// Alerts that were dropped with age are not found again.
+	l.exec("delete from keel.alerts")
+	l.look(w)
+	if told := l.told(); len(told) != 1 || !contains(told, "unmetered") { // a day that is not over for alerts
+		t.Errorf("%q", told)
+	}
 }
 
 // What reconciliation and verification find comes the same way.

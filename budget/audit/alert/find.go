@@ -150,11 +150,17 @@ func dollars(nano *big.Int) string {
 	return strings.TrimSuffix(strings.TrimRight(text, "0"), ".")
 }
 
-// unmetered is once a day: what passed today that nobody could read.
+// unmetered is once a day: what passed that nobody could read. Days that are older than alerts are kept are over.
 func unmetered(ctx context.Context, tx pgx.Tx) ([]Alert, error) {
+	m, err := markOf(ctx, tx, Unmetered) // it stays where it began: calls of a day may come late, and its alert is written down once
+	if err != nil {
+		return nil, err
+	}
 	rows, err := tx.Query(ctx, `
-select org, day::text, sum(unmetered)::bigint from keel.statements
-where day = (now() at time zone 'UTC')::date and meter = '' and unmetered > 0 group by org, day order by org limit $1`, mostFound)
+select org, day::text, sum(unmetered)::bigint from keel.statements s
+where unmetered > 0 and meter = '' and day >= greatest(($1::timestamptz at time zone 'UTC')::date, (now() at time zone 'UTC')::date - $2::int)
+  and not exists (select from keel.alerts a where a.org = s.org and a.key = 'unmetered/' || s.day)
+group by org, day order by day, org limit $3`, m.through, keptDays-1, mostFound)
 	if err != nil {
 		return nil, err
 	}
@@ -168,29 +174,36 @@ where day = (now() at time zone 'UTC')::date and meter = '' and unmetered > 0 gr
 	})
 }
 
-// unpriced is once a day and model. since bounds how far back decisions and closeouts are looked at.
-func unpriced(ctx context.Context, tx pgx.Tx, since time.Duration) ([]Alert, error) {
-	rows, err := tx.Query(ctx, `
-select org, provider, model, (now() at time zone 'UTC')::date::text, count(*), min(what) from (
-  select d.org, coalesce(nullif(d.routed_provider, ''), d.provider) as provider, coalesce(nullif(d.routed_model, ''), d.model) as model, d.unpriced as what
-  from (select distinct org from keel.epochs where changed_at > now() - $1::interval - interval '1 minute') o
-  join keel.decisions d on d.org = o.org and d.decided_at > now() - $1::interval and d.decision_id >= keel.uuid_at(now() - $1::interval - interval '1 day') and d.unpriced <> ''
-  union all
-  select c.org, d.routed_provider, c.model, 'no rate for ' || array_to_string(c.unpriced, ', ')
-  from keel.closeouts c join keel.decisions d on d.org = c.org and d.decision_id = c.decision_id
-  where c.stored_at > now() - $1::interval and c.unpriced <> '{}') x
-group by 1, 2, 3 order by 1, 2, 3 limit $2`, since, mostFound)
+// unpriced is once for a day of calls and a model.
+func unpriced(ctx context.Context, tx pgx.Tx) ([]Alert, error) {
+	m, err := markOf(ctx, tx, Unpriced)
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (a Alert, err error) {
+	rows, err := tx.Query(ctx, `
+select org, provider, model, day, min(what) from (
+  select d.org, coalesce(nullif(d.routed_provider, ''), d.provider) as provider, coalesce(nullif(d.routed_model, ''), d.model) as model, (d.decided_at at time zone 'UTC')::date::text as day, d.unpriced as what
+  from keel.decisions d where d.stored_at > $1 and d.unpriced <> ''
+  union all
+  select c.org, coalesce(d.routed_provider, ''), c.model, (coalesce(d.decided_at, c.closed_at) at time zone 'UTC')::date::text, 'no rate for ' || array_to_string(c.unpriced, ', ')
+  from keel.closeouts c left join keel.decisions d on d.org = c.org and d.decision_id = c.decision_id
+  where c.stored_at > $1 and c.unpriced <> '{}') x
+where not exists (select from keel.alerts a where a.org = x.org and a.key = 'unpriced/' || day || '/' || provider || '/' || model)
+group by 1, 2, 3, 4 order by 4, 1, 2, 3 limit $2`, m.since(), mostFound)
+	if err != nil {
+		return nil, err
+	}
+	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (a Alert, err error) {
 		var provider, model, day, what string
-		var n int64
-		err = row.Scan(&a.Org, &provider, &model, &day, &n, &what)
+		err = row.Scan(&a.Org, &provider, &model, &day, &what)
 		a.Kind, a.Key, a.Facts = Unpriced, day+"/"+provider+"/"+model, map[string]string{"provider": provider, "model": model, "day": day, "why": what}
 		a.Text = fmt.Sprintf("calls go to %s/%s, which has no price (%s): enforcing budgets deny them, and others charge the hold; add a Price document", provider, model, what)
 		return a, err
 	})
+	if err != nil {
+		return nil, err
+	}
+	return found, m.move(ctx, tx, len(found))
 }
 
 // missing tells of records that were gone before the audit log could take them.
@@ -212,19 +225,24 @@ func missing(ctx context.Context, tx pgx.Tx) ([]Alert, error) {
 // variancePercent is the share of what was recorded from which on a bill's variance is told.
 const variancePercent = 1
 
-// variance tells of bills that differ from the records, when keel reconcile was run lately.
+// variance tells of bills that differ from the records, once for each run of keel reconcile.
 func variance(ctx context.Context, tx pgx.Tx) ([]Alert, error) {
+	m, err := markOf(ctx, tx, Variance)
+	if err != nil {
+		return nil, err
+	}
 	rows, err := tx.Query(ctx, `
 select r.org, r.reconciliation_id::text, r.provider, r.file, r.since, r.until, c.recorded::text, c.stated::text
 from keel.reconciliations r
 cross join lateral (select coalesce(sum(x.recorded_n), 0) as recorded, coalesce(sum(x.stated_n), 0) as stated
   from keel.reconciled x where x.org = r.org and x.reconciliation_id = r.reconciliation_id and x.stated_n is not null) c
-where r.at > now() - interval '1 day' and abs(c.stated - c.recorded) * 100 > c.recorded * $1::bigint
-order by r.org, r.at limit $2`, variancePercent, mostFound)
+where r.at > $3 and abs(c.stated - c.recorded) * 100 > c.recorded * $1::bigint
+  and not exists (select from keel.alerts a where a.org = r.org and a.key = 'variance/' || r.reconciliation_id)
+order by r.at, r.org limit $2`, variancePercent, mostFound, m.since())
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (a Alert, err error) {
+	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (a Alert, err error) {
 		var id, provider, file, recordedText, statedText string
 		var since, until time.Time
 		if err := row.Scan(&a.Org, &id, &provider, &file, &since, &until, &recordedText, &statedText); err != nil {
@@ -242,4 +260,8 @@ order by r.org, r.at limit $2`, variancePercent, mostFound)
 		a.Text = fmt.Sprintf("the bill of %s (%s) says $%s, and $%s are recorded: a variance of $%s", provider, file, dollars(stated), dollars(recorded), difference)
 		return a, nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	return found, m.move(ctx, tx, len(found))
 }

@@ -26,8 +26,8 @@ type Options struct {
 // watchLock is the key of the advisory lock under which one processor at a time looks.
 const watchLock = 0x616c6572 // "aler" in ASCII
 
-// keptFor is how long alerts stay in the table.
-const keptFor = "90 days"
+// keptDays is how long alerts stay in the table.
+const keptDays = 90
 
 // Watcher looks and delivers until it is closed.
 type Watcher struct {
@@ -127,7 +127,7 @@ func (w *Watcher) look(ctx context.Context) error {
 		for _, find := range []func() ([]Alert, error){
 			func() ([]Alert, error) { return budgets(ctx, tx) },
 			func() ([]Alert, error) { return unmetered(ctx, tx) },
-			func() ([]Alert, error) { return unpriced(ctx, tx, 3*w.o.Every) },
+			func() ([]Alert, error) { return unpriced(ctx, tx) },
 			func() ([]Alert, error) { return variance(ctx, tx) },
 			func() ([]Alert, error) { return missing(ctx, tx) },
 		} {
@@ -148,7 +148,7 @@ func (w *Watcher) look(ctx context.Context) error {
 				}
 			}
 		}
-		_, err := tx.Exec(ctx, "delete from keel.alerts where raised_at < now() - interval '"+keptFor+"'")
+		_, err := tx.Exec(ctx, "delete from keel.alerts where raised_at < now() - make_interval(days => $1)", keptDays)
 		return err
 	})
 	if err != nil {

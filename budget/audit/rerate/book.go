@@ -49,7 +49,12 @@ func (l *Ledger) Add(ctx context.Context, c Change) error {
 		line := &c.Cost.Lines[i]
 		lines = append(lines, map[string]string{"meter": line.Meter.String(), "quantity": fmt.Sprint(line.Quantity), "per_million": line.Rate.PerMillion(), "amount_usd": line.Amount.String(), "price": line.Price})
 	}
-	detail, err := json.Marshal(map[string]any{"recorded_usd": r.Cost.String(), "rerated_usd": c.Cost.Total.String(), "recorded_price_version": r.PriceVersion, "lines": lines})
+	var recorded pricing.NanoUSD
+	said := "unknown" // and in no sum of records
+	if r.Cost != nil {
+		recorded, said = *r.Cost, r.Cost.String()
+	}
+	detail, err := json.Marshal(map[string]any{"recorded_usd": said, "rerated_usd": c.Cost.Total.String(), "recorded_price_version": r.PriceVersion, "lines": lines})
 	if err != nil {
 		return err
 	}
@@ -57,7 +62,7 @@ func (l *Ledger) Add(ctx context.Context, c Change) error {
 	id, _ := uuid.FromBytes(sum[:16])
 	l.batch.Queue(`insert into keel.adjustments (org, adjustment_id, actor, source, decision_id, provider, model, day, amount_n, price_version, cause, detail)
 values ($1, $2, $3, 'rerate', $4, $5, $6, $7, $8, $9, 'price_difference', $10) on conflict (org, adjustment_id) do nothing`,
-		l.org, id, l.actor, r.ID, r.Provider, cmp.Or(r.ModelReported, r.ModelRouted), *r.DecidedAt, int64(c.Cost.Total-pricing.NanoUSD(*r.Cost)), l.version, detail)
+		l.org, id, l.actor, r.ID, r.Provider, cmp.Or(r.ModelReported, r.ModelRouted), r.Position().At, int64(c.Cost.Total-recorded), l.version, detail)
 	if l.batch.Len() < batchSize {
 		return nil
 	}

@@ -32,13 +32,17 @@ const (
 // Rating is a call under other prices.
 type Rating struct {
 	Cost   pricing.Cost
-	Reason Reason // "" where it was rated
+	Kept   pricing.NanoUSD // of Cost: what nobody metered, which stays
+	Reason Reason          // "" where it was rated
 	Why    string
 }
 
-// Rate rates a record under a book. With original, the book that it may have been priced by, nil for none, only
-// the terms count that give what is recorded.
+// Rate rates a record under a book. Of a record of before closeouts kept their bills, terms that it does not have are tried. With
+// original, the book that it may have been priced by, nil for none, only those count that give what is recorded.
 func Rate(r *spend.Record, original, book *pricing.Book) (Rating, error) {
+	if r.Outcome != budget.Open && len(r.Bills) > 0 {
+		return rateBills(r, book)
+	}
 	if why, no := unratable(r); no {
 		return why, nil
 	}

@@ -39,11 +39,12 @@ type Report struct {
 	Until  string `json:"until,omitempty"`
 	Prices string `json:"prices"` // version of the book
 	Row
-	Rated  int64  `json:"rated"`
-	Left   []Left `json:"left"`
-	Model  []Row  `json:"by_model"`
-	Team   []Row  `json:"by_team"`
-	Budget []Row  `json:"by_budget"` // a call counts once in each of its budgets
+	Rated  int64           `json:"rated"`
+	Kept   pricing.NanoUSD `json:"kept_usd"` // of calls that were rated: attempts that nobody metered, which stay what they were charged
+	Left   []Left          `json:"left"`
+	Model  []Row           `json:"by_model"`
+	Team   []Row           `json:"by_team"`
+	Budget []Row           `json:"by_budget"` // a call counts once in each of its budgets
 }
 
 // Change is a call whose cost differs.
@@ -87,6 +88,9 @@ func Run(ctx context.Context, from *spend.Reader, q spend.Query, original, book 
 			l.Recorded += recorded
 		} else {
 			r.Rated++
+			if r.Kept, err = r.Kept.Add(rating.Kept); err != nil {
+				return err
+			}
 		}
 		if err := r.count(record, recorded, rerated, models, teams, budgets); err != nil {
 			return err
@@ -175,6 +179,9 @@ func WriteText(w io.Writer, r *Report) error {
 		return err
 	}
 	fmt.Fprintf(w, "%d calls were rated\n", r.Rated)
+	if r.Kept > 0 {
+		fmt.Fprintf(w, "%s USD of them stay: attempts that nobody metered\n", r.Kept)
+	}
 	for _, l := range r.Left {
 		fmt.Fprintf(w, "%d calls for %s USD were left as they are: %s", l.Calls, l.Recorded, l.Reason)
 		if l.Why != "" {

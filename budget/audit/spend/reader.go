@@ -89,7 +89,7 @@ select r.decision_id, r.org, r.decided_at, r.closed_at, r.subject, coalesce(r.ap
   coalesce(d.input_tokens_bound, 0), coalesce(d.output_tokens_bound, 0),
   (r.estimated_cost_usd * 1000000000)::bigint, (r.bound_cost_usd * 1000000000)::bigint, (r.held_usd * 1000000000)::bigint, (r.envelope_usd * 1000000000)::bigint,
   coalesce(r.bound_kind, ''), coalesce(d.method, ''), d.prompt, d.estimate, r.attempts, c.usage,
-  (r.actual_cost_usd * 1000000000)::bigint, coalesce(c.cost_known, false), c.lines, c.charges, c.attempt_rows, coalesce(c.exchange_rate, ''), coalesce(r.provider_cost_usd::text, ''),
+  (r.actual_cost_usd * 1000000000)::bigint, coalesce(c.cost_known, false), c.lines, c.bills, c.charges, c.attempt_rows, coalesce(c.exchange_rate, ''), coalesce(r.provider_cost_usd::text, ''),
   r.metered, r.outcome, r.http_status::bigint, coalesce(d.unmetered, false), coalesce(r.debt, false), coalesce(c.presumed, false), coalesce(r.detail, ''),
   coalesce(r.price_version, ''), r.epoch, r.seq, r.leaf_hash
 from p cross join lateral ( -- "offset 0" keeps the look-up by key of each arm of the view
@@ -188,14 +188,14 @@ func (r *Reader) pages(ctx context.Context, q Query, sql string, undecided bool,
 
 func scan(rows pgx.Rows) (*Record, error) {
 	r := new(Record)
-	var subject, usage, lines, charges []byte
+	var subject, usage, lines, bills, charges []byte
 	var estimated, bound, held, envelope, cost *int64
 	var action, metered, outcome string
 	err := rows.Scan(&r.ID, &r.Org, &r.DecidedAt, &r.ClosedAt, &subject, &r.API, &r.Provider, &r.ProviderAsked, &r.Route,
 		&r.ModelRequested, &r.ModelRouted, &r.ModelReported, &r.Path, &r.Stream, &r.MaxOutputTokens, &r.Choices, &r.ServiceTier,
 		&action, &r.Reason, &r.Rules, &r.EstimatedInput, &r.EstimatedOutput, &r.InputBound, &r.OutputBound,
 		&estimated, &bound, &held, &envelope, &r.BoundKind, &r.Method, &r.prompt, &r.estimate, &r.Attempts, &usage,
-		&cost, &r.CostKnown, &lines, &charges, &r.attempts, &r.ExchangeRate, &r.ProviderCost,
+		&cost, &r.CostKnown, &lines, &bills, &charges, &r.attempts, &r.ExchangeRate, &r.ProviderCost,
 		&metered, &outcome, &r.HTTPStatus, &r.Unmetered, &r.Debt, &r.Presumed, &r.Detail,
 		&r.PriceVersion, &r.Epoch, &r.Seq, &r.LeafHash)
 	if err != nil {
@@ -217,7 +217,7 @@ func scan(rows pgx.Rows) (*Record, error) {
 	for _, j := range []struct {
 		text []byte
 		into any
-	}{{subject, &r.Subject}, {lines, &r.Lines}, {charges, &r.Charges}} {
+	}{{subject, &r.Subject}, {lines, &r.Lines}, {bills, &r.Bills}, {charges, &r.Charges}} {
 		if len(j.text) == 0 {
 			continue
 		}

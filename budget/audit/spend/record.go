@@ -50,6 +50,7 @@ type Record struct {
 	Cost         *pricing.NanoUSD
 	CostKnown    bool // false: Cost is what was held, not what was metered
 	Lines        []Line
+	Bills        []budget.Bill // what Cost was priced by; nil where nobody metered it, and in records of before
 	Charges      []Charge
 	ExchangeRate string
 	ProviderCost string // dollars, as the provider states them

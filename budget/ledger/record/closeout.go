@@ -9,7 +9,7 @@ import (
 
 // AppendCloseout appends the encoding of c to b.
 func AppendCloseout(b []byte, c *Closeout) []byte {
-	b = append(b, detailed)
+	b = append(b, billed)
 	b = appendEnding(b, &c.Closeout)
 	b = appendBool(b, c.Known)
 	b = appendID(b, c.Lease)
@@ -23,7 +23,7 @@ func AppendCloseout(b []byte, c *Closeout) []byte {
 // DecodeCloseout reads what AppendCloseout wrote. Slices without elements are
 // nil, and times are UTC. A meter that this program does not know is an error.
 func DecodeCloseout(b []byte) (*Closeout, error) {
-	r := open("closeout", detailed, b)
+	r := open("closeout", billed, b)
 	c := new(Closeout)
 	readEnding(r, &c.Closeout)
 	c.Known = r.bool("known")
@@ -36,11 +36,11 @@ func DecodeCloseout(b []byte) (*Closeout, error) {
 }
 
 // AppendResponse appends the encoding of c, the closeout of a response, to b.
-func AppendResponse(b []byte, c *budget.Closeout) []byte { return appendEnding(append(b, detailed), c) }
+func AppendResponse(b []byte, c *budget.Closeout) []byte { return appendEnding(append(b, billed), c) }
 
 // DecodeResponse reads what AppendResponse wrote, as DecodeCloseout does.
 func DecodeResponse(b []byte) (*budget.Closeout, error) {
-	r := open("response", detailed, b)
+	r := open("response", billed, b)
 	c := new(budget.Closeout)
 	readEnding(r, c)
 	if err := r.end(); err != nil {
@@ -107,6 +107,10 @@ func appendEnding(b []byte, c *budget.Closeout) []byte {
 	for i := range c.AttemptRows {
 		b = appendAttempt(b, &c.AttemptRows[i])
 	}
+	b = appendCount(b, len(c.Bills))
+	for i := range c.Bills {
+		b = appendBill(b, &c.Bills[i])
+	}
 	return b
 }
 
@@ -137,5 +141,8 @@ func readEnding(r *reader, c *budget.Closeout) {
 		c.AttemptRows = list(r, "attempts", minAttempt, readAttempt)
 	case r.wrote > plain:
 		c.AttemptRows = list(r, "attempts", minAttemptBefore, readAttemptBefore)
+	}
+	if r.wrote >= billed {
+		c.Bills = list(r, "bills", minBill, readBill)
 	}
 }

@@ -50,6 +50,12 @@ func TestBefore(t *testing.T) {
 	if err != nil || len(r.AttemptRows) != 2 || r.AttemptRows[0].InsteadOf != "" || !r.Awaited {
 		t.Errorf("response: %v, %+v", err, r)
 	}
+	if c, err = DecodeCloseout(hexFile(t, "closeout.3.hex")); err != nil || len(c.AttemptRows) != 2 || c.AttemptRows[1].FirstByte == 0 || c.Bills != nil || !c.Known {
+		t.Errorf("closeout: %v, %+v", err, c)
+	}
+	if r, err = DecodeResponse(hexFile(t, "response.3.hex")); err != nil || len(r.AttemptRows) != 2 || r.Bills != nil || !r.Awaited {
+		t.Errorf("response: %v, %+v", err, r)
+	}
 	r, err = DecodeResponse(hexFile(t, "response.1.hex"))
 	if err != nil || r.AttemptRows != nil || !r.Awaited {
 		t.Errorf("response: %v, %+v", err, r)
@@ -261,6 +267,8 @@ func TestSmallest(t *testing.T) {
 		{"attempt", minAttempt, appendAttempt(nil, new(budget.Attempt))},
 		{"image", minImage, appendImage(nil, new(tokens.ImageShape))},
 		{"media", minMedia, appendMedia(nil, new(tokens.MediaShape))},
+		{"bill", minBill, appendBill(nil, new(budget.Bill))},
+		{"part", minPart, appendUsage(appendText(nil, ""), new(meter.Usage))},
 		{"line", minLine, appendLine(nil, &pricing.Line{Meter: shortest})},
 		{"unpriced", minUnpriced, appendText(nil, shortest.String())},
 	} {

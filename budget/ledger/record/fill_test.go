@@ -24,6 +24,9 @@ var leftOut = map[string]bool{
 	"Decision.Rewrites":           true,
 	"Decision.Alternatives":       true,
 	"Decision.Budgets":            true,
+
+	"Closeout.AttemptRows.Bill":          true, // travels with the call, until the closeout has it in Bills
+	"Closeout.Closeout.AttemptRows.Bill": true,
 }
 
 // filled returns a T in which every field has a value of its own that is not zero.

@@ -14,7 +14,8 @@ import (
 const (
 	plain    = 1 // before envelopes and attempts; returns and extensions are still of it
 	version  = 2 // before attempts told what they took; decisions are still of it
-	detailed = 3
+	detailed = 3 // before closeouts told what they were priced by
+	billed   = 4
 )
 
 // fewKeys is how many keys of a map are sorted without an allocation.
