@@ -152,7 +152,10 @@ func (c *compilation) use(doc document) error {
 		return err
 	}
 	org := c.org(doc.metadata().Org)
-	var err error
+	err := c.plainValues(doc)
+	if err != nil {
+		return err
+	}
 	switch doc := doc.(type) {
 	case *Budget:
 		err = org.addBudget(doc)
@@ -165,7 +168,7 @@ func (c *compilation) use(doc document) error {
 	case *Price:
 		err = c.addPrice(org, doc)
 	case *SubjectRule:
-		org.subjects = append(org.subjects, *doc)
+		err = org.addSubject(doc)
 	case *Settings:
 		if c.settled(org.name) {
 			return fmt.Errorf("the org has settings already (%s); there is one document of them for an org", org.settings.Name)

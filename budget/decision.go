@@ -174,7 +174,7 @@ const (
 // Denial explains itself.
 type Denial struct {
 	Status     int           // 429 budget, 403 policy, 400 body, 503 ledger away
-	Code       string        // budget_exceeded, policy_denied, unpriced_model, no_target, ledger_unavailable, offline_debt_exhausted, unknown_traffic, invalid_body
+	Code       string        // budget_exceeded, policy_denied, unpriced_model, no_target, ledger_unavailable, offline_debt_exhausted, unknown_traffic, invalid_body, pseudonym_key_missing
 	Message    string        // what, why, and whether to wait or to ask for less
 	RetryAfter time.Duration // > 0 when waiting helps
 	Details    map[string]string

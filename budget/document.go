@@ -232,6 +232,8 @@ type SubjectRule struct {
 	Meta
 	Label string
 	From  Source
+	// Pseudonym: what is read is replaced by its pseudonym before anything else sees it.
+	Pseudonym bool
 }
 
 // Source is one place that a label's value can be read from; exactly one field is set.

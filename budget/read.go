@@ -215,7 +215,7 @@ func (r *documentReader) fieldsOf(kind Kind) (document, []field) {
 		return s, []field{{"label", r.str(&s.Label)}, {"from", r.object(
 			field{"header", r.str(&s.From.Header)}, field{"claim", r.str(&s.From.Claim)},
 			field{"metadata", r.str(&s.From.Metadata)}, field{"peer_san", r.boolean(&s.From.PeerSAN)},
-		)}}
+		)}, {"pseudonym", r.boolean(&s.Pseudonym)}}
 	case KindSettings:
 		s := &Settings{}
 		return s, []field{{"unknown", enum(r, &s.Unknown)}, {"malformed", enum(r, &s.Malformed)}, {"offline", enum(r, &s.Offline)}, {"durability", enum(r, &s.Durability)},

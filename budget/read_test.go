@@ -389,7 +389,7 @@ func drawDocuments(t *rapid.T) Documents {
 		},
 		Subjects: []SubjectRule{
 			{Meta: meta("h"), Label: "team", From: Source{Header: "x-team"}}, {Meta: meta("c"), Label: "_u", From: Source{Claim: label.Draw(t, "claim")}},
-			{Meta: meta("m"), Label: "null", From: Source{Metadata: "name.space/key"}}, {Meta: meta("p"), Label: "n", From: Source{PeerSAN: true}},
+			{Meta: meta("m"), Label: "null", From: Source{Metadata: "name.space/key"}}, {Meta: meta("p"), Label: "n", From: Source{PeerSAN: true}, Pseudonym: true},
 		},
 		Settings: []Settings{{Meta: meta("s"), Unknown: UnknownDeny, Malformed: UnknownPass, Offline: OfflineAllowDebt, Durability: "fsync", MaxAttempts: 3, UnknownAttempt: ChargeInput, OutputFloor: 10, Policies: PoliciesFirst}},
 	}

@@ -318,6 +318,9 @@ func (s *SubjectRule) check() faults {
 	if slices.Contains(callLabels, s.Label) {
 		f.addf("label", "the label %q is taken: it is what the call asks for, not who asks", s.Label)
 	}
+	if s.Pseudonym && s.Label == "org" {
+		f.addf("pseudonym", "the organisation chooses the documents, so it can't be a pseudonym")
+	}
 	set := 0
 	for _, is := range []bool{s.From.Header != "", s.From.Claim != "", s.From.Metadata != "", s.From.PeerSAN} {
 		if is {

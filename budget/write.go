@@ -146,6 +146,9 @@ func (s *SubjectRule) fields() (o object) {
 	}
 	o.set("from", from)
 	o.set("label", s.Label)
+	if s.Pseudonym {
+		o.set("pseudonym", true)
+	}
 	return o
 }
 

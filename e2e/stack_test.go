@@ -149,6 +149,9 @@ func newStack(t *testing.T, o stackOptions) (*stack, error) {
 	}
 	s.upstream = httptest.NewServer(handler)
 	readyFile := filepath.Join(o.dir, "test-ready.json")
+	if err := os.Remove(readyFile); err != nil && !errors.Is(err, os.ErrNotExist) { // of an earlier stack in the folder
+		return nil, err
+	}
 	args := []string{"dev", "--dir", o.dir, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--ready-file", readyFile}
 	for _, provider := range []string{"openai", "anthropic", "google"} {
 		args = append(args, "--upstream", provider+"="+s.upstream.URL)

@@ -25,6 +25,7 @@ type Call struct {
 	encoding string // content-encoding of the request
 	org      string
 	subject  budget.Subject
+	unkeyed  string // a label that asks for a pseudonym, of which this processor can make none
 	provider string
 	codec    wire.Codec // nil for unknown traffic
 	dryRun   bool

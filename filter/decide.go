@@ -27,6 +27,9 @@ const maxRequestBytes = 64 << 20
 // admit answers the request headers. What Keel can read waits for its body;
 // what it can't is passed or refused here.
 func (s *Server) admit(call *Call, noBody bool) *extprocv3.ProcessingResponse {
+	if call.unkeyed != "" {
+		return s.refuseUnkeyed(call)
+	}
 	if call.codec == nil {
 		return s.admitUnknown(call)
 	}
@@ -248,6 +251,19 @@ func (s *Server) refuseUnreadable(call *Call, err error) *extprocv3.ProcessingRe
 		code = "invalid_request"
 	}
 	return s.refuse(call, &budget.Denial{Status: http.StatusBadRequest, Code: code, Message: err.Error()})
+}
+
+// refuseUnkeyed answers a call whose subject this processor may not write down as it is: it can't say who pays.
+func (s *Server) refuseUnkeyed(call *Call) *extprocv3.ProcessingResponse {
+	call.decision = &budget.Decision{Call: s.facts(call)}
+	if call.codec == nil {
+		call.decision.API = unknownAPI
+	}
+	s.log.Error("filter: a call was refused, because a label asks for a pseudonym and this processor has no key: start it with --pseudonym-key", "label", call.unkeyed, "org", call.org)
+	return s.refuse(call, &budget.Denial{
+		Status: http.StatusServiceUnavailable, Code: "pseudonym_key_missing",
+		Message: "label " + call.unkeyed + " is kept as a pseudonym, and this processor has no key to make one; its operator has to start it with --pseudonym-key",
+	})
 }
 
 // refuse makes a denial of the filter's own into a decision and answers it.

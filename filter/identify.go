@@ -68,7 +68,7 @@ func (s *Server) identify(call *Call, headers *extprocv3.HttpHeaders, message *e
 	seen.metadata = message.GetMetadataContext().GetFilterMetadata()
 	seen.peerSAN = attribute(message, "connection.uri_san_peer_certificate")
 
-	call.subject, call.org = subjectOf(call.config, &seen)
+	call.subject, call.org, call.unkeyed = subjectOf(call.config, &seen, s.pseudonyms)
 	s.findFormat(call)
 }
 
@@ -169,27 +169,36 @@ func lookUp(in *structpb.Struct, key string) string {
 }
 
 // subjectOf reads who pays. The rules of the default organisation say which
-// organisation it is; that one's own rules, where it has any, say the rest.
-func subjectOf(config *budget.Config, headers *requestHeaders) (budget.Subject, string) {
-	read := func(rules []budget.SubjectRule) budget.Subject {
-		subject := make(budget.Subject, len(rules))
-		for _, rule := range rules {
-			if v := headers.read(rule.From); v != "" && subject[rule.Label] == "" {
-				subject[rule.Label] = v
-			}
+// organisation it is; that one's own rules, where it has any, say the rest. Where a rule asks for
+// pseudonyms the value is replaced here, and goes no further; unkeyed names a label for which that could not be done,
+// because this processor has no key.
+func subjectOf(config *budget.Config, headers *requestHeaders, keys *budget.PseudonymKeys) (subject budget.Subject, org, unkeyed string) {
+	org = budget.DefaultOrg
+	for _, rule := range config.Subjects(org) {
+		if v := headers.read(rule.From); rule.Label == "org" && v != "" {
+			org = v
+			break
 		}
-		return subject
 	}
-	subject := read(config.Subjects(budget.DefaultOrg))
-	org := subject["org"]
-	if org == "" {
-		return subject, budget.DefaultOrg
+	rules := config.SubjectsOf(org)
+	subject = make(budget.Subject, len(rules))
+	for _, rule := range rules {
+		v := headers.read(rule.From)
+		switch {
+		case v == "" || subject[rule.Label] != "":
+			continue
+		case rule.Pseudonym && keys == nil:
+			unkeyed = rule.Label
+			continue
+		case rule.Pseudonym:
+			v = keys.Of(org, rule.Label, v)
+		}
+		subject[rule.Label] = v
 	}
-	if own := config.Subjects(org); org != budget.DefaultOrg && len(own) > 0 {
-		subject = read(own)
+	if org != budget.DefaultOrg {
 		subject["org"] = org
 	}
-	return subject, org
+	return subject, org, unkeyed
 }
 
 func headerValue(h *corev3.HeaderValue) string {

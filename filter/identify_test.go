@@ -1,6 +1,8 @@
 package filter
 
 import (
+	"path/filepath"
+	"strings"
 	"testing"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -65,6 +67,50 @@ func TestSubject(t *testing.T) {
 			if call.subject[label] != value {
 				t.Errorf("%s: %s = %q, want %q", test.name, label, call.subject[label], value)
 			}
+		}
+	}
+}
+
+// A label that asks for pseudonyms has nothing else, whatever the client sends, and another one in another org.
+func TestPseudonymsAtIntake(t *testing.T) {
+	t.Parallel()
+	user := rule("default", "user", budget.Source{Header: "x-keel-user"})
+	user.Pseudonym = true
+	server, ledger := newServer(t, rule("default", "org", budget.Source{Header: "x-keel-org"}), user)
+	file := filepath.Join(t.TempDir(), "key")
+	if _, err := budget.AddPseudonymKey(file); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := budget.ReadPseudonymKeys(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	identified := func(values ...string) *Call {
+		call := new(Call)
+		server.identify(call, headers(append(values, ":method", "POST", ":path", "/v1/chat/completions")...), &extprocv3.ProcessingRequest{})
+		return call
+	}
+	// Without a key nobody can be named, and so nobody is let through.
+	call := identified("x-keel-user", "ada")
+	answer := server.admit(call, false).GetImmediateResponse()
+	if call.subject["user"] != "" || call.unkeyed != "user" || int(answer.GetStatus().GetCode()) != 503 || !strings.Contains(string(answer.GetBody()), "--pseudonym-key") {
+		t.Errorf("without a key: %v, %v", call.subject, answer)
+	}
+	if len(ledger.recorded) != 1 || ledger.recorded[0].Denial.Code != "pseudonym_key_missing" {
+		t.Errorf("recorded %v", ledger.recorded)
+	}
+	if call := identified(); call.unkeyed != "" {
+		t.Error("a call without the label needs no key")
+	}
+	server.pseudonyms = keys
+	for _, org := range []string{"", "acme"} {
+		ada := identified("x-keel-user", "ada", "x-keel-org", org)
+		if want := keys.Of(ada.org, "user", "ada"); ada.subject["user"] != want || ada.unkeyed != "" {
+			t.Errorf("org %q: %v, want %s", org, ada.subject, want)
+		}
+		// Who sends a pseudonym does not become whose it is.
+		if thief := identified("x-keel-user", ada.subject["user"], "x-keel-org", org); thief.subject["user"] == ada.subject["user"] {
+			t.Error("a client chose its pseudonym")
 		}
 	}
 }

@@ -33,6 +33,9 @@ type Options struct {
 	// their Host header where they go.
 	Hosts map[string]string
 
+	// Pseudonyms makes the pseudonyms of labels whose rules ask for them. Nil: calls that have such a label are refused.
+	Pseudonyms *budget.PseudonymKeys
+
 	// DecideTimeout bounds the time in which a decision has to be made; it must
 	// stay below message_timeout of the Envoy filter. Default 2 s.
 	DecideTimeout time.Duration
@@ -51,8 +54,10 @@ type Server struct {
 	hosts   map[string]string
 	timeout time.Duration
 	metrics *metrics
-	grpc    *grpc.Server
-	health  *health.Server
+
+	pseudonyms *budget.PseudonymKeys
+	grpc       *grpc.Server
+	health     *health.Server
 }
 
 // New returns a Server with its services registered on a gRPC server of its own.
@@ -69,6 +74,8 @@ func New(o Options) *Server {
 		timeout: o.DecideTimeout,
 		metrics: newMetrics(o.Metrics),
 		health:  health.NewServer(),
+
+		pseudonyms: o.Pseudonyms,
 	}
 	s.grpc = grpc.NewServer(
 		grpc.ForceServerCodecV2(frame.NewCodec()),

@@ -18,6 +18,9 @@ type Erased struct {
 	Rows      int64
 }
 
+// ErrNoRecord says that no record has the value of a label that was to be erased.
+var ErrNoRecord = errors.New("no record has that value")
+
 // Erase takes the value of a label out of every record of an org, and its salt out of the database. What is left
 // in its place is the commitment that the leaves have, so leaves and proofs stay what they are; equal
 // values become equal pseudonyms, so accounts and their sums stay as well. It is one transaction.
@@ -94,7 +97,7 @@ select count(*) from keel.accounts where org = $1 and account_key = any($2) and 
 		}
 	}
 	if x.rows == 0 {
-		return errors.New("no record has that value")
+		return ErrNoRecord
 	}
 	return nil
 }

@@ -76,8 +76,9 @@ type constrain struct {
 }
 
 type subjectColumns struct {
-	Label string     `json:"label"`
-	From  fromSource `json:"from"`
+	Label     string     `json:"label"`
+	From      fromSource `json:"from"`
+	Pseudonym bool       `json:"pseudonym"`
 }
 
 type fromSource struct {

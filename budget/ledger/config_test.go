@@ -37,7 +37,7 @@ func sample() budget.Documents {
 		ExchangeRates: []budget.ExchangeRate{
 			{Meta: m("eur-2026"), Exchange: pricing.Exchange{From: "EUR", To: "USD", Rate: pricing.Decimal{Digits: 10842, Places: 4}, EffectiveFrom: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}},
 			{Meta: m("usd-krw"), Exchange: pricing.Exchange{From: "USD", To: "KRW", Rate: pricing.Decimal{Digits: 1<<63 - 1, Places: 15}}}},
-		Subjects: []budget.SubjectRule{{Meta: m("team"), Label: "team", From: budget.Source{Header: "x-team"}}, {Meta: m("peer"), Label: "app", From: budget.Source{PeerSAN: true}}},
+		Subjects: []budget.SubjectRule{{Meta: m("team"), Label: "team", From: budget.Source{Header: "x-team"}}, {Meta: m("peer"), Label: "app", From: budget.Source{PeerSAN: true}, Pseudonym: true}},
 		Settings: []budget.Settings{{Meta: m("default"), Unknown: budget.UnknownDeny, Malformed: budget.UnknownPass, Offline: budget.OfflineAllowDebt, Durability: "os", MaxAttempts: 4, UnknownAttempt: budget.ChargeNone, OutputFloor: 5, Policies: budget.PoliciesFirst}},
 	}
 }

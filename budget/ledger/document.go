@@ -37,7 +37,7 @@ var tables = []table{
 	{budget.KindPolicy, "policies", []string{`"when"`, `"do"`}},
 	{budget.KindExchangeRate, "exchange_rates", []string{`"from"`, `"to"`, "rate", "effective_from"}},
 	{budget.KindPrice, "prices", []string{"provider", "model", "effective_from", "contract", "service_tier", "region", "search_context", "daily", "currency", "rates"}},
-	{budget.KindSubject, "subjects", []string{"label", `"from"`}},
+	{budget.KindSubject, "subjects", []string{"label", `"from"`, "pseudonym"}},
 	{budget.KindSettings, "settings", []string{"unknown", "malformed", "offline", "durability", "max_attempts", "unknown_attempt", "output_floor", "policies"}},
 }
 
@@ -126,7 +126,7 @@ func encodeDocuments(docs budget.Documents) ([]document, error) {
 		add(budget.KindPrice, p.Meta, encodePrice(p.Price))
 	}
 	for _, s := range docs.Subjects {
-		add(budget.KindSubject, s.Meta, subjectColumns{s.Label, fromSource(s.From)})
+		add(budget.KindSubject, s.Meta, subjectColumns{s.Label, fromSource(s.From), s.Pseudonym})
 	}
 	for _, s := range docs.Settings {
 		add(budget.KindSettings, s.Meta, settingsColumns{orElse(s.Unknown, budget.UnknownPass), orElse(s.Malformed, budget.UnknownDeny),
@@ -273,7 +273,7 @@ func (r document) decode(docs *budget.Documents) error {
 		if err := r.columns(&c); err != nil {
 			return err
 		}
-		docs.Subjects = append(docs.Subjects, budget.SubjectRule{Meta: meta, Label: c.Label, From: budget.Source(c.From)})
+		docs.Subjects = append(docs.Subjects, budget.SubjectRule{Meta: meta, Label: c.Label, From: budget.Source(c.From), Pseudonym: c.Pseudonym})
 	case budget.KindSettings:
 		var c settingsColumns
 		if err := r.columns(&c); err != nil {

@@ -24,6 +24,7 @@ func (p *Program) look(checked *cel.Ast) error {
 	}
 	var errs []error
 	named := make(map[int64]bool) // identifiers that stand before a name
+	labels := newLabelReading()
 	ast.PreOrderVisit(native.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
 		if name, of, ok := member(e); ok && isVariable(of, "budgets") {
 			named[of.ID()] = true
@@ -31,6 +32,7 @@ func (p *Program) look(checked *cel.Ast) error {
 				p.budgets = append(p.budgets, name)
 			}
 		}
+		labels.see(e)
 		p.effort = p.effort || isVariable(e, "request.effort")
 		if isVariable(e, "budgets") && !named[e.ID()] {
 			errs = append(errs, at(e, `name the budget: budgets["research-month"].used_percent`))
@@ -44,6 +46,7 @@ func (p *Program) look(checked *cel.Ast) error {
 			}
 		}
 	}))
+	p.labels, p.all = labels.read, labels.whole
 	p.needs, p.whole = needs(nil, native.Expr())
 	return errors.Join(errs...)
 }

@@ -27,11 +27,17 @@ type Program struct {
 	needs   []predicate // all of which hold where the condition does
 	whole   bool        // and it does where they do
 	budgets []string    // that it reads
+	labels  []Label     // that it reads
+	all     bool        // it reads the subject as a whole
 	effort  bool        // it reads the reasoning effort
 }
 
 // Budgets are the names of the budgets that the condition reads.
 func (p *Program) Budgets() []string { return p.budgets }
+
+// Labels are those of the subject that the condition reads by their names. all says that it also looks at the subject as a
+// whole, in a loop say.
+func (p *Program) Labels() (read []Label, all bool) { return p.labels, p.all }
 
 // ReadsEffort reports whether the condition reads the reasoning effort.
 func (p *Program) ReadsEffort() bool { return p.effort }

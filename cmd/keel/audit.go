@@ -23,6 +23,7 @@ type auditCmd struct {
 	Checkpoint auditCheckpointCmd `cmd:"" help:"Print the newest signed checkpoint of the log, or anchor it."`
 	Tiles      auditTilesCmd      `cmd:"" help:"Write the log as files that other tools for transparency logs read (c2sp.org/tlog-tiles)."`
 	Keys       auditKeysCmd       `cmd:"" help:"Make the key that checkpoints are signed with, and go over to another one."`
+	Pseudonym  auditPseudonymCmd  `cmd:"" help:"Print the pseudonym of somebody, to look up records or to write a budget."`
 	Erase      auditEraseCmd      `cmd:"" help:"Take the value of a label out of every record, for good. Proofs and sums stay."`
 }
 
@@ -316,16 +317,19 @@ type auditEraseCmd struct {
 	databaseFlag
 	Org   string `help:"The organisation." default:"default"`
 	Label string `required:"" help:"What to erase, as in user=ada." placeholder:"LABEL=VALUE"`
+	pseudonymFlag
 }
 
 func (c *auditEraseCmd) Help() string {
 	return `Puts a commitment in the place of the value, in every decision, closeout, entry and account, and deletes the salt
 that would tell whose commitment it is. Every sum and every proof stays what it was. It can't be undone. A label
 whose budget slices a processor still has is refused: stop its calls first. Journals on the disks of
-processors have the value until they are pruned, a day after they were settled.
+processors have the value until they are pruned, a day after they were settled. With --pseudonym-key the pseudonyms of the
+value are erased, under every key of the file.
 
-Example:
-  keel audit erase --org acme --label user=ada`
+Examples:
+  keel audit erase --org acme --label user=ada
+  keel audit erase --org acme --label user=ada@example.com --pseudonym-key pseudonym.key`
 }
 
 func (c *auditEraseCmd) Run(ctx context.Context, m *Main) error {
@@ -337,10 +341,31 @@ func (c *auditEraseCmd) Run(ctx context.Context, m *Main) error {
 	if !ok || label == "" || value == "" {
 		return fmt.Errorf("--label %q: write a label and its value, as in user=ada", c.Label)
 	}
-	erased, err := audit.Erase(ctx, dsn, c.Org, label, value)
+	keys, err := c.keys()
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(m.Stdout, "%d rows have %s in its place\n", erased.Rows, erased.Pseudonym)
+	values := []string{value}
+	if keys != nil {
+		values = values[:0]
+		for _, p := range keys.All(c.Org, label, value) {
+			values = append(values, p.Text)
+		}
+	}
+	found := false
+	for _, value := range values {
+		erased, err := audit.Erase(ctx, dsn, c.Org, label, value)
+		if errors.Is(err, audit.ErrNoRecord) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		found = true
+		fmt.Fprintf(m.Stdout, "%d rows have %s in its place\n", erased.Rows, erased.Pseudonym)
+	}
+	if !found {
+		return fmt.Errorf("erase %s of org %s: %w", label, c.Org, audit.ErrNoRecord)
+	}
 	return nil
 }

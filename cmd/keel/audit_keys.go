@@ -9,10 +9,11 @@ import (
 )
 
 type auditKeysCmd struct {
-	New    auditKeysNewCmd    `cmd:"" help:"Make a key."`
-	Public auditKeysPublicCmd `cmd:"" help:"Print the public key of a key file."`
-	Rotate auditKeysRotateCmd `cmd:"" help:"Make the log over from one key to another: both sign that, and the log keeps it."`
-	List   auditKeysListCmd   `cmd:"" help:"Print the public keys that the log was signed with, oldest first."`
+	New       auditKeysNewCmd       `cmd:"" help:"Make a key."`
+	Public    auditKeysPublicCmd    `cmd:"" help:"Print the public key of a key file."`
+	Rotate    auditKeysRotateCmd    `cmd:"" help:"Make the log over from one key to another: both sign that, and the log keeps it."`
+	Pseudonym auditKeysPseudonymCmd `cmd:"" help:"Make a key for pseudonyms, or go over to another one."`
+	List      auditKeysListCmd      `cmd:"" help:"Print the public keys that the log was signed with, oldest first."`
 }
 
 type auditKeysNewCmd struct {

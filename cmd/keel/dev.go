@@ -48,6 +48,7 @@ type devCmd struct {
 	NoSample  bool     `help:"No sample provider and no sample budgets: calls go to the real providers."`
 	ReadyFile string   `help:"Write {\"envoy\", \"admin\", \"database\"} here as JSON when everything runs." placeholder:"FILE"`
 	auditFlags
+	pseudonymFlag
 	reviewFlags
 	alertFlags
 	Drain  time.Duration `help:"How long calls in flight may go on after SIGINT or SIGTERM." default:"5s"`
@@ -173,9 +174,13 @@ func (s *devStack) start(ctx context.Context, m *Main) error {
 	if err != nil {
 		return err
 	}
+	pseudonyms, err := c.keys()
+	if err != nil {
+		return err
+	}
 	s.processor, err = startProcessor(ctx, processorOptions{
-		Audit: sequencer,
-		GRPC:  c.GRPC, Admin: c.Admin, Database: s.ready.Database, Journal: filepath.Join(c.Dir, "journal"),
+		Audit: sequencer, Pseudonyms: pseudonyms,
+		GRPC: c.GRPC, Admin: c.Admin, Database: s.ready.Database, Journal: filepath.Join(c.Dir, "journal"),
 		Hosts: providerHosts(s.providers), OrphanAfter: c.Orphan, Review: c.reviewFlags, Alerts: c.alertFlags,
 		Log: logger,
 	})

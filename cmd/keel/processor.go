@@ -47,6 +47,8 @@ type processor struct {
 	pages  *pages.Server // nil where there are none
 	alerts *alert.Watcher
 
+	pseudonyms *budget.PseudonymKeys
+
 	adminAddr, grpcAddr string
 	failed              chan error // a listener that died
 	stop                context.CancelFunc
@@ -63,6 +65,7 @@ type processorOptions struct {
 	Audit                 *audit.Sequencer
 	Review                reviewFlags
 	Alerts                alertFlags
+	Pseudonyms            *budget.PseudonymKeys // nil where there is no key
 	Log                   *slog.Logger
 }
 
@@ -101,6 +104,8 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 		adminAddr: adminListener.Addr().String(),
 		grpcAddr:  addressOf(grpcListener),
 		failed:    make(chan error, 2),
+
+		pseudonyms: o.Pseudonyms,
 	}
 	p.ledger, err = ledger.Open(ctx, o.Database, ledger.Options{AllowAway: true, Logger: o.Log, StaleAfter: o.OrphanAfter, Journal: o.Journal})
 	if err != nil {
@@ -121,7 +126,11 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 	if err != nil {
 		return nil, fmt.Errorf("the stored configuration can't be enforced; mend it with \"keel apply\": %w", err)
 	}
+	if asks := config.AnyPseudonym(); asks != "" && o.Pseudonyms == nil {
+		return nil, fmt.Errorf("%s asks for pseudonyms: give their key with --pseudonym-key (\"keel audit keys pseudonym\" makes one)", asks)
+	}
 	p.config.Store(config)
+	p.namesOtherKeys(config)
 
 	if p.alerts, err = o.Alerts.start(o, metrics); err != nil {
 		return nil, err
@@ -156,6 +165,8 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 		Logger:  o.Log,
 		Metrics: metrics,
 		Hosts:   o.Hosts,
+
+		Pseudonyms: o.Pseudonyms,
 	})
 	go func() { p.failed <- p.filter.GRPC().Serve(grpcListener) }()
 
@@ -197,8 +208,22 @@ func (p *processor) follow(documents budget.Documents, cache string) {
 		p.log.Error("configuration: documents keep their last good version", "error", err)
 	}
 	p.config.Store(config)
+	p.namesOtherKeys(config)
 	if err := ledger.SaveCache(cache, documents); err != nil {
 		p.log.Error("configuration could not be cached; a start without the database would use an older one", "error", err)
+	}
+}
+
+// namesOtherKeys warns of budgets that a rotation of the key left without calls.
+func (p *processor) namesOtherKeys(config *budget.Config) {
+	if p.pseudonyms == nil {
+		return
+	}
+	for _, named := range config.NamedPseudonyms() {
+		if named.KeyID != p.pseudonyms.InUse() {
+			p.log.Warn("configuration: a budget names a pseudonym of a key that is not in use, so no call matches it; \"keel audit pseudonym\" prints the one of now",
+				"document", named.Document, "key", named.KeyID, "in use", p.pseudonyms.InUse())
+		}
 	}
 }
 

@@ -18,6 +18,7 @@ type serveCmd struct {
 	Config   []string      `help:"YAML files to apply at the start, as \"keel apply\" does." placeholder:"FILE"`
 	Drain    time.Duration `help:"How long calls in flight may go on after SIGTERM." default:"30s"`
 	auditFlags
+	pseudonymFlag
 	reviewFlags
 	alertFlags
 	Orphan time.Duration `name:"orphan-after" help:"Silence after which a processor counts as dead and its open calls are closed." default:"30s"`
@@ -37,7 +38,7 @@ refuses to start when there is none.
 
 With --audit-key the processor signs the audit log, when it is its turn among all processors; with
 --audit-anchor it puts checkpoints where who administers the database can't change them. Without a key the log
-grows unsigned.`
+grows unsigned. A Subject that says "pseudonym: true" needs --pseudonym-key, the same file on every processor.`
 }
 
 func (c *serveCmd) Run(ctx context.Context, m *Main) error {
@@ -58,9 +59,13 @@ func (c *serveCmd) Run(ctx context.Context, m *Main) error {
 	if err != nil {
 		return err
 	}
+	pseudonyms, err := c.keys()
+	if err != nil {
+		return err
+	}
 	p, err := startProcessor(ctx, processorOptions{
-		Audit: sequencer,
-		GRPC:  c.GRPC, Admin: c.Admin, Database: dsn, Journal: c.Journal,
+		Audit: sequencer, Pseudonyms: pseudonyms,
+		GRPC: c.GRPC, Admin: c.Admin, Database: dsn, Journal: c.Journal,
 		Hosts: providerHosts(envoy.DefaultProviders()), OrphanAfter: c.Orphan, Review: c.reviewFlags, Alerts: c.alertFlags,
 		Log: log,
 	})
