@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -35,7 +36,7 @@ func OpenAnchor(address string) (Anchor, error) {
 }
 
 // folderAnchor has a file for each checkpoint, which is never written again: the shape of a bucket with object lock, or
-// of a folder on a write-once volume. A file's name is the size of the log.
+// of a folder on a write-once volume. A file's name is the size of the log, and where two logs had one size, a part of the hash of the second one's name.
 type folderAnchor string
 
 func (a folderAnchor) String() string { return string(a) }
@@ -47,7 +48,14 @@ func (a folderAnchor) Put(size int64, signed string) error {
 		return fmt.Errorf("anchor: %w", err)
 	}
 	name := filepath.Join(string(a), fmt.Sprintf("%016d%s", size, checkpointSuffix))
-	if was, err := os.ReadFile(name); err == nil {
+	was, err := os.ReadFile(name)
+	if err == nil && originOf(string(was)) != originOf(signed) {
+		// A log that ended was of that size once, and the one that goes on in its place is now.
+		of := sha256.Sum256([]byte(originOf(signed)))
+		name = filepath.Join(string(a), fmt.Sprintf("%016d-%x%s", size, of[:4], checkpointSuffix))
+		was, err = os.ReadFile(name)
+	}
+	if err == nil {
 		if string(was) != signed {
 			return fmt.Errorf("anchor %s: it has another checkpoint already, and is never written again", name)
 		}
@@ -67,6 +75,12 @@ func (a folderAnchor) Put(size int64, signed string) error {
 		return fmt.Errorf("anchor: %w", err)
 	}
 	return syncFolder(string(a))
+}
+
+// originOf is the log that a note is of.
+func originOf(signed string) string {
+	origin, _, _ := strings.Cut(signed, "\n")
+	return origin
 }
 
 func (a folderAnchor) All() (signed []string, err error) {

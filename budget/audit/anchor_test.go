@@ -40,7 +40,18 @@ func TestAnchors(t *testing.T) {
 		}
 	}
 	folder, _ := OpenAnchor(filepath.Join(dir, "folder"))
-	if err := folder.Put(7, "another"); err == nil || !strings.Contains(err.Error(), "never written again") {
+	for range 2 { // a log that goes on in the place of this one comes to the same size
+		if err := folder.Put(7, "o/2\nx\n\n— o/2 sig\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all, err := folder.All(); err != nil || len(all) != 3 {
+		t.Errorf("of two logs: %q, %v", all, err)
+	}
+	if err := folder.Put(7, "o/2\nanother"); err == nil || !strings.Contains(err.Error(), "never written again") {
+		t.Errorf("a checkpoint of the second log was replaced: %v", err)
+	}
+	if err := folder.Put(7, "o\nanother"); err == nil || !strings.Contains(err.Error(), "never written again") {
 		t.Errorf("a checkpoint was replaced: %v", err)
 	}
 	if info, err := os.Stat(filepath.Join(dir, "folder", "0000000000000007.checkpoint")); err != nil || info.Mode().Perm() != 0o444 {

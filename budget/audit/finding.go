@@ -21,6 +21,7 @@ const (
 	Gap         Wrong = "gap"         // numbers of a journal are missing
 	Sum         Wrong = "sum"         // a budget's account is not the sum of its entries
 	Checkpoints Wrong = "checkpoint"  // one contradicts the log, or another one
+	Break       Wrong = "break"       // the log ended and goes on as another one, which was declared
 	Signature   Wrong = "signature"   // a checkpoint is not signed by who it should be
 	OutOfForce  Wrong = "not applied" // a document in force is not that of its last version
 )
@@ -40,20 +41,21 @@ func (f Finding) String() string { return fmt.Sprintf("%s: %s: %s", f.Wrong, f.W
 
 // Report is what Verify found.
 type Report struct {
-	At          time.Time `json:"at"` // of the snapshot, by the database's clock
-	Leaves      int64     `json:"leaves"`
-	Records     int64     `json:"records"`     // that were made again from what is stored, and are their leaves
-	Pending     int64     `json:"pending"`     // announced, and not in the log yet
-	Retired     int64     `json:"retired"`     // leaves whose records were retired with their month
-	Checkpoints int64     `json:"checkpoints"` // in the database
-	Anchored    int64     `json:"anchored"`    // in anchors
-	Signed      int64     `json:"signed"`      // leaves that the newest checkpoint covers
-	Journals    int64     `json:"journals"`    // epochs whose numbers are whole and whose chain is right
-	Accounts    int64     `json:"accounts"`    // whose sums are right
-	Seconds     float64   `json:"seconds"`
-	Notices     []string  `json:"notices"` // what was not checked, or is worth knowing
-	Findings    []Finding `json:"findings"`
-	More        bool      `json:"more"` // not all findings are listed
+	At          time.Time      `json:"at"` // of the snapshot, by the database's clock
+	Leaves      int64          `json:"leaves"`
+	Records     int64          `json:"records"`     // that were made again from what is stored, and are their leaves
+	Pending     int64          `json:"pending"`     // announced, and not in the log yet
+	Retired     int64          `json:"retired"`     // leaves whose records were retired with their month
+	Checkpoints int64          `json:"checkpoints"` // in the database
+	Anchored    int64          `json:"anchored"`    // in anchors
+	Signed      int64          `json:"signed"`      // leaves that the newest checkpoint covers
+	Journals    int64          `json:"journals"`    // epochs whose numbers are whole and whose chain is right
+	Accounts    int64          `json:"accounts"`    // whose sums are right
+	Seconds     float64        `json:"seconds"`
+	Breaks      []Continuation `json:"breaks"`  // that were declared, whether or not they are accepted
+	Notices     []string       `json:"notices"` // what was not checked, or is worth knowing
+	Findings    []Finding      `json:"findings"`
+	More        bool           `json:"more"` // not all findings are listed
 }
 
 // mostFindings bounds what a report lists of each kind.

@@ -41,7 +41,7 @@ func registerKey(ctx context.Context, conn *pgx.Conn, key *PrivateKey) error {
 		case last == key.Public:
 			return nil
 		case last != "":
-			return fmt.Errorf("%w: that is %s; to go over to another one, run keel audit keys rotate", ErrKey, last)
+			return fmt.Errorf("%w: that is %s; to go over to another one, run keel audit keys rotate; if it is lost, keel audit continue", ErrKey, last)
 		}
 		return insertKey(ctx, tx, key, nil)
 	})
@@ -104,29 +104,44 @@ func trust(keys *log.Keys, all []keyStatement) (problems []string) {
 	for added := true; added; {
 		added = false
 		for _, s := range all {
-			before, err := s.check()
-			if err != nil {
+			before, mutual, err := s.check()
+			if err != nil || before == "" || keys.Has(s.VKey) == keys.Has(before) {
 				continue
 			}
-			if before != "" && keys.Has(s.VKey) != keys.Has(before) {
-				if err := errors.Join(keys.Add(s.VKey), keys.Add(before)); err == nil {
-					added = true
-				}
+			// A key says which one it took the log over from. That it may have done so says the other one.
+			if (mutual || keys.Has(s.VKey)) && errors.Join(keys.Add(s.VKey), keys.Add(before)) == nil {
+				added = true
 			}
 		}
 	}
 	for _, s := range all {
-		if _, err := s.check(); err != nil {
+		if _, _, err := s.check(); err != nil {
 			problems = append(problems, fmt.Sprintf("the statement of key %s: %v", s.VKey, err))
-		} else if !keys.Has(s.VKey) {
+		} else if !keys.Has(s.VKey) && !s.continues() {
 			problems = append(problems, fmt.Sprintf("key %s: no key that is known made the log over to it", s.VKey))
 		}
 	}
 	return problems
 }
 
-// check returns the key before, "" for the first one.
-func (s *keyStatement) check() (before string, err error) {
+// continues reports whether it declares that a log ended, and begins another one.
+func (s *keyStatement) continues() bool { return strings.HasPrefix(s.Statement, continuationHead) }
+
+// check returns the key before, "" for the first one, and whether that one signed as well.
+func (s *keyStatement) check() (before string, mutual bool, err error) {
+	if s.continues() {
+		c, err := parseContinuation(s.Statement, s.VKey)
+		if err != nil {
+			return "", false, err
+		}
+		return c.OldKey, c.CoSign, nil
+	}
+	before, err = s.checkHandover()
+	return before, true, err
+}
+
+// checkHandover is for a statement that the key, and the one before, must have signed.
+func (s *keyStatement) checkHandover() (before string, err error) {
 	text, _, _ := strings.Cut(s.Statement, "\n\n")
 	lines := strings.Split(text, "\n")
 	if len(lines) != 4 || lines[0]+"\n" != statementHead || lines[2] != s.VKey {

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -136,7 +138,6 @@ type writer struct {
 	labels *salts
 
 	signing  bool
-	rekeyed  bool // a key was taken in since that was looked at
 	signed   log.Checkpoint
 	note     string
 	signedAt time.Time
@@ -181,6 +182,10 @@ func (w *writer) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	breaks, err := continuations(ctx, w.conn)
+	if err != nil {
+		return err
+	}
 	err = w.conn.QueryRow(ctx, "select note from keel.checkpoints order by size desc limit 1").Scan(&w.note)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return err
@@ -190,8 +195,8 @@ func (w *writer) begin(ctx context.Context) error {
 		notes = append(notes, w.note)
 	}
 	for _, a := range w.o.Anchors {
-		if all, err := a.All(); err == nil && len(all) > 0 {
-			notes = append(notes, all[len(all)-1])
+		if all, err := a.All(); err == nil {
+			notes = append(notes, newestOfEach(all)...)
 		}
 	}
 	for _, text := range notes {
@@ -199,7 +204,7 @@ func (w *writer) begin(ctx context.Context) error {
 		if err != nil && !errors.Is(err, log.ErrUnsigned) { // by a key of before
 			return w.refuse(err)
 		}
-		if err := w.continues(signed.Checkpoint); err != nil {
+		if err := w.continues(signed.Checkpoint, breaks); err != nil {
 			return w.refuse(err)
 		}
 		if text == w.note {
@@ -209,13 +214,32 @@ func (w *writer) begin(ctx context.Context) error {
 	return nil
 }
 
+// newestOfEach is the last note of every log.
+func newestOfEach(notes []string) (newest []string) {
+	last := make(map[string]string)
+	for _, text := range notes {
+		last[originOf(text)] = text
+	}
+	for _, origin := range slices.Sorted(maps.Keys(last)) {
+		newest = append(newest, last[origin])
+	}
+	return newest
+}
+
 // continues reports whether the log as it is goes on from a checkpoint.
-func (w *writer) continues(c log.Checkpoint) error {
+func (w *writer) continues(c log.Checkpoint, breaks []Continuation) error {
 	if c.Origin != w.o.Key.Origin() {
-		return fmt.Errorf("checkpoint of size %d is of log %q, and the key is of %q", c.Size, c.Origin, w.o.Key.Origin())
+		// Of one that ended it has what was kept; that it lost the rest was declared.
+		i := slices.IndexFunc(breaks, func(b Continuation) bool { return b.OldLog == c.Origin })
+		if i < 0 {
+			return fmt.Errorf("checkpoint of size %d is of log %q, and the key is of %q", c.Size, c.Origin, w.o.Key.Origin())
+		}
+		if c.Size > breaks[i].Kept {
+			return nil
+		}
 	}
 	if c.Size > w.tree.Size() {
-		return fmt.Errorf("a checkpoint of size %d was signed, and the database has %d leaves: it lost some", c.Size, w.tree.Size())
+		return fmt.Errorf("a checkpoint of size %d was signed, and the database has %d leaves: it lost some; whoever can explain that declares it by keel audit continue", c.Size, w.tree.Size())
 	}
 	root, err := w.tree.Root(c.Size)
 	if err == nil && root != c.Root {
@@ -249,15 +273,13 @@ func (w *writer) sign(ctx context.Context, tx pgx.Tx, now bool) error {
 	if !w.signing || size == w.signed.Size || !now && size-w.signed.Size < w.o.SignLeaves && time.Since(w.signedAt) < w.o.SignEvery {
 		return nil
 	}
-	if w.rekeyed {
-		last, err := lastKey(ctx, tx)
-		if err != nil {
-			return err
-		}
-		if last != w.o.Key.Public {
-			return w.refuse(fmt.Errorf("%w any more: that is %s", ErrKey, last))
-		}
-		w.rekeyed = false
+	// Whoever goes over to another key waits until this is committed, and this for him.
+	last, err := lastKey(ctx, tx)
+	if err != nil {
+		return err
+	}
+	if last != w.o.Key.Public {
+		return w.refuse(fmt.Errorf("%w any more: that is %s", ErrKey, last))
 	}
 	root, err := w.tree.Root(size)
 	if err != nil {

@@ -75,7 +75,6 @@ where n <= $2 or n = cardinality(ids) order by outbox_id`, takeRows, takeLeaves)
 				found[r] = nil // announced twice
 			}
 		}
-		w.rekeyed = w.rekeyed || a.Kind == leaf.Key
 		batch.Queue("delete from keel.outbox where org = $1 and outbox_id = $2", a.Org, a.ID)
 		if len(gone) > 0 {
 			batch.Queue("insert into keel.outbox (org, kind, ids, versions, missing_since) values ($1, $2, $3, $4, now())", a.Org, a.Kind, gone, versions)

@@ -64,6 +64,9 @@ func WriteTiles(ctx context.Context, dsn, dir string) (size int64, files int, er
 		if size, note, err = newestCheckpoint(ctx, tx); err != nil {
 			return err
 		}
+		if was, err := os.ReadFile(filepath.Join(dir, "checkpoint")); err == nil && originOf(string(was)) != originOf(note) {
+			return fmt.Errorf("audit: folder %s has log %s, and this one is %s, whose first files may be others: write it into another folder", dir, originOf(string(was)), originOf(note))
+		}
 		w := &tileWriter{ctx: ctx, tx: tx, dir: dir}
 		for _, t := range tlog.NewTiles(log.TileHeight, 0, size) {
 			if err := w.write(t); err != nil {

@@ -19,6 +19,7 @@ type VerifyOptions struct {
 	Keys     log.Keys // that the verifier trusts; none: those that the database names, which a notice says
 	Anchors  []Anchor
 	Org      string    // records of one org; "" for all. The log itself is one, and verified as a whole
+	Accept   []string  // names of logs: breaks that they begin with are known to the verifier, and are no findings
 	Since    time.Time // decisions, and their closeouts, made since then; zero for all
 
 	Progress func(done, total int64) // records; called often, from one goroutine at a time; nil for none
@@ -28,7 +29,7 @@ type VerifyOptions struct {
 // these against the anchors, in one snapshot: traffic goes on meanwhile. An error says that something could
 // not be checked; what is wrong is in the report.
 func Verify(ctx context.Context, o VerifyOptions) (*Report, error) {
-	v := &verification{o: o, report: &Report{Notices: []string{}, Findings: []Finding{}}}
+	v := &verification{o: o, report: &Report{Breaks: []Continuation{}, Notices: []string{}, Findings: []Finding{}}}
 	v.findings = findings{report: v.report, count: make(map[Wrong]int)}
 	started := time.Now()
 	if err := v.run(ctx); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/mod/sumdb/tlog"
@@ -51,14 +52,19 @@ func (v *verification) promises(ctx context.Context, tx pgx.Tx) (all []promised,
 		signed, err := log.Open(note, rules.keys)
 		all = append(all, promised{signed, where, err})
 	}
-	rows, err := tx.Query(ctx, "select size, note from keel.checkpoints order by size")
+	rows, err := tx.Query(ctx, "select size, note, false from keel.checkpoints union all select size, note, true from keel.lost_checkpoints order by 1")
 	if err != nil {
 		return nil, nil, err
 	}
 	var size int64
 	var note string
-	if _, err := pgx.ForEachRow(rows, []any{&size, &note}, func() error {
-		open(note, "the database")
+	var aside bool
+	if _, err := pgx.ForEachRow(rows, []any{&size, &note, &aside}, func() error {
+		where := "the database"
+		if aside {
+			where = "the database, put aside"
+		}
+		open(note, where)
 		v.report.Checkpoints++
 		if p := &all[len(all)-1]; p.Size != size && !errors.Is(p.failed, log.ErrCheckpoint) {
 			v.findings.add(Checkpoints, Finding{What: fmt.Sprintf("checkpoint of size %d", size), Why: fmt.Sprintf("its note is of size %d", p.Size)})
@@ -66,6 +72,14 @@ func (v *verification) promises(ctx context.Context, tx pgx.Tx) (all []promised,
 		return nil
 	}); err != nil {
 		return nil, nil, err
+	}
+	for i := range rules.breaks { // what it says of itself has to hold as well
+		b := &rules.breaks[i]
+		for _, note := range []string{b.kept, b.newest} {
+			if note != "" && b.Trusted {
+				open(note, "the statement that continues "+b.OldLog)
+			}
+		}
 	}
 	for _, a := range v.o.Anchors {
 		notes, err := a.All()
@@ -88,6 +102,29 @@ func (v *verification) promises(ctx context.Context, tx pgx.Tx) (all []promised,
 type keyRules struct {
 	keys  log.Keys
 	until map[string]int64 // by "name+hash", the place of the leaf that made the log over to another key
+
+	logs   []string // names that the log had, oldest first
+	breaks []Continuation
+}
+
+// ended is the break that ended a log, nil for one that goes on.
+func (r *keyRules) ended(origin string) *Continuation {
+	for i := range r.breaks {
+		if r.breaks[i].OldLog == origin {
+			return &r.breaks[i]
+		}
+	}
+	return nil
+}
+
+// vouched is false for a log that goes on in another one's place by a statement that nobody who is trusted has signed.
+func (r *keyRules) vouched(origin string) bool {
+	for i := range r.breaks {
+		if r.breaks[i].NewLog == origin && !r.breaks[i].Trusted {
+			return false
+		}
+	}
+	return true
 }
 
 func (v *verification) keyRules(ctx context.Context, tx pgx.Tx) (*keyRules, error) {
@@ -102,8 +139,11 @@ select k.vkey, k.statement, coalesce(l.index, -1) from keel.audit_keys k left jo
 	var index int64
 	if _, err := pgx.ForEachRow(rows, []any{&s.VKey, &s.Statement, &index}, func() error {
 		all = append(all, s)
-		if before, err := s.check(); err == nil && before != "" && index >= 0 {
+		if before, _, err := s.check(); err == nil && before != "" && index >= 0 && !s.continues() {
 			rules.until[log.KeyName(before)] = index
+		}
+		if name, _, ok := strings.Cut(s.VKey, "+"); ok && !slices.Contains(rules.logs, name) {
+			rules.logs = append(rules.logs, name)
 		}
 		return nil
 	}); err != nil {
@@ -120,6 +160,10 @@ select k.vkey, k.statement, coalesce(l.index, -1) from keel.audit_keys k left jo
 	for _, problem := range trust(&rules.keys, all) {
 		v.findings.add(Signature, Finding{What: "keys of the log", Why: problem})
 	}
+	if rules.breaks, err = continuations(ctx, tx); err != nil {
+		return nil, err
+	}
+	v.declared(rules)
 	return rules, nil
 }
 
@@ -356,6 +400,9 @@ func (v *verification) hold(ctx context.Context, tx pgx.Tx, t *treeCheck, promis
 			before = good
 		}
 		anchored = anchored || p.where != "the database"
+		if errors.Is(p.failed, log.ErrUnsigned) && !rules.vouched(p.Origin) {
+			continue // the break says so, once
+		}
 		if p.failed != nil {
 			what.Why = p.failed.Error()
 			v.findings.add(Signature, what)
@@ -368,10 +415,15 @@ func (v *verification) hold(ctx context.Context, tx pgx.Tx, t *treeCheck, promis
 			what.Why = fmt.Sprintf("it is signed by %s, which had made the log over to another key at leaf %d", p.Signers[0], rules.until[p.Signers[0]])
 			v.findings.add(Signature, what)
 		}
-		switch {
-		case i > 0 && promises[i-1].failed == nil && p.Origin != promises[i-1].Origin:
-			what.Why = fmt.Sprintf("it is of log %q, and another one of %q", p.Origin, promises[i-1].Origin)
+		switch end := rules.ended(p.Origin); {
+		case !slices.Contains(rules.logs, p.Origin):
+			what.Why = fmt.Sprintf("it is of log %q, which no key of the database is of", p.Origin)
 			v.findings.add(Checkpoints, what)
+		case end != nil && p.Size > end.Signed:
+			what.Why = fmt.Sprintf("log %s was declared to have ended, and its newest checkpoint to be of size %d: %d leaves more were signed, and are missing", p.Origin, end.Signed, p.Size-end.Signed)
+			v.findings.add(Truncated, what)
+		case end != nil && p.Size > end.Kept:
+			// Lost, as the break says.
 		case p.Size > t.size:
 			what.Why = fmt.Sprintf("the log has only %d leaves: %d that were signed are missing from its end", t.size, p.Size-t.size)
 			v.findings.add(Truncated, what)

@@ -23,6 +23,7 @@ type auditCmd struct {
 	Checkpoint auditCheckpointCmd `cmd:"" help:"Print the newest signed checkpoint of the log, or anchor it."`
 	Tiles      auditTilesCmd      `cmd:"" help:"Write the log as files that other tools for transparency logs read (c2sp.org/tlog-tiles)."`
 	Keys       auditKeysCmd       `cmd:"" help:"Make the key that checkpoints are signed with, and go over to another one."`
+	Continue   auditContinueCmd   `cmd:"" help:"Close a log whose key or whose newest leaves are lost, and go on with another one: declared, signed, for all to see."`
 	Pseudonym  auditPseudonymCmd  `cmd:"" help:"Print the pseudonym of somebody, to look up records or to write a budget."`
 	Erase      auditEraseCmd      `cmd:"" help:"Take the value of a label out of every record, for good. Proofs and sums stay."`
 }
@@ -75,10 +76,11 @@ type auditVerifyCmd struct {
 	databaseFlag
 	keysFlag
 	anchorsFlag
-	Org    string `help:"Only the records of one organisation. The log itself is verified as a whole."`
-	Since  string `help:"Only decisions since then, and their closeouts." placeholder:"2026-11-01"`
-	Alert  bool   `help:"Write each finding down as an alert, which processors post to their webhook."`
-	Output string `short:"o" help:"text or json." enum:"text,json" default:"text"`
+	Org         string   `help:"Only the records of one organisation. The log itself is verified as a whole."`
+	Since       string   `help:"Only decisions since then, and their closeouts." placeholder:"2026-11-01"`
+	AcceptBreak []string `help:"Name of a log that goes on in the place of one that ended: that break is known, and no finding. May be given more than once." sep:"none" placeholder:"LOG"`
+	Alert       bool     `help:"Write each finding down as an alert, which processors post to their webhook."`
+	Output      string   `short:"o" help:"text or json." enum:"text,json" default:"text"`
 }
 
 func (c *auditVerifyCmd) Help() string {
@@ -101,7 +103,7 @@ func (c *auditVerifyCmd) Run(ctx context.Context, m *Main) error {
 	if c.Bundle != "" {
 		return c.checkBundle(m, keys)
 	}
-	o := audit.VerifyOptions{Keys: keys, Org: c.Org}
+	o := audit.VerifyOptions{Keys: keys, Org: c.Org, Accept: c.AcceptBreak}
 	if o.Database, err = c.dsn(m); err != nil {
 		return notChecked(err)
 	}
@@ -163,7 +165,11 @@ func writeReport(m *Main, r *audit.Report) {
 		r.Leaves, r.Records, r.Signed, r.Retired, r.Pending)
 	fmt.Fprintf(m.Stdout, "%d checkpoints, %d in anchors; %d journals without a gap; %d accounts that add up; as of %s, in %.1f s\n",
 		r.Checkpoints, r.Anchored, r.Journals, r.Accounts, r.At.UTC().Format(time.RFC3339), r.Seconds)
-	if len(r.Findings) == 0 {
+	switch {
+	case len(r.Findings) > 0:
+	case len(r.Breaks) > 0:
+		fmt.Fprintf(m.Stdout, "the log is not whole: it has %d breaks, which were declared and accepted; besides them nothing was changed, removed, inserted or reordered\n", len(r.Breaks))
+	default:
 		fmt.Fprintln(m.Stdout, "nothing was changed, removed, inserted or reordered")
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"keel/budget/audit"
 )
 
 // verification is how far the audit log has come, as this database says. Who must not trust it runs keel audit verify.
@@ -15,6 +17,7 @@ type verification struct {
 	WaitingAt   *time.Time
 	Missing     int64 // records that were gone before the log could take them
 	Keys        []keyRow
+	Breaks      []audit.Continuation
 }
 
 type checkpointRow struct {
@@ -48,6 +51,9 @@ select coalesce((select max(index) + 1 from keel.leaves), 0), count(*), min(at),
 	if rows, err = tx.Query(ctx, "select vkey, added_at from keel.audit_keys order by added_at desc"); err != nil {
 		return nil, err
 	}
-	v.Keys, err = pgx.CollectRows(rows, pgx.RowToStructByPos[keyRow])
+	if v.Keys, err = pgx.CollectRows(rows, pgx.RowToStructByPos[keyRow]); err != nil {
+		return nil, err
+	}
+	v.Breaks, err = audit.Continuations(ctx, tx)
 	return v, err
 }
