@@ -48,7 +48,7 @@ func registerKey(ctx context.Context, conn *pgx.Conn, key *PrivateKey) error {
 }
 
 func lastKey(ctx context.Context, tx pgx.Tx) (public string, err error) {
-	if _, err := tx.Exec(ctx, "lock table keel.audit_keys in share row exclusive mode"); err != nil {
+	if _, err := tx.Exec(ctx, "select pg_advisory_xact_lock(hashtext('keel.audit_keys'))"); err != nil {
 		return "", err
 	}
 	err = tx.QueryRow(ctx, "select vkey from keel.audit_keys order by added_at desc, key_id desc limit 1").Scan(&public)

@@ -163,10 +163,7 @@ func (s *Store) edit(ctx context.Context, orgs []string, actor string, keep bool
 		}
 		before := make([]int64, len(orgs))
 		for i, org := range orgs {
-			if _, err := tx.Exec(ctx, "insert into keel.config_revisions (org, revision) values ($1, 0) on conflict do nothing", org); err != nil {
-				return err
-			}
-			if err := tx.QueryRow(ctx, "select revision from keel.config_revisions where org = $1 for update", org).Scan(&before[i]); err != nil {
+			if err := tx.QueryRow(ctx, "select keel.hold_revision($1)", org).Scan(&before[i]); err != nil {
 				return err
 			}
 		}

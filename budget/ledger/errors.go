@@ -19,6 +19,7 @@ var ErrNotFound = errors.New("not found")
 const (
 	codeUniqueViolation     = "23505"
 	codeCheckViolation      = "23514"
+	codeForbidden           = "42501"
 	codeSerialization       = "40001"
 	codeDeadlock            = "40P01"
 	codeUndefinedTable      = "42P01"
@@ -84,6 +85,9 @@ func sqlState(err error) string {
 	}
 	return ""
 }
+
+// Forbidden reports whether Postgres said that the role of the connection may not do that.
+func Forbidden(err error) bool { return sqlState(err) == codeForbidden }
 
 // permanent reports whether the data itself is what Postgres refuses: writing it again can't help.
 func permanent(err error) bool {

@@ -259,11 +259,12 @@ func (s *settlement) replace(c *closing) error {
 		s.money.charge(k, -amount)
 	}
 	s.entries = append(s.entries, old.correction(s.epoch, c))
-	if _, err := s.tx.Exec(s.ctx, keepCloseout, s.org, c.ID); err != nil {
+	var gone bool
+	if err := s.tx.QueryRow(s.ctx, "select keel.supersede_closeout($1, $2)", s.org, c.ID).Scan(&gone); err != nil {
 		return err
 	}
-	if _, err := s.tx.Exec(s.ctx, "delete from keel.closeouts where org = $1 and decision_id = $2", s.org, c.ID); err != nil {
-		return err
+	if !gone { // it is locked since it was read
+		return fmt.Errorf("the presumed closeout of decision %s could not be replaced", c.ID)
 	}
 	var columns closeoutColumns
 	columns.add(c.seq, c.digest, &c.Closeout, false)

@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"keel/budget/ledger"
 )
 
 func main() {
@@ -93,6 +95,9 @@ func (m *Main) Run(ctx context.Context, args []string) int {
 	if err := command.Run(); err != nil {
 		if !errors.Is(err, errReported) {
 			fmt.Fprintln(m.Stderr, "keel:", err)
+			if ledger.Forbidden(err) {
+				fmt.Fprintln(m.Stderr, "The role that the database was asked as may not do that; docs/security.md says which one this command wants.")
+			}
 		}
 		if e := (*exitError)(nil); errors.As(err, &e) {
 			return e.code

@@ -70,6 +70,12 @@ func dropDatabase(server, name string) error {
 	if _, err = c.Exec(ctx, "DROP DATABASE IF EXISTS "+pgx.Identifier{name}.Sanitize()+" WITH (FORCE)"); err != nil {
 		return fmt.Errorf("database %s: %w", name, err)
 	}
+	// What keel migrate made for the database is nobody's any more; roles belong to the server.
+	for _, group := range []string{"_writer", "_editor", "_reader"} {
+		if _, err := c.Exec(ctx, "DROP ROLE IF EXISTS "+pgx.Identifier{name + group}.Sanitize()); err != nil {
+			return fmt.Errorf("roles of database %s: %w", name, err)
+		}
+	}
 	return nil
 }
 
