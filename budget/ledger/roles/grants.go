@@ -1,7 +1,7 @@
 package roles
 
 // rights are what each role may do with one object, as GRANT spells it; "" is nothing. The reader may read every table
-// and view, which is not repeated here.
+// and view, which is not repeated here. So may the writer, which shows the review pages and looks for alerts.
 type rights struct{ writer, editor string }
 
 // Rows that are evidence are only added to: nobody but the owner may delete a decision, a closeout, an entry, a leaf, a
@@ -49,9 +49,9 @@ var tables = map[string]rights{
 	"checkpoints":          {writer: add},
 	"audit_keys":           {writer: add},
 	"label_values":         {writer: add},
-	"adjustments":          {editor: add},
-	"reconciliations":      {editor: add},
-	"reconciled":           {editor: add},
+	"adjustments":          {writer: read, editor: add},
+	"reconciliations":      {writer: read, editor: add},
+	"reconciled":           {writer: read, editor: add},
 
 	// What can be made again, or is on its way.
 	"outbox":                {writer: own},

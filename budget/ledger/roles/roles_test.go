@@ -224,8 +224,8 @@ select coalesce(string_agg(relname, ', '), '') from pg_class where relnamespace 
 	}
 	if got := ask(t, owner, `
 select coalesce(string_agg(relname, ', '), '') from pg_class where relnamespace = 'keel'::regnamespace and relkind in ('r', 'p', 'v') and not relispartition
-  and not has_table_privilege($1, oid, 'select')`, names.Reader); got != "" {
-		t.Errorf("the reader can't read %s", got)
+  and not (has_table_privilege($1, oid, 'select') and has_table_privilege($2, oid, 'select'))`, names.Reader, names.Writer); got != "" {
+		t.Errorf("the reader or the writer can't read %s", got)
 	}
 }
 
