@@ -32,6 +32,9 @@ type Attachment struct {
 
 	// MeshConfig asks for what Istio reads from its own configuration, not from a manifest.
 	MeshConfig bool
+
+	// Secret asks for the file of a secret of TLS, which is one of SecretFiles. Target envoy only.
+	Secret string
 }
 
 // Render writes the configuration as YAML, with a comment at every setting that
@@ -43,6 +46,9 @@ func Render(a Attachment) ([]byte, error) {
 	}
 	switch a.Target {
 	case TargetEnvoy:
+		if a.Secret != "" {
+			return a.secretFile()
+		}
 		return a.bootstrap()
 	case TargetIstio:
 		if a.MeshConfig {
@@ -83,6 +89,9 @@ func (a Attachment) complete() (Attachment, error) {
 	if a.MeshConfig && a.Target != TargetIstio {
 		return a, errors.New("only Istio has a MeshConfig")
 	}
+	if a.Secret != "" && a.Target != TargetEnvoy {
+		return a, errors.New("only a plain Envoy reads files of secrets")
+	}
 	switch a.Target {
 	case TargetEnvoy, TargetIstio, TargetEnvoyGateway:
 	default:
@@ -95,6 +104,11 @@ func (a Attachment) complete() (Attachment, error) {
 	a.Config = config
 	if a.Target == TargetEnvoy {
 		return a, nil
+	}
+	if a.TLS != nil && a.Target == TargetEnvoyGateway {
+		if name := a.TLS.Names[0]; len(a.TLS.Names) > 1 || !hostName.MatchString(name) || (address{host: name}).isIP() {
+			return a, fmt.Errorf("names %s of the processor's certificate: Envoy Gateway checks one DNS name", strings.Join(a.TLS.Names, ", "))
+		}
 	}
 	for _, p := range a.Providers {
 		if e, err := p.endpoint(); err != nil {
@@ -128,8 +142,20 @@ func (a Attachment) bootstrap() ([]byte, error) {
 func (a Attachment) heading() []string {
 	return []string{
 		fmt.Sprintf("Keel in mode %s, for %s. Written by \"keel envoy config\"; \"keel envoy lint\" checks what becomes of it.", a.Mode, a.Target),
-		fmt.Sprintf("The processor: keel serve --grpc %s --journal %s --database DSN", a.serves(), a.Journal),
+		fmt.Sprintf("The processor: keel serve --grpc %s%s --journal %s --database DSN", a.serves(), a.servesBy(), a.Journal),
 	}
+}
+
+// servesBy are the flags of keel serve that its transport needs.
+func (a Attachment) servesBy() string {
+	p, err := parseProcessor(a.Processor)
+	switch {
+	case a.TLS != nil:
+		return " --tls-cert tls.crt --tls-key tls.key --tls-peer-ca ca.crt --peer NAME-OF-ENVOY"
+	case err != nil || p.isLocal():
+		return ""
+	}
+	return " --grpc-cleartext"
 }
 
 // serves is the address that the processor listens on, as far as it is known here.

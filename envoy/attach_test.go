@@ -19,9 +19,17 @@ func attachments() map[string]Attachment {
 	config := func(mode Mode, processor string, retry *Retry) Config {
 		return Config{Mode: mode, Processor: processor, Providers: some, Retry: retry, Admin: "127.0.0.1:9901", CAFile: "/etc/ssl/certs/ca-certificates.crt"}
 	}
+	secured := func(c Config, names ...string) Config {
+		c.TLS, c.Namespaces = &TLS{Folder: "/etc/envoy/keel", Names: names}, []string{"envoy.filters.http.header_to_metadata"}
+		return c
+	}
 	return map[string]Attachment{
 		"envoy-full":             {Target: TargetEnvoy, Config: config(ModeFull, "127.0.0.1:10002", nil)},
-		"envoy-attempts":         {Target: TargetEnvoy, Config: config(ModeAttempts, "keel.internal:10002", often)},
+		"envoy-attempts":         {Target: TargetEnvoy, Config: secured(config(ModeAttempts, "keel.internal:10002", often), "keel.internal", "spiffe://example.com/keel")},
+		"secret-certificate":     {Target: TargetEnvoy, Config: secured(config(ModeAttempts, "keel.internal:10002", often)), Secret: "certificate"},
+		"secret-ca":              {Target: TargetEnvoy, Config: secured(config(ModeAttempts, "keel.internal:10002", often)), Secret: "ca"},
+		"istio-tls":              {Target: TargetIstio, Config: secured(config(ModeFull, inCluster, nil)), Namespace: "istio-system"},
+		"envoy-gateway-tls":      {Target: TargetEnvoyGateway, Config: secured(config(ModeFull, inCluster, nil))},
 		"envoy-uds":              {Target: TargetEnvoy, Config: config(ModeAttempts, "unix:/run/keel/keel.sock", nil)},
 		"istio-full":             {Target: TargetIstio, Config: config(ModeFull, inCluster, nil), Namespace: "istio-system"},
 		"istio-attempts":         {Target: TargetIstio, Config: config(ModeAttempts, inCluster, often), Namespace: "istio-system"},

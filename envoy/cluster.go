@@ -28,6 +28,9 @@ func (b *builder) grpcCluster(name string, a address) *clusterv3.Cluster {
 	if !a.isFixed() { // each address of the name is a replica
 		cluster.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STRICT_DNS}
 	}
+	if b.TLS != nil {
+		cluster.TransportSocket = b.transportSocket()
+	}
 	// A replica that drains says so here before it refuses streams. When none is
 	// healthy Envoy asks them all the same, and the call fails closed.
 	cluster.HealthChecks = []*corev3.HealthCheck{{

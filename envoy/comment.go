@@ -59,6 +59,8 @@ var comments = []comment{
 	{at: atAttempt + "request_attributes", text: "Which attempt it is, and at whose endpoint."},
 	{at: atAttempt + "metadata_options", text: "The decision comes with the attempt, and what it was charged goes to those after it."},
 
+	{at: "*combined_validation_context default_validation_context", text: "Whom Envoy takes for Keel: a certificate of the authorities, with one of these names."},
+	{at: "*tls_certificate_sds_secret_configs", text: "What Envoy shows to Keel. \"keel envoy config --tls-secret\" writes these files; Envoy takes new certificates without a restart."},
 	{at: "access_log", text: "Always on: it says why each call ended, and finds calls that no filter saw."},
 	{at: "common_config filter_state_objects_to_log", text: "Whether the filter failed open, and what it was answered."},
 	{at: "use_remote_address", text: "What a client says of its own address is not believed."},

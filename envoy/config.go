@@ -62,6 +62,12 @@ type Config struct {
 	Processor string // host:port of Keel's gRPC server, or unix:PATH of its socket
 	Providers []Provider
 
+	// TLS is how the processor is spoken to; nil is clear text.
+	TLS *TLS
+
+	// Namespaces of dynamic metadata that the processor reads subjects from, beside its own and the claims of verified tokens.
+	Namespaces []string
+
 	// RequestLimit is the most bytes of a request body; a longer one is
 	// answered with 413 before the processor sees any of it. Default 32 MiB. Envoy holds a
 	// body in memory while the processor decides.
@@ -145,6 +151,14 @@ func (c Config) complete() (Config, error) {
 	if _, err := parseProcessor(c.Processor); err != nil {
 		return c, fmt.Errorf("processor address: %w", err)
 	}
+	if c.TLS, err = c.completeTLS(); err != nil {
+		return c, err
+	}
+	for _, name := range c.Namespaces {
+		if name == "" || strings.ContainsAny(name, "\r\n") {
+			return c, fmt.Errorf("namespace of metadata %q: want one as filters have it, such as envoy.filters.http.header_to_metadata", name)
+		}
+	}
 	if err := c.checkMode(); err != nil {
 		return c, err
 	}
@@ -189,6 +203,12 @@ type address struct {
 
 // isFixed reports whether nothing has to be looked up to connect.
 func (a address) isFixed() bool { return a.path != "" || a.isIP() }
+
+// isLocal reports whether what goes there stays on this machine.
+func (a address) isLocal() bool {
+	ip, err := netip.ParseAddr(a.host)
+	return a.path != "" || a.host == "localhost" || err == nil && ip.IsLoopback()
+}
 
 func (a address) isIP() bool {
 	_, err := netip.ParseAddr(a.host)

@@ -19,7 +19,7 @@ func (a Attachment) gateway() ([]byte, error) {
 	processor, backend := a.gatewayProcessor()
 	var all []document
 	if backend != nil {
-		all = append(all, document{body: backend, head: []string{"The processor; a Kubernetes Service needs no Backend."}})
+		all = append(all, document{body: backend, head: a.gatewayProcessorHead()})
 	}
 	settings := object(
 		"circuitBreaker", object("maxConnections", int64(unlimited), "maxPendingRequests", int64(unlimited), "maxParallelRequests", int64(unlimited)),
@@ -62,10 +62,17 @@ func (a Attachment) gateway() ([]byte, error) {
 	return documents(all)
 }
 
+func (a Attachment) gatewayProcessorHead() []string {
+	if a.TLS == nil {
+		return []string{"The processor; a Kubernetes Service needs no Backend."}
+	}
+	return []string{"The processor. Secret keel-client has the certificate that Envoy shows to it (tls.crt, tls.key), ConfigMap keel-ca", "the authorities that its own is checked against (ca.crt)."}
+}
+
 // gatewayProcessor is a reference to the processor, and the Backend for one that is not a Service.
 func (a Attachment) gatewayProcessor() (ref, backend yaml.MapSlice) {
 	p, _ := parseProcessor(a.Processor) // was checked
-	if name, ok := strings.CutSuffix(p.host, ".svc.cluster.local"); ok {
+	if name, ok := strings.CutSuffix(p.host, ".svc.cluster.local"); ok && a.TLS == nil {
 		if service, namespace, ok := strings.Cut(name, "."); ok {
 			return object("name", service, "namespace", namespace, "port", p.port), nil
 		}
@@ -77,8 +84,15 @@ func (a Attachment) gatewayProcessor() (ref, backend yaml.MapSlice) {
 	case p.isIP():
 		endpoint = object("ip", object("address", p.host, "port", p.port))
 	}
-	return gatewayBackendRef("keel-processor"), a.gatewayObject(envoyAPI, "Backend", "keel-processor", object(
-		"appProtocols", list("gateway.envoyproxy.io/h2c"), "endpoints", list(endpoint)))
+	spec := object("appProtocols", list("gateway.envoyproxy.io/h2c"), "endpoints", list(endpoint))
+	if a.TLS != nil {
+		// What Envoy Gateway takes for sni it also holds the certificate to.
+		spec = object("endpoints", list(endpoint), "tls", object(
+			"caCertificateRefs", list(object("group", "", "kind", "ConfigMap", "name", "keel-ca")),
+			"sni", a.TLS.Names[0],
+			"clientCertificateRef", object("kind", "Secret", "name", "keel-client")))
+	}
+	return gatewayBackendRef("keel-processor"), a.gatewayObject(envoyAPI, "Backend", "keel-processor", spec)
 }
 
 func (a Attachment) gatewayPolicy(processor, settings yaml.MapSlice) yaml.MapSlice {
@@ -94,7 +108,7 @@ func (a Attachment) gatewayPolicy(processor, settings yaml.MapSlice) yaml.MapSli
 			"request", object("body", "Buffered", "attributes", strs(requestAttributes)),
 			"response", object("body", "Streamed", "attributes", strs(responseAttributes)),
 		),
-		"metadata", object("accessibleNamespaces", list(MetadataNamespace, jwtNamespace), "writableNamespaces", list(MetadataNamespace)),
+		"metadata", object("accessibleNamespaces", strs(a.readable()), "writableNamespaces", list(MetadataNamespace)),
 	)))
 }
 

@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"fmt"
+	"path"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -23,6 +24,10 @@ func (a Attachment) istio() ([]byte, error) {
 	if entry != nil {
 		all = append(all, document{body: a.istioObject("networking.istio.io/v1", "ServiceEntry", "keel-processor", entry),
 			head: []string{"The processor as the mesh knows it; a Kubernetes Service needs no such entry."}})
+	}
+	if a.TLS != nil {
+		all = append(all, document{body: a.istioObject("networking.istio.io/v1", "DestinationRule", "keel-processor", object("host", host,
+			"trafficPolicy", object("tls", a.istioTLS(host)))), head: []string{"How the processor is spoken to: the gateway's pods have the certificates in a folder."}})
 	}
 	all = append(all,
 		document{body: a.istioFilter("keel", router), head: []string{"The filter before the router of the gateway."}},
@@ -93,13 +98,22 @@ func (a Attachment) istioProcessor() (host string, port uint32, entry yaml.MapSl
 	return host, port, entry
 }
 
+// istioTLS is the way to the processor, by files that Istio's agent watches.
+func (a Attachment) istioTLS(host string) yaml.MapSlice {
+	file := func(name string) string { return path.Join(a.TLS.Folder, name) }
+	return object("mode", "MUTUAL", "clientCertificate", file("tls.crt"), "privateKey", file("tls.key"), "caCertificates", file("ca.crt"),
+		"sni", host, "subjectAltNames", strs(a.TLS.Names))
+}
+
 func (b *builder) istioRouter(a Attachment) ([]any, error) {
 	filter, err := tree(b.processorFilter())
 	if err != nil {
 		return nil, err
 	}
 	// Of the cluster only what Istio does not set by itself: it has no limits of its own.
-	cluster, err := tree(b.grpcCluster(b.processorCluster, address{}))
+	plain := *b
+	plain.TLS = nil // which the DestinationRule says
+	cluster, err := tree(plain.grpcCluster(b.processorCluster, address{}))
 	if err != nil {
 		return nil, err
 	}

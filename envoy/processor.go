@@ -40,6 +40,11 @@ var (
 // jwtNamespace is where Envoy leaves the claims of a token that it has verified.
 const jwtNamespace = "envoy.filters.http.jwt_authn"
 
+// readable are the namespaces of dynamic metadata that the processor is shown.
+func (c Config) readable() []string {
+	return append([]string{MetadataNamespace, jwtNamespace}, c.Namespaces...)
+}
+
 // processorFilter sends every call through Keel, whole request first.
 func (b *builder) processorFilter() *hcmv3.HttpFilter {
 	service := grpcService(b.processorCluster)
@@ -68,7 +73,7 @@ func (b *builder) processorFilter() *hcmv3.HttpFilter {
 			RequestAttributes:        requestAttributes,
 			ResponseAttributes:       responseAttributes,
 			MetadataOptions: &extprocv3.MetadataOptions{
-				ForwardingNamespaces: &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: []string{MetadataNamespace, jwtNamespace}},
+				ForwardingNamespaces: &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: b.readable()},
 				ReceivingNamespaces:  &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: []string{MetadataNamespace}},
 			},
 			// The path may change, since some APIs have the model in it; the host may

@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -9,6 +10,7 @@ import (
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -39,6 +41,9 @@ type Options struct {
 	// DecideTimeout bounds the time in which a decision has to be made; it must
 	// stay below message_timeout of the Envoy filter. Default 2 s.
 	DecideTimeout time.Duration
+
+	// TLS is how Envoy is spoken to, and which Envoys; nil is clear text. See package peers.
+	TLS *tls.Config
 }
 
 // Server implements Envoy's external processor and access log services. It is
@@ -77,15 +82,21 @@ func New(o Options) *Server {
 
 		pseudonyms: o.Pseudonyms,
 	}
-	s.grpc = grpc.NewServer(
+	options := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(frame.NewCodec()),
 		grpc.MaxRecvMsgSize(maxMessageBytes),
 		grpc.MaxSendMsgSize(maxMessageBytes),
-		grpc.MaxConcurrentStreams(1<<20), // one stream is one call in flight: the limit on those is Envoy's
+		grpc.MaxConcurrentStreams(1 << 20), // one stream is one call in flight: the limit on those is Envoy's
 		// Envoy pings idle connections every 10 s; the default policy would
 		// answer that with GOAWAY.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 2 * time.Second, PermitWithoutStream: true}),
-	)
+	}
+	if o.TLS != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(o.TLS)),
+			// A peer that was let in shows its certificate again within the hour. Calls in flight stay on the connection that they have.
+			grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: time.Hour}))
+	}
+	s.grpc = grpc.NewServer(options...)
 	frame.Register(s.grpc, s)
 	accesslogv3.RegisterAccessLogServiceServer(s.grpc, s)
 	healthv1.RegisterHealthServer(s.grpc, s.health)

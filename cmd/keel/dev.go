@@ -181,7 +181,8 @@ func (s *devStack) start(ctx context.Context, m *Main) error {
 	s.processor, err = startProcessor(ctx, processorOptions{
 		Audit: sequencer, Pseudonyms: pseudonyms,
 		GRPC: c.GRPC, Admin: c.Admin, Database: s.ready.Database, Journal: filepath.Join(c.Dir, "journal"),
-		Hosts: providerHosts(s.providers), OrphanAfter: c.Orphan, Review: c.reviewFlags, Alerts: c.alertFlags,
+		Transport: transportFlags{Cleartext: true}, // its Envoy is on this machine
+		Hosts:     providerHosts(s.providers), OrphanAfter: c.Orphan, Review: c.reviewFlags, Alerts: c.alertFlags,
 		Log: logger,
 	})
 	if err != nil {

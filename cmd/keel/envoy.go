@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -32,6 +33,10 @@ type envoyConfigCmd struct {
 	Gateway      string        `help:"Gateway that applications call." default:"keel"`
 	Listener     string        `help:"Listener of that Gateway. Target envoy-gateway only." default:"http"`
 	Selector     string        `help:"Label of the gateway's pods. Target istio only." default:"istio=ingressgateway" placeholder:"KEY=VALUE"`
+	TLS          string        `name:"tls" help:"Speak to Keel by TLS, with tls.crt, tls.key and ca.crt of this folder where Envoy runs (Istio: in the gateway's pods; Envoy Gateway: Secret keel-client and ConfigMap keel-ca)." placeholder:"DIR"`
+	TLSName      []string      `name:"tls-name" help:"Name that Keel's certificate has: a DNS name or a URI. May be given more than once. The host of --grpc, unless given." sep:"none" placeholder:"NAME"`
+	TLSSecret    string        `name:"tls-secret" help:"Write the file by which Envoy finds its certificate or the authorities (ca), and takes new ones when they change. Target envoy only." enum:",certificate,ca" default:"" placeholder:"SECRET"`
+	Metadata     []string      `help:"Namespace of dynamic metadata that subjects are read from. May be given more than once." sep:"none" placeholder:"NAMESPACE"`
 	MeshConfig   bool          `help:"Write what belongs to MeshConfig instead of the manifests. Target istio only."`
 }
 
@@ -42,6 +47,7 @@ matters. Nothing is sent anywhere. "keel dev" runs the very same.
 Examples:
   keel envoy config --target envoy --grpc keel.internal:10002 > envoy.yaml
   keel envoy config --target envoy --mode full --grpc uds --provider openai --provider local=http://llama.internal:8080 > envoy.yaml
+  keel envoy config --target envoy --grpc keel.internal:10002 --tls /etc/envoy/keel --tls-secret certificate > keel_certificate.yaml
   keel envoy config --target istio --grpc keel.keel.svc.cluster.local:10002 --namespace istio-system --provider openai > keel.yaml
   keel envoy config --target istio --grpc keel.keel.svc.cluster.local:10002 --mesh-config > meshconfig.yaml
   keel envoy config --target envoy-gateway --grpc keel.keel.svc.cluster.local:10002 --provider openai > keel.yaml`
@@ -62,14 +68,20 @@ func (c *envoyConfigCmd) Run(m *Main) error {
 	if processor == "uds" {
 		processor = envoy.UnixScheme + "/run/keel/keel.sock" // not in the journal's folder, which is its owner's alone
 	}
+	var transport *envoy.TLS
+	if c.TLS != "" {
+		transport = &envoy.TLS{Folder: c.TLS, Names: c.TLSName}
+	} else if len(c.TLSName) > 0 || c.TLSSecret != "" {
+		return errors.New("--tls-name and --tls-secret go with --tls DIR")
+	}
 	text, err := envoy.Render(envoy.Attachment{
 		Target: envoy.Target(c.Target),
 		Config: envoy.Config{
 			Mode: envoy.Mode(c.Mode), Listen: c.Listen, Admin: c.EnvoyAdmin, Processor: processor, Providers: providers,
-			RequestLimit: c.RequestLimit, IdleTimeout: c.IdleTimeout, CAFile: c.CA,
+			RequestLimit: c.RequestLimit, IdleTimeout: c.IdleTimeout, CAFile: c.CA, TLS: transport, Namespaces: c.Metadata,
 			Retry: &envoy.Retry{On: c.RetryOn, Times: c.Retries},
 		},
-		Journal: c.Journal, Namespace: c.Namespace, Gateway: c.Gateway, Listener: c.Listener, Selector: c.Selector, MeshConfig: c.MeshConfig,
+		Journal: c.Journal, Namespace: c.Namespace, Gateway: c.Gateway, Listener: c.Listener, Selector: c.Selector, MeshConfig: c.MeshConfig, Secret: c.TLSSecret,
 	})
 	if err != nil {
 		return err

@@ -63,6 +63,7 @@ type processorOptions struct {
 	Hosts                 map[string]string
 	OrphanAfter           time.Duration // see ledger.Options.StaleAfter
 	Audit                 *audit.Sequencer
+	Transport             transportFlags
 	Review                reviewFlags
 	Alerts                alertFlags
 	Pseudonyms            *budget.PseudonymKeys // nil where there is no key
@@ -98,6 +99,10 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	transport, err := o.Transport.tls(grpcListener.Addr(), o.Log, metrics)
+	if err != nil {
+		return nil, err
+	}
 	p := &processor{
 		log:       o.Log,
 		pages:     review,
@@ -165,6 +170,7 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 		Logger:  o.Log,
 		Metrics: metrics,
 		Hosts:   o.Hosts,
+		TLS:     transport,
 
 		Pseudonyms: o.Pseudonyms,
 	})

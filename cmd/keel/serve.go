@@ -17,6 +17,7 @@ type serveCmd struct {
 	Journal  string        `help:"Folder for what must outlive the process." required:"" placeholder:"DIR"`
 	Config   []string      `help:"YAML files to apply at the start, as \"keel apply\" does." placeholder:"FILE"`
 	Drain    time.Duration `help:"How long calls in flight may go on after SIGTERM." default:"30s"`
+	transportFlags
 	auditFlags
 	pseudonymFlag
 	reviewFlags
@@ -26,11 +27,13 @@ type serveCmd struct {
 
 func (c *serveCmd) Help() string {
 	return `Examples:
-  keel serve --grpc 0.0.0.0:10002 --admin 0.0.0.0:10001 --sign-in sign-in.yaml --journal /var/lib/keel --database postgres://keel@db.internal/keel
+  keel serve --grpc 0.0.0.0:10002 --tls-cert tls.crt --tls-key tls.key --tls-peer-ca ca.crt --peer spiffe://example.com/envoy --journal /var/lib/keel --database postgres://keel@db.internal/keel
+  keel serve --grpc 0.0.0.0:10002 --grpc-cleartext --admin 0.0.0.0:10001 --sign-in sign-in.yaml --journal /var/lib/keel
   keel serve --grpc unix:/run/keel/keel.sock --journal /var/lib/keel
 
-Envoy needs to be in the group of the socket. "keel envoy config" writes what Envoy,
-Istio or Envoy Gateway need.
+Envoy needs to be in the group of the socket. On an address that other machines reach, Envoy has to show a
+certificate, unless --grpc-cleartext leaves that to a mesh. "keel envoy config" writes what Envoy, Istio or Envoy
+Gateway need.
 
 The schema has to be there: run "keel migrate" first. Without the database the
 processor starts from the configuration it cached in the journal folder, and
@@ -66,7 +69,7 @@ func (c *serveCmd) Run(ctx context.Context, m *Main) error {
 	p, err := startProcessor(ctx, processorOptions{
 		Audit: sequencer, Pseudonyms: pseudonyms,
 		GRPC: c.GRPC, Admin: c.Admin, Database: dsn, Journal: c.Journal,
-		Hosts: providerHosts(envoy.DefaultProviders()), OrphanAfter: c.Orphan, Review: c.reviewFlags, Alerts: c.alertFlags,
+		Transport: c.transportFlags, Hosts: providerHosts(envoy.DefaultProviders()), OrphanAfter: c.Orphan, Review: c.reviewFlags, Alerts: c.alertFlags,
 		Log: log,
 	})
 	if err != nil {

@@ -49,6 +49,7 @@ func (l *linter) judgeProcessor(f *filter, name string) {
 		return
 	}
 	l.judgeBreaker(cluster, name)
+	l.judgeTransport(cluster, name)
 	if len(cluster.get("health_checks").list()) == 0 && !strings.HasPrefix(name, "outbound|") {
 		l.find(processorUnchecked, cluster.at("health_checks"), "cluster %s has no health check", name)
 	}

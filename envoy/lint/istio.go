@@ -235,6 +235,9 @@ func (l *linter) judgeDestinationRule(o *object) {
 	if !called || host == "" {
 		return
 	}
+	if v := o.spec.get("trafficPolicy", "tls", "mode"); v.is("DISABLE") {
+		l.find(processorCleartext, v, "the mode of tls to the processor is DISABLE")
+	}
 	http := o.spec.get("trafficPolicy", "connectionPool", "http")
 	for _, name := range []string{"http2MaxRequests", "http1MaxPendingRequests"} {
 		if n, ok := http.get(name).number(); ok && n <= defaultBreaker {

@@ -31,6 +31,13 @@ var istioMutations = []mutation{
 	{"header of the client", clientRoutes, []edit{set("{VirtualService}/spec/http/0/match/0/headers", obj{"x-model-name": obj{"exact": "dear"}})}},
 	{"phase of the cluster", phaseMissing, []edit{set(inRouter+"grpc_service/initial_metadata", []any{obj{"key": "x-keel-phase", "value": "upstream"}})}},
 	{"limit on the way to Keel", breakerDefault, []edit{addRule}},
+	{"clear text to Keel", processorCleartext, []edit{func(c configuration) bool {
+		for _, host := range []string{"keel.keel.svc.cluster.local", "spend-extproc.spend.svc.cluster.local"} {
+			c.docs[0] = append(c.docs[0], obj{"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": obj{"name": host},
+				"spec": obj{"host": host, "trafficPolicy": obj{"tls": obj{"mode": "DISABLE"}}}})
+		}
+		return true
+	}}},
 	{"attempts fail open", failsOpen, []edit{set(inAttempts+"failure_mode_allow", true)}},
 	{"attempts not counted for the filter", attemptAttributes, []edit{set(inAttempts+"request_attributes", []any{"upstream.address"})}},
 	{"attempts that count as calls", phaseMissing, []edit{set(inAttempts+"grpc_service/initial_metadata", []any{obj{"key": "x-keel-phase", "value": "router"}})}},

@@ -102,6 +102,12 @@ var envoyMutations = []mutation{
 	{"log without state", accessLogState, []edit{remove("log/typed_config/common_config/filter_state_objects_to_log")}},
 	{"health check gone", processorUnchecked, []edit{remove("clusters/[processor]/health_checks")}},
 	{"a credential before calls", credentialFirst, []edit{given("router/observability_mode", nil), insert("hcm/http_filters", extension("envoy.filters.http.aws_request_signing", "aws_request_signing.v3.AwsRequestSigning", obj{"service_name": "bedrock", "region": "eu-west-1"}))}},
+	{"clear text", processorCleartext, []edit{remove("clusters/[processor]/transport_socket")}},
+	{"any name", processorUnknown, []edit{remove("clusters/[processor]/transport_socket/typed_config/common_tls_context/combined_validation_context/default_validation_context/match_typed_subject_alt_names")}},
+	{"any authority", processorUnknown, []edit{remove("clusters/[processor]/transport_socket/typed_config/common_tls_context/combined_validation_context")}},
+	{"another machine", processorCleartext, []edit{
+		givenLoopback, set("clusters/[processor]/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/address", "192.0.2.1"),
+	}},
 	{"stream with an end", streamLimited, []edit{set("clusters/[processor]/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions/common_http_protocol_options", obj{"max_stream_duration": "60s"})}},
 	{"idle connections closed", processorTimeout, []edit{set("clusters/[processor]/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions/common_http_protocol_options", obj{"idle_timeout": "1s"})}},
 	{"timeout of the service", processorTimeout, []edit{set("router/grpc_service/timeout", "10s")}},
@@ -121,6 +127,7 @@ var envoyMutations = []mutation{
 }
 
 var (
+	givenLoopback = given("clusters/[processor]/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/address", "127.0.0.1")
 	givenBuffered = given("router/processing_mode/request_body_mode", "BUFFERED")
 
 	// What hangs does so where the processor gets bodies and Envoy waits for it.
@@ -208,6 +215,8 @@ func testOwn(t *testing.T) {
 		"istio-attempts":         {[]string{"istio-attempts.yaml", "istio-mesh-config.yaml"}, istioMutations, 25},
 		"istio-uds":              {[]string{"istio-uds.yaml", "istio-mesh-config.yaml"}, nil, 0},
 		"istio-address":          {[]string{"istio-address.yaml", "istio-mesh-config.yaml"}, nil, 0},
+		"istio-tls":              {[]string{"istio-tls.yaml", "istio-mesh-config.yaml"}, nil, 0},
+		"envoy-gateway-tls":      {[]string{"envoy-gateway-tls.yaml"}, nil, 0},
 		"envoy-gateway-full":     {[]string{"envoy-gateway-full.yaml"}, gatewayMutations, 20},
 		"envoy-gateway-attempts": {[]string{"envoy-gateway-attempts.yaml"}, gatewayMutations, 20},
 		"envoy-gateway-uds":      {[]string{"envoy-gateway-uds.yaml"}, nil, 0},

@@ -24,6 +24,8 @@ import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/sse_to_metadata/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/upstream_codec/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 )
 
@@ -54,6 +56,8 @@ const (
 	msgSSEToMetadata  = "envoy.extensions.filters.http.sse_to_metadata.v3.SseToMetadata"
 	msgAccessLog      = "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig"
 	msgAggregate      = "envoy.extensions.clusters.aggregate.v3.ClusterConfig"
+	msgUpstreamTLS    = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+	msgRawBuffer      = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
 	msgAny            = "google.protobuf.Any"
 )
 
