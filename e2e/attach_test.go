@@ -100,8 +100,8 @@ func keelOutput(t *testing.T, args ...string) []byte {
 	return out
 }
 
-// runAttached runs the Envoy of a configuration, has what it says of itself linted, and returns its URL.
-func runAttached(t *testing.T, text []byte) string {
+// runAttached runs the Envoy of a configuration, changed by amend, has what it says of itself linted, and returns its URL.
+func runAttached(t *testing.T, text []byte, amend ...func(*bootstrapv3.Bootstrap)) string {
 	t.Helper()
 	plain, err := yaml.YAMLToJSON(text)
 	if err != nil {
@@ -110,6 +110,9 @@ func runAttached(t *testing.T, text []byte) string {
 	var written bootstrapv3.Bootstrap
 	if err := protojson.Unmarshal(plain, &written); err != nil {
 		t.Fatal(err)
+	}
+	for _, change := range amend {
+		change(&written)
 	}
 	e, err := envoy.Start(t.Context(), envoy.Options{
 		Dir: filepath.Join(openDir(t), "envoy"), Cache: cacheDir(t), Progress: os.Stderr, Concurrency: 1,

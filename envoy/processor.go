@@ -33,7 +33,7 @@ const (
 // What the filter before the router is told of a call. Not xds.node, which is 84 kB of
 // text with every call.
 var (
-	requestAttributes  = []string{"request.id", "xds.route_name", "source.address", "connection.uri_san_peer_certificate"}
+	requestAttributes  = []string{"request.id", "xds.route_name", "source.address", "connection.uri_san_peer_certificate", "connection.dns_san_peer_certificate"}
 	responseAttributes = []string{"response.code", "response.code_details", "response.flags", "upstream.request_attempt_count", "upstream.address"}
 )
 

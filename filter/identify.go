@@ -1,6 +1,9 @@
 package filter
 
 import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"strings"
 	"time"
 
@@ -66,7 +69,7 @@ func (s *Server) identify(call *Call, headers *extprocv3.HttpHeaders, message *e
 		seen.add(name, value)
 	}
 	seen.metadata = message.GetMetadataContext().GetFilterMetadata()
-	seen.peerSAN = attribute(message, "connection.uri_san_peer_certificate")
+	seen.peerSAN = cmp.Or(attribute(message, "connection.uri_san_peer_certificate"), attribute(message, "connection.dns_san_peer_certificate"))
 
 	call.subject, call.org, call.unkeyed = subjectOf(call.config, &seen, s.pseudonyms)
 	s.findFormat(call)
@@ -176,7 +179,7 @@ func subjectOf(config *budget.Config, headers *requestHeaders, keys *budget.Pseu
 	org = budget.DefaultOrg
 	for _, rule := range config.Subjects(org) {
 		if v := headers.read(rule.From); rule.Label == "org" && v != "" {
-			org = v
+			org = boundedLabel(v)
 			break
 		}
 	}
@@ -193,12 +196,24 @@ func subjectOf(config *budget.Config, headers *requestHeaders, keys *budget.Pseu
 		case rule.Pseudonym:
 			v = keys.Of(org, rule.Label, v)
 		}
-		subject[rule.Label] = v
+		subject[rule.Label] = boundedLabel(v)
 	}
 	if org != budget.DefaultOrg {
 		subject["org"] = org
 	}
 	return subject, org, unkeyed
+}
+
+// maxLabelBytes is what package budget/policy reckons with. It is far above what names are, and far below what a header may have.
+const maxLabelBytes = 1024
+
+// boundedLabel stands for a value that is too long by its hash: cut short it could be another's.
+func boundedLabel(v string) string {
+	if len(v) <= maxLabelBytes {
+		return v
+	}
+	sum := sha256.Sum256([]byte(v))
+	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
 func headerValue(h *corev3.HeaderValue) string {
