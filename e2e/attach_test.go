@@ -103,6 +103,23 @@ func keelOutput(t *testing.T, args ...string) []byte {
 // runAttached runs the Envoy of a configuration, changed by amend, has what it says of itself linted, and returns its URL.
 func runAttached(t *testing.T, text []byte, amend ...func(*bootstrapv3.Bootstrap)) string {
 	t.Helper()
+	e := runEnvoy(t, text)
+	response, err := client.Get("http://" + e.Admin() + "/config_dump?include_eds")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	lint := exec.Command(keel, "envoy", "lint", "--complete", "-")
+	lint.Stdin = response.Body
+	if out, err := lint.CombinedOutput(); err != nil || string(out) != "keel: 0 findings, 0 unseen\n" {
+		t.Errorf("keel envoy lint of the config dump: %v\n%s", err, out)
+	}
+	return "http://" + e.Listen()
+}
+
+// runEnvoy runs the Envoy of a configuration, until the test ends.
+func runEnvoy(t *testing.T, text []byte) *envoy.Envoy {
+	t.Helper()
 	plain, err := yaml.YAMLToJSON(text)
 	if err != nil {
 		t.Fatal(err)
@@ -123,15 +140,5 @@ func runAttached(t *testing.T, text []byte, amend ...func(*bootstrapv3.Bootstrap
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { e.Stop() })
-	response, err := client.Get("http://" + e.Admin() + "/config_dump?include_eds")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	lint := exec.Command(keel, "envoy", "lint", "--complete", "-")
-	lint.Stdin = response.Body
-	if out, err := lint.CombinedOutput(); err != nil || string(out) != "keel: 0 findings, 0 unseen\n" {
-		t.Errorf("keel envoy lint of the config dump: %v\n%s", err, out)
-	}
-	return "http://" + e.Listen()
+	return e
 }

@@ -37,8 +37,9 @@ type replica struct {
 	process *exec.Cmd
 	exited  chan struct{}
 
-	mu   sync.Mutex
-	conn *grpc.ClientConn // nil while it is down
+	mu    sync.Mutex
+	conn  *grpc.ClientConn // nil while it is down
+	admin string           // URL of the admin port of the newest process
 }
 
 // newReplica does not start it. The folder is made, the journal below it is not.
@@ -67,7 +68,7 @@ func (r *replica) behind(t *testing.T) *replica {
 	return r
 }
 
-var servingOn = regexp.MustCompile(`serving Envoy on (\S+),`)
+var servingOn = regexp.MustCompile(`serving Envoy on (\S+), admin on (\S+)`)
 
 // start returns when it serves.
 func (r *replica) start() error {
@@ -98,7 +99,7 @@ func (r *replica) start() error {
 				return err
 			}
 			r.mu.Lock()
-			r.conn = conn
+			r.conn, r.admin = conn, m[2]
 			r.mu.Unlock()
 			return nil
 		}

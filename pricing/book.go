@@ -91,6 +91,16 @@ func (c *catalogue) book(prices []Price, exchange []Exchange) (*Book, error) {
 // and content hash of the catalogue, and a hash of the own rows, if any.
 func (b *Book) Version() string { return b.version }
 
+// Checked is the day on which the vendored list prices were last compared with what providers publish.
+func (b *Book) Checked() (day time.Time) {
+	for i := range b.catalogue.amendments {
+		if checked := b.catalogue.amendments[i].checked; checked.After(day) {
+			day = checked
+		}
+	}
+	return day
+}
+
 // Rates returns what provider charges for model on terms t, and whether the
 // book knows. Model may be as asked for or as the provider reported it.
 // After the first call for a model it does not allocate.

@@ -26,11 +26,12 @@ type amendment struct {
 	provider       string
 	models, except []string // globs over canonical names
 	from, until    time.Time
-	tier           string   // a service tier that the catalogue does not list: the standard rates by factor; with replace, one that it lists; "" for all that it lists
-	region         []string // globs; nil: any, also none
-	search         []string // "" for a call that states none; nil: any
-	replace        bool     // rates override those of the catalogue; else they fill in what it lacks
-	missing        bool     // rates are the whole price of a model that the catalogue does not have; else they need one
+	checked        time.Time // when its source was looked at
+	tier           string    // a service tier that the catalogue does not list: the standard rates by factor; with replace, one that it lists; "" for all that it lists
+	region         []string  // globs; nil: any, also none
+	search         []string  // "" for a call that states none; nil: any
+	replace        bool      // rates override those of the catalogue; else they fill in what it lacks
+	missing        bool      // rates are the whole price of a model that the catalogue does not have; else they need one
 	rates          table
 	factor         *Decimal // of every rate of a token meter; nil: 1
 }
@@ -75,8 +76,7 @@ func parseOverlay(text []byte) ([]amendment, error) {
 
 func (f *amendmentFile) amendment() (amendment, error) {
 	a := amendment{provider: f.Provider, models: f.Models, except: f.Except, tier: f.Tier, region: f.Region, search: f.Search, replace: f.Replace, missing: f.Missing}
-	var checked time.Time
-	for text, into := range map[*string]*time.Time{&f.From: &a.from, &f.Until: &a.until, &f.Checked: &checked} {
+	for text, into := range map[*string]*time.Time{&f.From: &a.from, &f.Until: &a.until, &f.Checked: &a.checked} {
 		if *text == "" {
 			continue
 		}
@@ -86,7 +86,7 @@ func (f *amendmentFile) amendment() (amendment, error) {
 		}
 		*into = day
 	}
-	if f.Provider == "" || len(f.Models) == 0 || f.Source == "" || checked.IsZero() {
+	if f.Provider == "" || len(f.Models) == 0 || f.Source == "" || a.checked.IsZero() {
 		return a, fmt.Errorf("provider, models, source and checked are needed")
 	}
 	for _, group := range []struct {

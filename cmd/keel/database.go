@@ -25,19 +25,27 @@ func (f *databaseFlag) dsn(m *Main) (string, error) {
 	if url := m.Getenv("KEEL_DATABASE_URL"); url != "" {
 		return url, nil
 	}
-	file := filepath.Join(f.Dir, readyFile)
-	text, err := os.ReadFile(file)
+	r, err := readReady(f.Dir)
 	if errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("no database: give --database DSN, set KEEL_DATABASE_URL, or start \"keel dev\" (no %s here)", file)
+		return "", fmt.Errorf("no database: give --database DSN, set KEEL_DATABASE_URL, or start \"keel dev\" (no %s here)", filepath.Join(f.Dir, readyFile))
 	}
 	if err != nil {
 		return "", fmt.Errorf("no database: %w", err)
 	}
-	var r ready
-	if err := json.Unmarshal(text, &r); err != nil {
-		return "", fmt.Errorf("%s is not what \"keel dev\" writes: %w; remove it and start \"keel dev\" again", file, err)
-	}
 	return r.Database, nil
+}
+
+// readReady reads what the "keel dev" that runs in dir says of itself.
+func readReady(dir string) (r ready, err error) {
+	file := filepath.Join(dir, readyFile)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return r, err
+	}
+	if err := json.Unmarshal(text, &r); err != nil {
+		return r, fmt.Errorf("%s is not what \"keel dev\" writes: %w; remove it and start \"keel dev\" again", file, err)
+	}
+	return r, nil
 }
 
 // open connects; the database has to be there, with its schema.

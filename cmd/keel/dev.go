@@ -30,9 +30,10 @@ const readyFile = "ready.json"
 
 // ready is what a caller of dev waits for. The names are a contract.
 type ready struct {
-	Envoy    string `json:"envoy"`
-	Admin    string `json:"admin"`
-	Database string `json:"database"`
+	Envoy      string `json:"envoy"`
+	Admin      string `json:"admin"`
+	Database   string `json:"database"`
+	EnvoyAdmin string `json:"envoy_admin"`
 }
 
 //go:embed sample.yaml
@@ -199,6 +200,7 @@ func (s *devStack) start(ctx context.Context, m *Main) error {
 	}
 	s.ready.Envoy = "http://" + s.envoy.Listen()
 	s.ready.Admin = "http://" + s.processor.adminAddr
+	s.ready.EnvoyAdmin = "http://" + s.envoy.Admin()
 	return nil
 }
 

@@ -59,6 +59,7 @@ type commands struct {
 	Alerts    alertsCmd    `cmd:"" help:"Show alerts, and print alert rules for Prometheus."`
 	Prices    pricesCmd    `cmd:"" help:"Import public price lists, and compare them with the prices that Keel has."`
 	Envoy     envoyCmd     `cmd:"" help:"Attach Keel to a mesh: write its configuration, and check it."`
+	Doctor    doctorCmd    `cmd:"" help:"Look at an attachment that runs, end to end, and say what to fix."`
 	Version   versionCmd   `cmd:"" help:"Print the version and that of the price catalogue."`
 }
 

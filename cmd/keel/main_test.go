@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"fmt"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -15,7 +18,19 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"keel": main, "books": books, "sql": sql})
+	testscript.Main(m, map[string]func(){"keel": main, "books": books, "sql": sql, "as-role": asRole})
+}
+
+// What does not answer is not the same as what is wrong.
+func TestDoctorStatus(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	m := Main{Stdout: &stdout, Stderr: &stderr, Getenv: func(string) string { return "" }}
+	if code := m.Run(t.Context(), []string{"doctor", "--admin", "127.0.0.1:1"}); code != 2 {
+		t.Errorf("exit status %d: %s%s", code, &stdout, &stderr)
+	}
+	if code := m.Run(t.Context(), []string{"doctor"}); code != 2 {
+		t.Errorf("exit status %d: %s%s", code, &stdout, &stderr)
+	}
 }
 
 // TestScripts runs every verb as a person would: one file a verb in testdata.
@@ -44,6 +59,18 @@ func fillSample(ts *testscript.TestScript, neg bool, args []string) {
 	ctx, dsn := context.Background(), ts.Getenv("KEEL_DATABASE_URL")
 	ts.Check(ledger.Migrate(ctx, dsn, nil))
 	ts.Check(sample.Fill(ctx, dsn, n))
+}
+
+// asRole is "as-role NAME PASSWORD": keel doctor, with the database as that role has it. It always succeeds.
+func asRole() {
+	u, err := url.Parse(os.Getenv("KEEL_DATABASE_URL"))
+	if err != nil || len(os.Args) != 3 {
+		fmt.Fprintln(os.Stderr, "usage: as-role NAME PASSWORD:", err)
+		os.Exit(1)
+	}
+	u.User = url.UserPassword(os.Args[1], os.Args[2])
+	m := Main{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv}
+	m.Run(context.Background(), []string{"doctor", "--database", u.String()})
 }
 
 // scope ends a database with its script.

@@ -99,6 +99,7 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registerBuild(metrics)
 	transport, err := o.Transport.tls(grpcListener.Addr(), o.Log, metrics)
 	if err != nil {
 		return nil, err

@@ -232,12 +232,14 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // Stats are figures for metrics.
 type Stats struct {
-	JournalBytes int64 // written and not settled yet
-	Unkept       int   // records in memory only, because no journal can be written
-	Unrecorded   int64 // records that were lost that way, since the start. Each was logged
-	Open         int   // calls that are permitted and not closed
-	Leased       int64 // nano-dollars of slices that no call holds
-	Debt         int64 // nano-dollars permitted as debt, since the start
+	JournalBytes int64         // written and not settled yet
+	JournalFree  int64         // about what can still be written before the journal refuses; 0 where none can be written
+	Unkept       int           // records in memory only, because no journal can be written
+	Unrecorded   int64         // records that were lost that way, since the start. Each was logged
+	Open         int           // calls that are permitted and not closed
+	Leased       int64         // nano-dollars of slices that no call holds
+	Debt         int64         // nano-dollars permitted as debt, since the start
+	ClockOffset  time.Duration // our clock less the database's, as the last heartbeat had it
 
 	Waited int64 // permits that had to ask the database, since the start
 
@@ -249,10 +251,12 @@ func (r *Replica) Stats() Stats {
 	c := &r.counts
 	s := Stats{
 		Unkept: r.unkept.waiting(), Unrecorded: c.unrecorded.Load(), Open: r.open.len(), Debt: c.debt.Load(), Leases: c.leases.Load(), Waited: c.slow.Load(),
-		Refusals: c.refusals.Load(), Recalls: c.recalls.Load(), Returns: c.returns.Load(), Forgotten: c.forgotten.Load(),
+		ClockOffset: time.Duration(r.skew.Load()),
+		Refusals:    c.refusals.Load(), Recalls: c.recalls.Load(), Returns: c.returns.Load(), Forgotten: c.forgotten.Load(),
 	}
 	if e := r.current.Load(); e != nil {
 		s.JournalBytes, _ = e.journal.Bytes()
+		s.JournalFree = e.journal.Free()
 		for _, a := range e.accounts.all() {
 			s.Leased += max(0, a.avail.Load())
 		}
