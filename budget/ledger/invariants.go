@@ -130,9 +130,9 @@ from (
   cross join lateral (
     select sum(b.settled_n::numeric + b.leased_n) as n, max(b.high_n) as high, sum(b.forced_n::numeric) as forced
     from keel.accounts b
-    where b.org = a.org and b.budget = a.budget and b.account_key = a.account_key and b.window_end - b.window_start = a.window_end - a.window_start
+    where b.org = a.org and b.budget = a.budget and b.account_key = a.account_key and b.window_end = b.window_start + l.rolling_us / 60 * interval '1 microsecond'
       and b.window_end <= a.window_end and b.window_end > a.window_end - l.rolling_us * interval '1 microsecond') s
-  where a.window_end - a.window_start = l.rolling_us / 60 * interval '1 microsecond') x
+  where a.window_end = a.window_start + l.rolling_us / 60 * interval '1 microsecond') x
 where n > high + forced`},
 
 	{"I11", "a charge is the cost of its closeout, or the hold and no less where that is not known", `

@@ -41,13 +41,14 @@ returning x.granted_n, g.last_grant_n, g.settled, g.leased, g.ceiling, g.limit_n
 
 const (
 	roomOfRow = `(l.ceiling - o.settled - o.leased - a.settled_n - a.leased_n - $9::bigint)`
-	// A clock may be two seconds off, so a bucket is leased from, and counts, two seconds longer.
+	// A clock may be two seconds off, so a bucket is leased from, and counts, two seconds longer. A bucket is told by its length, which is added and
+	// not subtracted: a budget that was once for its lifetime has an account whose bounds are infinite, and Postgres 16 can't subtract those.
 	elsewhereRolling = `
     select coalesce(sum(r.settled_n), 0)::bigint as settled, coalesce(sum(r.leased_n), 0)::bigint as leased
     from keel.accounts r
     where r.org = $1 and r.budget = $2 and r.account_key = $3 and r.window_start <> $4
       and r.window_end > clock_timestamp() - $12::bigint * interval '1 microsecond' - interval '2 seconds'
-      and r.window_end - r.window_start = $12::bigint / 60 * interval '1 microsecond'
+      and r.window_end = r.window_start + $12::bigint / 60 * interval '1 microsecond'
     having clock_timestamp() between $4::timestamptz - interval '2 seconds' and $5::timestamptz + interval '2 seconds'`
 )
 
@@ -133,7 +134,7 @@ select e.state, m.finished_at is not null,
       and q.heartbeat_at > now() - $9::interval and q.finished_at is null
       and case when $8::bigint = 0 then y.window_start = $4 and y.window_end = $5
         else y.window_end > clock_timestamp() - $8::bigint * interval '1 microsecond' - interval '2 seconds'
-          and y.window_end - y.window_start = $8::bigint / 60 * interval '1 microsecond' end) else 0 end
+          and y.window_end = y.window_start + $8::bigint / 60 * interval '1 microsecond' end) else 0 end
 from keel.db_state s
 left join keel.epochs e on e.org = $1 and e.epoch = $6
 left join keel.replicas m on m.epoch = $6
@@ -146,7 +147,7 @@ cross join (
   where a.org = $1 and a.budget = $2 and a.account_key = $3
     and case when $8::bigint = 0 then a.window_start = $4 and a.window_end = $5
       else a.window_end > clock_timestamp() - $8::bigint * interval '1 microsecond' - interval '2 seconds'
-        and a.window_end - a.window_start = $8::bigint / 60 * interval '1 microsecond' end) t`
+        and a.window_end = a.window_start + $8::bigint / 60 * interval '1 microsecond' end) t`
 
 // refusal says why nothing was given, from one snapshot, or that it is worth asking
 // again: rows were missing and are made now, or there is room in the meantime.

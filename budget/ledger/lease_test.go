@@ -400,3 +400,32 @@ func TestRollingLease(t *testing.T) {
 		t.Errorf("bucket from %s, want %s", got, now.WindowStart)
 	}
 }
+
+// A budget that was for its lifetime and is rolling now has an account with infinite bounds. Nothing that looks at
+// the buckets of the window may stumble over it.
+func TestLeaseWhereALifetimeWas(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.budget("b", 1000, "lifetime")
+	j := l.journal()
+	j.lease(budget.Account{Org: "acme", Budget: "b"}, 40)
+	l.exec(`update keel.budgets set "window" = 'rolling 60h' where name = 'b'`)
+	now := bucket("b", 60*time.Hour, 0)
+	if time.Until(now.WindowEnd) < 10*time.Second {
+		t.Skip("too close to the end of a bucket")
+	}
+	if got := j.lease(now, 60); got.Given != 60 || got.Leased != 60 {
+		t.Errorf("%+v", got)
+	}
+	if got := j.lease(now, 5000); got.Refused != escrow.NoRoom {
+		t.Errorf("%+v", got)
+	}
+	l.exec(`update keel.budgets set limit_usd = 0.0000005 where name = 'b'`) // a cut looks for what is beyond it
+	if standings, err := l.Standings(t.Context(), []escrow.Key{escrow.KeyOf(&now)}); err != nil || len(standings) != 1 || standings[0].Leased != 60 {
+		t.Errorf("%+v, %v", standings, err)
+	}
+	if got := query[string](t, l.dsn, "select trim_scale(leased_usd * 1000000000)::text from keel.budget_status"); got != "60" {
+		t.Errorf("budget_status: %s", got)
+	}
+	l.sound()
+}

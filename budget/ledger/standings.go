@@ -22,7 +22,7 @@ select k.n, sum(a.settled_n)::bigint, sum(a.held_n)::bigint, sum(a.leased_n)::bi
 from unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) with ordinality k (org, budget, account_key, rolling, n)
 join keel.accounts a on a.org = k.org and a.budget = k.budget and a.account_key = k.account_key
   and a.window_end > clock_timestamp() - k.rolling * interval '1 microsecond' - interval '2 seconds'
-  and a.window_end - a.window_start = k.rolling / 60 * interval '1 microsecond'
+  and a.window_end = a.window_start + k.rolling / 60 * interval '1 microsecond'
 group by k.n`
 )
 

@@ -28,7 +28,7 @@ cross join lateral (
   select a.account_key, sum(a.settled_n) as settled, sum(a.held_n) as held from keel.accounts a
   where a.org = b.org and a.budget = b.name
     and case when r.us is null then a.window_start = coalesce(w.window_start, '-infinity') and a.window_end = coalesce(w.window_end, 'infinity')
-      else a.window_end > now() - r.us * interval '1 microsecond' - interval '2 seconds' and a.window_end - a.window_start = r.us / 60 * interval '1 microsecond' end
+      else a.window_end > now() - r.us * interval '1 microsecond' - interval '2 seconds' and a.window_end = a.window_start + r.us / 60 * interval '1 microsecond' end
   group by a.account_key) a
 where a.settled + a.held > 0 and ((a.settled + a.held) * 100 >= keel.nanos(b.limit_usd)::numeric * least(lowest.at, 100)
   or r.us is null and w.window_start is not null and a.settled * extract(epoch from w.window_end - w.window_start) > keel.nanos(b.limit_usd)::numeric * extract(epoch from now() - w.window_start))
