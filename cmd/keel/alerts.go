@@ -38,8 +38,9 @@ func (f *alertFlags) start(o processorOptions, metrics prometheus.Registerer) (*
 }
 
 type alertsCmd struct {
-	Rules alertsRulesCmd `cmd:"" help:"Print alert rules for Prometheus."`
-	List  alertsListCmd  `cmd:"" help:"Show alerts, the newest first."`
+	Rules     alertsRulesCmd     `cmd:"" help:"Print alert rules for Prometheus."`
+	Dashboard alertsDashboardCmd `cmd:"" help:"Print a dashboard for Grafana."`
+	List      alertsListCmd      `cmd:"" help:"Show alerts, the newest first."`
 }
 
 type alertsRulesCmd struct{}
@@ -51,6 +52,18 @@ func (c *alertsRulesCmd) Help() string {
 
 func (c *alertsRulesCmd) Run(m *Main) error {
 	_, err := m.Stdout.Write(alert.Rules)
+	return err
+}
+
+type alertsDashboardCmd struct{}
+
+func (c *alertsDashboardCmd) Help() string {
+	return `Example:
+  keel alerts dashboard > /var/lib/grafana/dashboards/keel.json`
+}
+
+func (c *alertsDashboardCmd) Run(m *Main) error {
+	_, err := m.Stdout.Write(alert.Dashboard)
 	return err
 }
 

@@ -56,7 +56,7 @@ type commands struct {
 	Reconcile reconcileCmd `cmd:"" help:"Compare what a provider billed with what is recorded, and say why they differ."`
 	Rerate    rerateCmd    `cmd:"" help:"Compute what recorded calls cost under other prices."`
 	Replay    replayCmd    `cmd:"" help:"Run recorded decisions through a proposed configuration, and show what it would have changed."`
-	Alerts    alertsCmd    `cmd:"" help:"Show alerts, and print alert rules for Prometheus."`
+	Alerts    alertsCmd    `cmd:"" help:"Show alerts, and print alert rules for Prometheus and a dashboard for Grafana."`
 	Prices    pricesCmd    `cmd:"" help:"Import public price lists, and compare them with the prices that Keel has."`
 	Envoy     envoyCmd     `cmd:"" help:"Attach Keel to a mesh: write its configuration, and check it."`
 	Doctor    doctorCmd    `cmd:"" help:"Look at an attachment that runs, end to end, and say what to fix."`

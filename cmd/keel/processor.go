@@ -48,6 +48,7 @@ type processor struct {
 	alerts *alert.Watcher
 
 	pseudonyms *budget.PseudonymKeys
+	metrics *prometheus.Registry
 
 	adminAddr, grpcAddr string
 	failed              chan error // a listener that died
@@ -105,6 +106,7 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 		return nil, err
 	}
 	p := &processor{
+		metrics:   metrics,
 		log:       o.Log,
 		pages:     review,
 		adminAddr: adminListener.Addr().String(),
@@ -177,7 +179,7 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 	})
 	go func() { p.failed <- p.filter.GRPC().Serve(grpcListener) }()
 
-	p.admin = &http.Server{Handler: p.adminPages(metrics), ReadHeaderTimeout: 10 * time.Second}
+	p.admin = &http.Server{Handler: p.adminPages(), ReadHeaderTimeout: 10 * time.Second}
 	go func() {
 		if err := p.admin.Serve(adminListener); !errors.Is(err, http.ErrServerClosed) {
 			p.failed <- err
@@ -254,9 +256,9 @@ func (p *processor) Close(ctx context.Context) error {
 	return err
 }
 
-func (p *processor) adminPages(metrics *prometheus.Registry) http.Handler {
+func (p *processor) adminPages() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(p.metrics, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	// Ready means that decisions are made. A database that is away does not make
 	// a replica unready: all of them would be at once, and the offline setting

@@ -6,3 +6,8 @@ import _ "embed"
 //
 //go:embed keel.rules.yaml
 var Rules []byte
+
+// Dashboard is a dashboard for Grafana, over the same metrics.
+//
+//go:embed keel.dashboard.json
+var Dashboard []byte
