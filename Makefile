@@ -25,6 +25,7 @@ run: build ## the whole stack: Envoy, Postgres, Keel and a sample provider (ARGS
 .PHONY: test
 test: ## all tests, against the real Envoy and Postgres
 	go test -timeout 30m ./...
+	cd e2e/promql && go test ./...
 
 .PHONY: race
 race: ## all tests under the race detector

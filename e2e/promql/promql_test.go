@@ -70,6 +70,9 @@ func problems(query string, metrics map[string][]string) (wrong []string) {
 				asked = append(n.VectorMatching.MatchingLabels, n.VectorMatching.Include...)
 			}
 		case *parser.Call:
+			if len(n.Args) == 0 {
+				return nil // time()
+			}
 			if m, ok := n.Args[0].(*parser.MatrixSelector); ok {
 				name := m.VectorSelector.(*parser.VectorSelector).Name
 				counts := slices.Contains([]string{"rate", "increase", "irate"}, n.Func.Name)
