@@ -42,6 +42,14 @@ type attempt struct {
 	reader wire.ResponseReader // of an answer that says that it failed
 }
 
+// id is that of the call's decision, for the log.
+func (a *attempt) id() (id uuid.UUID) {
+	if a != nil && a.decision != nil {
+		id = a.decision.ID
+	}
+	return id
+}
+
 // answerAttempt answers a message of the filter in the cluster. a is nil for an
 // attempt of a call that no envelope was made for, which is not looked at.
 func (s *Server) answerAttempt(a **attempt, message *extprocv3.ProcessingRequest) (*extprocv3.ProcessingResponse, error) {

@@ -76,7 +76,7 @@ func (s *Server) processAttempt(stream extprocv3.ExternalProcessor_ProcessServer
 	defer func() {
 		if p := recover(); p != nil {
 			s.metrics.panics.Inc()
-			s.log.Error("filter: panic in an attempt", "panic", p, "stack", string(debug.Stack()))
+			s.log.Error("filter: panic in an attempt", "decision", a.id(), "panic", p, "stack", string(debug.Stack()))
 			err = status.Error(codes.Unavailable, "keel: internal error, see the log of the processor")
 		}
 	}()
@@ -87,7 +87,7 @@ func (s *Server) processAttempt(stream extprocv3.ExternalProcessor_ProcessServer
 		}
 		answer, err := s.answerAttempt(&a, message)
 		if err != nil {
-			s.log.Error("filter: attempt failed closed", "error", err)
+			s.log.Error("filter: attempt failed closed", "decision", a.id(), "error", err)
 			return status.Error(codes.Unavailable, err.Error())
 		}
 		if err := stream.Send(answer); err != nil {
