@@ -31,6 +31,10 @@ func TestOperatePage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	dsn, restored := pgserver.ForTest(t), pgserver.ForTest(t)
 	if err := ledger.Migrate(t.Context(), dsn, nil); err != nil {
 		t.Fatal(err)
@@ -42,10 +46,6 @@ func TestOperatePage(t *testing.T) {
 	t.Chdir(t.TempDir())
 	budgets := "kind: Budget\nname: research-month\nselector: {team: research}\nlimit: 900 USD\nwindow: month\nmode: enforce\n"
 	if err := os.WriteFile("budgets.yaml", []byte(budgets), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
 		t.Fatal(err)
 	}
 	_, ours, _ := bytes.Cut(readme, []byte("## Run it for years"))
