@@ -43,6 +43,10 @@ egctl: ## Envoy Gateway's translator, .keel/bin/egctl: minutes to build
 chaos: ## ten minutes of kills, crashes, cut connections, full disks, wrong clocks and edits (KEEL_CHAOS=10m)
 	KEEL_CHAOS=$${KEEL_CHAOS:-10m} go test ./e2e -run 'Chaos|PostgresAwayForLong' -count 1 -timeout 60m -v
 
+.PHONY: soak
+soak: ## mixed traffic through the real Envoy, and nothing grows: two minutes (SOAK=24h)
+	KEEL_SOAK=$${SOAK:-2m} go test ./e2e -run '^TestSoak$$' -count 1 -timeout 0 -v
+
 .PHONY: lint
 lint: ## formatting, go vet, staticcheck, tidy modules
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
