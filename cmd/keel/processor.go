@@ -48,7 +48,7 @@ type processor struct {
 	alerts *alert.Watcher
 
 	pseudonyms *budget.PseudonymKeys
-	metrics *prometheus.Registry
+	metrics    *prometheus.Registry
 
 	adminAddr, grpcAddr string
 	failed              chan error // a listener that died
