@@ -24,5 +24,5 @@
 //	http.keel.ext_proc.keel.failure_mode_allowed      a call passed without the processor
 //	http.keel.ext_proc.keel.streams_failed            the processor failed or could not be reached: the call was refused or cut
 //	http.keel.ext_proc.keel.message_timeouts          the processor did not answer in time: the call was refused or cut
-//	cluster.keel_processor.upstream_rq_pending_overflow  a call was refused as too many were in flight
+//	cluster.keel_processor.upstream_rq_active_overflow  a call was refused as too many were in flight
 package envoy

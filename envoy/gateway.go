@@ -186,6 +186,10 @@ func (b *builder) gatewayPatches(a Attachment) ([]any, error) {
 	}
 	listener := fmt.Sprintf("%s/%s/%s", a.Namespace, a.Gateway, a.Listener)
 	name := "envoy.filters.http.ext_proc/" + b.processorCluster // which Envoy Gateway gives the filter
+	retry, err := tree(logRetry())
+	if err != nil {
+		return nil, err
+	}
 	patches := list(
 		object("type", "type.googleapis.com/envoy.config.listener.v3.Listener", "name", listener, "operation", object(
 			"op", "replace",
@@ -194,6 +198,9 @@ func (b *builder) gatewayPatches(a Attachment) ([]any, error) {
 		object("type", "type.googleapis.com/envoy.config.listener.v3.Listener", "name", listener, "operation", object(
 			"op", "add", "jsonPath", fmt.Sprintf("..access_log[?(@.typed_config.common_config.log_name=='%s')].typed_config.common_config", LogName),
 			"path", "filter_state_objects_to_log", "value", list(name))),
+		object("type", "type.googleapis.com/envoy.config.listener.v3.Listener", "name", listener, "operation", object(
+			"op", "add", "jsonPath", fmt.Sprintf("..access_log[?(@.typed_config.common_config.log_name=='%s')].typed_config.common_config", LogName),
+			"path", "grpc_stream_retry_policy", "value", retry)),
 		object("type", "type.googleapis.com/envoy.config.route.v3.RouteConfiguration", "name", listener, "operation", object(
 			"op", "add", "jsonPath", "..virtual_hosts[*]", "path", "include_request_attempt_count", "value", true)),
 	)

@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"math"
 	"strings"
 	"time"
 
@@ -77,10 +78,20 @@ func (b *builder) accessLog() *accesslogv3.AccessLog {
 				BufferFlushInterval:     durationpb.New(200 * time.Millisecond),
 				BufferSizeBytes:         wrapperspb.UInt32(16 << 10),
 				FilterStateObjectsToLog: []string{FilterName},
+				GrpcStreamRetryPolicy:   logRetry(),
 			},
 			AdditionalRequestHeadersToLog:  []string{"x-request-id"},
 			AdditionalResponseHeadersToLog: []string{"content-type"},
 		})},
+	}
+}
+
+// logRetry keeps trying to get rid of the log while no replica of Keel takes it. Without it Envoy drops what it has when it
+// can't connect: the calls that passed while the processor was away would never be found.
+func logRetry() *corev3.RetryPolicy {
+	return &corev3.RetryPolicy{
+		RetryOn: "connect-failure", NumRetries: wrapperspb.UInt32(math.MaxUint32),
+		RetryBackOff: &corev3.BackoffStrategy{BaseInterval: durationpb.New(250 * time.Millisecond), MaxInterval: durationpb.New(2 * time.Second)},
 	}
 }
 

@@ -178,11 +178,11 @@ func TestCallGoesWhereTheProcessorSays(t *testing.T) {
 		call(t, e, "/v1/x", `{}`)
 		ctx := context.Background()
 		for name, want := range map[string]int64{
-			"http.keel.ext_proc.keel.server_half_closed":          1,
-			"http.keel.ext_proc.keel.failure_mode_allowed":        0,
-			"http.keel.ext_proc.keel.streams_failed":              0,
-			"http.keel.ext_proc.keel.message_timeouts":            0,
-			"cluster.keel_processor.upstream_rq_pending_overflow": 0,
+			"http.keel.ext_proc.keel.server_half_closed":         1,
+			"http.keel.ext_proc.keel.failure_mode_allowed":       0,
+			"http.keel.ext_proc.keel.streams_failed":             0,
+			"http.keel.ext_proc.keel.message_timeouts":           0,
+			"cluster.keel_processor.upstream_rq_active_overflow": 0,
 		} {
 			if got, err := e.Counter(ctx, name); err != nil || got != want {
 				t.Errorf("%s is %d, %v; want %d", name, got, err, want)

@@ -7,6 +7,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	accesslogdatav3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -57,9 +58,73 @@ func TestAccessLogFindsUnmeteredCalls(t *testing.T) {
 	if d, c := ledger.recorded[0], ledger.closeouts[0]; !d.Unmetered || d.ID != c.ID || c.Outcome != budget.Unmetered || d.Path != "/v1/chat/completions" {
 		t.Errorf("recorded %+v, closed out %+v", d, c)
 	}
-	server.note(logEntry(t, 413, "request_payload_too_large", nil))
-	if len(ledger.recorded) != 1 {
-		t.Error("an answer of Envoy's own was taken for a call")
+	for _, tt := range []struct {
+		name     string
+		details  string
+		metadata map[string]any
+		change   func(*accesslogdatav3.AccessLogCommon)
+		recorded bool
+	}{
+		{"an answer of Envoy's own", "request_payload_too_large", nil, func(c *accesslogdatav3.AccessLogCommon) { c.UpstreamRequestAttemptCount = 0 }, false},
+		{"no connection to the provider", "upstream_reset_before_response_started", nil, func(c *accesslogdatav3.AccessLogCommon) { c.ResponseFlags.UpstreamConnectionFailure = true }, false},
+		{"the client left in the middle", "downstream_remote_disconnect", nil, func(*accesslogdatav3.AccessLogCommon) {}, true},
+		{"begun and not decided", "via_upstream", map[string]any{"decision_id": "01a20b43-ca9f-7cee-a0a8-57e6149c693d", "org": "acme", "pending": "true"}, func(*accesslogdatav3.AccessLogCommon) {}, true},
+		{"decided", "via_upstream", map[string]any{"decision_id": "01a20b43-ca9f-7cee-a0a8-57e6149c693d", "org": "acme", "pending": ""}, func(*accesslogdatav3.AccessLogCommon) {}, false},
+		{"decided by an older version", "via_upstream", map[string]any{"decision_id": "01a20b43-ca9f-7cee-a0a8-57e6149c693d", "org": "acme"}, func(*accesslogdatav3.AccessLogCommon) {}, false},
+	} {
+		before := len(ledger.recorded)
+		entry := logEntry(t, 200, tt.details, tt.metadata)
+		tt.change(entry.CommonProperties)
+		server.note(entry)
+		if got := len(ledger.recorded) > before; got != tt.recorded {
+			t.Errorf("%s: recorded %v, want %v", tt.name, got, tt.recorded)
+		}
+		if tt.recorded && tt.metadata != nil {
+			if d := ledger.recorded[before]; d.Org != "acme" || !strings.Contains(d.Reason, "01a20b43-ca9f-7cee-a0a8-57e6149c693d") || d.ID.String() == "01a20b43-ca9f-7cee-a0a8-57e6149c693d" {
+				t.Errorf("%s: %+v", tt.name, d)
+			}
+		}
+	}
+}
+
+// A call that went on when its stream to the processor failed is charged at the most that it can have cost; one that failed
+// closed before anybody let it out costs nothing.
+func TestAccessLogKnowsWhatPassed(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		open    bool
+		pending string
+		call    string
+		tries   uint32
+		details string
+		want    string // "" where the record stays as it is
+	}{
+		{"failed open after the decision", true, "", carriedText, 1, "via_upstream", "unmetered 0.00021 known"},
+		{"failed open before it came to Envoy", true, "true", "", 1, "via_upstream", "unmetered 0 unknown"},
+		{"failed closed before it came to Envoy", false, "true", "", 0, "ext_proc_error", "aborted 0 known"},
+		{"nothing failed", false, "", carriedText, 1, "via_upstream", ""},
+	} {
+		server, ledger := newServer(t)
+		entry := logEntry(t, 200, tt.details, map[string]any{"decision_id": "01a20b43-ca9f-7cee-a0a8-57e6149c693d", "org": "acme", "pending": tt.pending, "call": tt.call})
+		state, err := structpb.NewStruct(map[string]any{"failed_open": tt.open})
+		if err != nil {
+			t.Fatal(err)
+		}
+		packed, err := anypb.New(state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		entry.CommonProperties.FilterStateObjects = map[string]*anypb.Any{"keel.ext_proc": packed}
+		entry.CommonProperties.UpstreamRequestAttemptCount = tt.tries
+		server.note(entry)
+		got := ""
+		if c := ledger.annotations[0].Correction; c != nil {
+			got = fmt.Sprintf("%s %s %s", c.Outcome, c.Cost.Total, map[bool]string{true: "known", false: "unknown"}[c.CostKnown])
+		}
+		if got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
 	}
 }
 

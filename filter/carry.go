@@ -58,10 +58,19 @@ func carryCall(call *Call) *structpb.Struct {
 // carryNothing is the metadata of a call that is not limited: its name.
 func carryNothing(call *Call) *structpb.Struct { return carry(call, "", nil) }
 
+// carryPending is the metadata of a call that waits for its body. Should it go on without the filter, the access log can tell
+// that nobody decided.
+func carryPending(call *Call) *structpb.Struct {
+	m := carry(call, "", nil)
+	m.Fields[metadataSpace].GetStructValue().Fields[metadataPending] = structpb.NewStringValue("true")
+	return m
+}
+
 func carry(call *Call, key string, value any) *structpb.Struct {
 	fields := map[string]*structpb.Value{
 		metadataDecision: structpb.NewStringValue(call.id.String()),
 		metadataOrg:      structpb.NewStringValue(call.org),
+		metadataPending:  structpb.NewStringValue(""), // takes back what was there
 	}
 	if key != "" {
 		fields[key] = carried(value)

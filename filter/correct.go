@@ -55,6 +55,40 @@ func (s *Server) correction(id uuid.UUID, entry *accesslogdatav3.HTTPAccessLogEn
 	return c
 }
 
+// passedOn is the end of a call that Envoy let pass when the stream to the processor failed: what the filter saw is not all of
+// it, so it costs the most that it can have cost. A decision that never came to Envoy costs what it held.
+func passedOn(id uuid.UUID, entry *accesslogdatav3.HTTPAccessLogEntry) *budget.Closeout {
+	common, response := entry.GetCommonProperties(), entry.GetResponse()
+	fields := common.GetMetadata().GetFilterMetadata()[metadataSpace].GetFields()
+	c := &budget.Closeout{
+		ID: id, Org: fields[metadataOrg].GetStringValue(), At: time.Now(), Outcome: budget.Unmetered, Metered: budget.ByEstimate,
+		HTTPStatus: int(response.GetResponseCode().GetValue()), Attempts: int(common.GetUpstreamRequestAttemptCount()),
+		Detail: "the stream to the processor failed, and Envoy let the call pass (failure_mode_allow): charged at the most that it can have cost",
+	}
+	var carried carriedCall
+	if json.Unmarshal([]byte(fields[metadataCall].GetStringValue()), &carried) != nil {
+		return c
+	}
+	d := carried.decision(id, c.Org, "")
+	if c.Attempts > 1 {
+		d.ChargeEnvelope(c)
+	} else {
+		d.ChargeHeld(c)
+	}
+	return c
+}
+
+// neverLetOut is the end of a call whose decision never came to Envoy, if it came to one, and that failed closed.
+func neverLetOut(id uuid.UUID, entry *accesslogdatav3.HTTPAccessLogEntry) *budget.Closeout {
+	fields := entry.GetCommonProperties().GetMetadata().GetFilterMetadata()[metadataSpace].GetFields()
+	c := &budget.Closeout{
+		ID: id, Org: fields[metadataOrg].GetStringValue(), At: time.Now(), Outcome: budget.Aborted, HTTPStatus: int(entry.GetResponse().GetResponseCode().GetValue()),
+		Detail: "ended before the call was let out (" + entry.GetResponse().GetResponseCodeDetails() + ")",
+	}
+	new(budget.Decision).Free(c)
+	return c
+}
+
 // maxUnseen bounds what a log can make of a call.
 const maxUnseen = 1000
 

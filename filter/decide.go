@@ -43,7 +43,7 @@ func (s *Server) admit(call *Call, noBody bool) *extprocv3.ProcessingResponse {
 			RemoveHeaders: append(call.remove, "accept-encoding"),
 		},
 	})
-	answer.DynamicMetadata = carryNothing(call)
+	answer.DynamicMetadata = carryPending(call)
 	return answer
 }
 
@@ -240,10 +240,12 @@ func (s *Server) refuseUnreadable(call *Call, err error) *extprocv3.ProcessingRe
 			},
 			ClearRouteCache: true,
 		}
+		answer := requestBodyAnswer(common)
 		if call.bodiless {
-			return requestHeadersAnswer(common)
+			answer = requestHeadersAnswer(common)
 		}
-		return requestBodyAnswer(common)
+		answer.DynamicMetadata = carryNothing(call)
+		return answer
 	}
 	code := "invalid_body"
 	var field *wire.RequestError

@@ -31,6 +31,7 @@ const (
 	metadataSpace    = "keel"
 	metadataDecision = "decision_id"
 	metadataOrg      = "org"
+	metadataPending  = "pending" // not "" while the call is not decided
 	metadataCall     = "call"
 	metadataAttempt  = "attempt_"
 	attributeSpace   = "envoy.filters.http.ext_proc"

@@ -12,6 +12,7 @@ type metrics struct {
 	notDurable   *prometheus.CounterVec // by durability
 	unlabelled   prometheus.Counter     // attempts at endpoints that do not say whose they are
 	unseen       prometheus.Counter     // calls in the access log that no decision was made for
+	failedOpen   prometheus.Counter     // calls in the access log that passed because the stream to the processor failed
 	extended     prometheus.Counter     // of what is held for a watched answer
 	streamsEnded prometheus.Counter     // before their provider did
 	inFlight     prometheus.Gauge
@@ -41,6 +42,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		unseen: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "keel_unseen_calls_total", Help: "Calls in the access log that no decision was made for: the filter was bypassed or failed open.",
 		}),
+		failedOpen: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "keel_failed_open_calls_total", Help: "Calls in the access log that Envoy let pass, whole or in part, because the stream to the processor failed.",
+		}),
 		extended: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "keel_holds_extended_total", Help: "Times that what is held for a watched answer was extended.",
 		}),
@@ -54,6 +58,6 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "keel_filter_panics_total", Help: "Streams that ended in a panic; their calls failed closed.",
 		}),
 	}
-	r.MustRegister(m.decisions, m.closeouts, m.compared, m.refused, m.notDurable, m.unlabelled, m.unseen, m.extended, m.streamsEnded, m.inFlight, m.panics)
+	r.MustRegister(m.decisions, m.closeouts, m.compared, m.refused, m.notDurable, m.unlabelled, m.unseen, m.failedOpen, m.extended, m.streamsEnded, m.inFlight, m.panics)
 	return m
 }

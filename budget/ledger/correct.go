@@ -10,11 +10,13 @@ import (
 
 	"keel/budget"
 	"keel/budget/ledger/record"
+	"keel/pricing"
 )
 
 // Correct puts what the access log tells of a call's attempts in the place of closeouts that were presumed: by
-// a filter that saw nobody answer, or by Sweep. It is booked by the difference. Where nobody closed the call yet it waits, and where
-// somebody metered it, it is nothing. It returns how many closeouts it replaced; several replicas at once do no harm.
+// a filter that saw nobody answer, or by Sweep. What it tells of a call that went on without the filter (outcome unmetered) also takes
+// the place of a closeout that was cut, for no less than that. It is booked by the difference. Where nobody closed the call yet it
+// waits, and where somebody metered it, it is nothing. It returns how many closeouts it replaced; several replicas at once do no harm.
 func (b *Bank) Correct(ctx context.Context) (corrected int, err error) {
 	for {
 		orgs, ids, err := b.correctable(ctx)
@@ -60,9 +62,11 @@ func (b *Bank) correct(ctx context.Context, org string, id uuid.UUID) (done bool
 	err = b.transact(ctx, func(tx pgx.Tx) error {
 		done = false
 		s := settlement{ctx: ctx, tx: tx, org: org, money: newBooking(), states: make(map[uuid.UUID]string)}
-		var awaits bool
+		var awaits, cut, known bool
+		var cost pricing.NanoUSD
 		err := tx.QueryRow(ctx, `
-select presumed and response_id = '' and attempt_rows is null from keel.closeouts where org = $1 and decision_id = $2 and charges is not null for update`, org, id).Scan(&awaits)
+select presumed and response_id = '' and attempt_rows is null, presumed or outcome = 'aborted' and metered <> 'provider', cost_known, cost_n
+from keel.closeouts where org = $1 and decision_id = $2 and charges is not null for update`, org, id).Scan(&awaits, &cut, &known, &cost)
 		if errors.Is(err, pgx.ErrNoRows) { // another took its place, or retired it
 			return nil
 		}
@@ -71,7 +75,7 @@ select presumed and response_id = '' and attempt_rows is null from keel.closeout
 		}
 		var correction []byte
 		err = tx.QueryRow(ctx, "update keel.annotations set corrects = false where org = $1 and decision_id = $2 and corrects returning correction", org, id).Scan(&correction)
-		if errors.Is(err, pgx.ErrNoRows) || err == nil && !awaits {
+		if errors.Is(err, pgx.ErrNoRows) || err == nil && !awaits && !cut {
 			return nil
 		}
 		if err != nil {
@@ -81,6 +85,12 @@ select presumed and response_id = '' and attempt_rows is null from keel.closeout
 		if err != nil {
 			b.o.Logger.Error("ledger: a correction can't be read, and the call stays charged as it is", "decision", id, "error", err)
 			return nil
+		}
+		if s.passed = end.Outcome == budget.Unmetered; !awaits && !s.passed {
+			return nil
+		}
+		if s.passed { // more went on than anybody saw: never for less than it was
+			end.Cost.Total, end.CostKnown = max(end.Cost.Total, cost), end.CostKnown && known
 		}
 		end.ID, end.Org = id, org
 		if err := s.replace(&closing{Closeout: record.Closeout{Closeout: *end}}); err != nil {

@@ -215,3 +215,45 @@ func TestCorrectionThatCantBeRead(t *testing.T) {
 	l.cost(50)
 	l.correct(0)
 }
+
+// A call that went on without the filter costs what it can have cost, whoever closed it as cut, and never less than it did.
+func TestCorrectPassed(t *testing.T) {
+	t.Parallel()
+	passed := func(d *budget.Decision, cost pricing.NanoUSD, known bool) budget.Annotation {
+		c := budget.Closeout{ID: d.ID, Org: d.Org, At: time.Now(), Outcome: budget.Unmetered, Metered: budget.ByEstimate, Cost: pricing.Cost{Total: cost}, CostKnown: known, Attempts: 1, Detail: "passed"}
+		return budget.Annotation{ID: d.ID, Org: d.Org, At: time.Now(), Attempts: 1, Details: "via_upstream", Correction: &c}
+	}
+	seen := func(d *budget.Decision, outcome budget.Outcome, metered budget.Metered, cost pricing.NanoUSD) budget.Closeout {
+		return budget.Closeout{ID: d.ID, Org: d.Org, At: time.Now(), Outcome: outcome, Metered: metered, Cost: pricing.Cost{Total: cost}, CostKnown: true, Attempts: 1, ResponseID: "r"}
+	}
+	for _, tt := range []struct {
+		name     string
+		outcome  budget.Outcome
+		metered  budget.Metered
+		cost     pricing.NanoUSD
+		to       pricing.NanoUSD
+		known    bool
+		replaced int
+		want     int64
+	}{
+		{"cut", budget.Aborted, budget.ByEstimate, 5, 40, true, 1, 40},
+		{"cut above it", budget.Aborted, budget.ByEstimate, 45, 40, true, 1, 45},
+		{"never let out", budget.Aborted, budget.NothingSeen, 0, 0, false, 1, 50},
+		{"metered by its provider", budget.Aborted, budget.ByProvider, 5, 40, true, 0, 5},
+		{"complete", budget.Complete, budget.ByEstimate, 5, 40, true, 0, 5},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			l := newCorrecting(t)
+			l.annotate(passed(l.d, tt.to, tt.known)) // the log may be first
+			l.correct(0)
+			l.j.settle(l.j.closed(l.d, seen(l.d, tt.outcome, tt.metered, tt.cost)))
+			l.correct(tt.replaced)
+			l.correct(0)
+			if outcome, want := query[string](t, l.dsn, "select outcome from keel.closeouts"), map[int]string{0: string(tt.outcome), 1: "unmetered"}[tt.replaced]; outcome != want {
+				t.Errorf("outcome %s, want %s", outcome, want)
+			}
+			l.cost(tt.want)
+		})
+	}
+}

@@ -142,6 +142,7 @@ type settlement struct {
 	more       map[uuid.UUID][]pricing.NanoUSD // what they add to the holds of a decision
 	evidence   announced
 	touched    touched
+	passed     bool // what replaces a closeout knows of more of the call than that saw
 }
 
 // closing is a closeout on its way.

@@ -204,7 +204,7 @@ func anyLeased(charges []record.Charge) bool {
 var errCameJustNow = &pgconn.PgError{Code: codeSerialization, Message: "a decision came while it was closed"}
 
 // replace is for a closeout of a decision that has one: it takes its place if that
-// one was presumed, and the difference is booked; else it changes nothing.
+// one was presumed, or the access log told of more than it saw, and the difference is booked; else it changes nothing.
 //
 // The difference goes through the slice where its owner's memory has counted it,
 // which is so for closeouts of the epoch that held it.
@@ -221,7 +221,7 @@ func (s *settlement) replace(c *closing) error {
 			return err
 		}
 	}
-	if !old.presumed || c.Outcome == budget.Orphaned {
+	if !old.presumed && !s.passed || c.Outcome == budget.Orphaned {
 		s.entries = append(s.entries, entry{epoch: s.epoch, seq: c.seq, digest: c.digest, kind: "repeated", decision: c.ID, cause: "the decision was closed before"})
 		return nil
 	}
@@ -258,13 +258,17 @@ func (s *settlement) replace(c *closing) error {
 	for k, amount := range before {
 		s.money.charge(k, -amount)
 	}
-	s.entries = append(s.entries, old.correction(s.epoch, c))
+	correction := old.correction(s.epoch, c)
+	if s.passed {
+		correction.cause = "the access log told that the call went on without the processor"
+	}
+	s.entries = append(s.entries, correction)
 	var gone bool
 	if err := s.tx.QueryRow(s.ctx, "select keel.supersede_closeout($1, $2)", s.org, c.ID).Scan(&gone); err != nil {
 		return err
 	}
 	if !gone { // it is locked since it was read
-		return fmt.Errorf("the presumed closeout of decision %s could not be replaced", c.ID)
+		return fmt.Errorf("the closeout of decision %s could not be replaced", c.ID)
 	}
 	var columns closeoutColumns
 	columns.add(c.seq, c.digest, &c.Closeout, false)

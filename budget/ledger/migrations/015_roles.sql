@@ -20,15 +20,15 @@ begin
 end
 $$;
 
--- Takes a presumed closeout out of the way of the real one. It is kept: nobody can make one vanish, and one that is not
--- presumed stays where it is.
+-- Takes a closeout out of the way of one that knows more: one that was presumed, or that saw no more than a part because it was
+-- cut. It is kept: nobody can make one vanish, and one of what a provider told stays where it is.
 create function keel.supersede_closeout(an_org text, a_decision uuid) returns boolean language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  insert into keel.superseded_closeouts select now(), c.* from keel.closeouts c where c.org = an_org and c.decision_id = a_decision and c.presumed;
+  insert into keel.superseded_closeouts select now(), c.* from keel.closeouts c where c.org = an_org and c.decision_id = a_decision and (c.presumed or c.outcome = 'aborted' and c.metered <> 'provider');
   if not found then
     return false;
   end if;
-  delete from keel.closeouts c where c.org = an_org and c.decision_id = a_decision and c.presumed;
+  delete from keel.closeouts c where c.org = an_org and c.decision_id = a_decision and (c.presumed or c.outcome = 'aborted' and c.metered <> 'provider');
   return true;
 end
 $$;
