@@ -55,6 +55,7 @@ type deliberation struct {
 	ledger    Ledger
 	health    *Health
 	dry       bool
+	observing bool // whatever its mode, no budget can refuse
 
 	asked      *candidate   // where the call was asked to go, once a policy wanted to know
 	draft      Decision     // what holds for every target: the policies, the route

@@ -29,7 +29,10 @@ func (l *deliberation) hold(d *Decision, t *traits, budgets []*activeBudget) {
 		if b.Hold == HoldExpected {
 			hold.Amount = d.Estimate.Expected
 		}
-		if b.Mode == Enforce {
+		if l.observing {
+			hold.Mode = Observe
+		}
+		if hold.Mode == Enforce {
 			hold.Ceiling = b.ceiling
 		}
 		standing := l.ledger.Standing(hold.Account)
@@ -84,7 +87,7 @@ func (l *deliberation) effect(b *activeBudget, s Standing, amount pricing.NanoUS
 		effect += ", " + l.pressed[i].effect
 	}
 	total, err := sum(s.Settled, s.Held, amount)
-	if b.Mode != Enforce && (err != nil || total > b.ceiling) {
+	if (b.Mode != Enforce || l.observing) && (err != nil || total > b.ceiling) {
 		effect += ", would have denied"
 	}
 	return effect

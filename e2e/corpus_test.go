@@ -45,31 +45,51 @@ type exchange struct {
 func TestCorpus(t *testing.T) {
 	t.Parallel()
 	exchanges := readCorpus(t)
+	s := start(t, stackOptions{upstream: replayed(exchanges), args: []string{"--no-sample"}})
+
+	decisions := make(map[string]*exchange, len(exchanges)) // by decision id
+	var mu sync.Mutex
+	s.replay(t, exchanges, func(x *exchange, got *answer) {
+		// What the provider refused as malformed, Keel may refuse before it.
+		refused := got.header.Get("x-should-retry") == "false" && x.Status == http.StatusBadRequest && got.header.Get("x-keel-model") == ""
+		if want := x.body(t); !refused && x.passesUnchanged() && !bytes.Equal(x.decode(t, got), want) {
+			t.Errorf("%s: the client got another body than the provider sent", x.ID)
+		}
+		mu.Lock()
+		decisions[got.decision()] = x
+		mu.Unlock()
+	})
+	if t.Failed() {
+		return
+	}
+	records := s.allClosed(t, len(exchanges))
+	of := make(map[string]record, len(decisions))
+	for id, x := range decisions {
+		of[x.ID] = records[id]
+	}
+	compareCorpus(t, exchanges, of)
+}
+
+func replayed(exchanges []*exchange) *replay {
 	upstream := &replay{byID: make(map[string]*exchange, len(exchanges))}
 	for _, x := range exchanges {
 		upstream.byID[x.ID] = x
 	}
-	s := start(t, stackOptions{upstream: upstream, args: []string{"--no-sample"}})
+	return upstream
+}
 
-	decisions := make(map[string]*exchange, len(exchanges)) // by decision id
-	var mu sync.Mutex
+// replay makes all calls, some at a time.
+func (s *stack) replay(t *testing.T, exchanges []*exchange, did func(*exchange, *answer)) {
 	work := make(chan *exchange)
 	var workers sync.WaitGroup
 	for range 8 {
 		workers.Go(func() {
 			for x := range work {
-				got := s.do(t, x.Method, x.Path, strings.NewReader(x.RequestBody), "host: "+x.Host, "x-corpus-id: "+x.ID)
+				got := s.do(t, x.Method, x.Path, strings.NewReader(x.RequestBody), "host: "+x.Host, "x-corpus-id: "+x.ID, "x-keel-user: "+x.ID)
 				if got.status != x.Status {
 					t.Errorf("%s: status %d, recorded %d: %s", x.ID, got.status, x.Status, tail(got.body, 300))
 				}
-				// What the provider refused as malformed, Keel may refuse before it.
-				refused := got.header.Get("x-should-retry") == "false" && x.Status == http.StatusBadRequest && got.header.Get("x-keel-model") == ""
-				if want := x.body(t); !refused && x.passesUnchanged() && !bytes.Equal(x.decode(t, got), want) {
-					t.Errorf("%s: the client got another body than the provider sent", x.ID)
-				}
-				mu.Lock()
-				decisions[got.decision()] = x
-				mu.Unlock()
+				did(x, got)
 			}
 		})
 	}
@@ -78,15 +98,15 @@ func TestCorpus(t *testing.T) {
 	}
 	close(work)
 	workers.Wait()
-	if t.Failed() {
-		return
-	}
+}
 
-	records := s.allClosed(t, len(exchanges))
+// compareCorpus compares records, by exchange, with what providers reported.
+func compareCorpus(t *testing.T, exchanges []*exchange, records map[string]record) {
+	t.Helper()
 	var compared, failures int
-	for id, x := range decisions {
-		r, ok := records[id]
-		if !ok {
+	for _, x := range exchanges {
+		r := records[x.ID]
+		if r == nil {
 			t.Errorf("%s: no record", x.ID)
 			continue
 		}

@@ -105,6 +105,9 @@ func (a Attachment) complete() (Attachment, error) {
 	if a.Target == TargetEnvoy {
 		return a, nil
 	}
+	if a.Mode == ModeObserve && a.Target == TargetEnvoyGateway {
+		return a, fmt.Errorf("mode %s: not built for %s; there are %s and %s", a.Mode, a.Target, TargetEnvoy, TargetIstio)
+	}
 	if a.TLS != nil && a.Target == TargetEnvoyGateway {
 		if name := a.TLS.Names[0]; len(a.TLS.Names) > 1 || !hostName.MatchString(name) || (address{host: name}).isIP() {
 			return a, fmt.Errorf("names %s of the processor's certificate: Envoy Gateway checks one DNS name", strings.Join(a.TLS.Names, ", "))

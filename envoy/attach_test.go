@@ -24,21 +24,24 @@ func attachments() map[string]Attachment {
 		return c
 	}
 	return map[string]Attachment{
-		"envoy-full":             {Target: TargetEnvoy, Config: config(ModeFull, "127.0.0.1:10002", nil)},
-		"envoy-attempts":         {Target: TargetEnvoy, Config: secured(config(ModeAttempts, "keel.internal:10002", often), "keel.internal", "spiffe://example.com/keel")},
-		"secret-certificate":     {Target: TargetEnvoy, Config: secured(config(ModeAttempts, "keel.internal:10002", often)), Secret: "certificate"},
-		"secret-ca":              {Target: TargetEnvoy, Config: secured(config(ModeAttempts, "keel.internal:10002", often)), Secret: "ca"},
-		"istio-tls":              {Target: TargetIstio, Config: secured(config(ModeFull, inCluster, nil)), Namespace: "istio-system"},
-		"envoy-gateway-tls":      {Target: TargetEnvoyGateway, Config: secured(config(ModeFull, inCluster, nil))},
-		"envoy-uds":              {Target: TargetEnvoy, Config: config(ModeAttempts, "unix:/run/keel/keel.sock", nil)},
-		"istio-full":             {Target: TargetIstio, Config: config(ModeFull, inCluster, nil), Namespace: "istio-system"},
-		"istio-attempts":         {Target: TargetIstio, Config: config(ModeAttempts, inCluster, often), Namespace: "istio-system"},
-		"istio-uds":              {Target: TargetIstio, Config: config(ModeAttempts, "unix:/run/keel/keel.sock", nil)},
-		"istio-address":          {Target: TargetIstio, Config: config(ModeFull, "192.0.2.7:10002", &Retry{})},
-		"istio-mesh-config":      {Target: TargetIstio, Config: config(ModeFull, inCluster, nil), MeshConfig: true},
-		"envoy-gateway-full":     {Target: TargetEnvoyGateway, Config: config(ModeFull, inCluster, nil)},
-		"envoy-gateway-attempts": {Target: TargetEnvoyGateway, Config: config(ModeAttempts, inCluster, often)},
-		"envoy-gateway-uds":      {Target: TargetEnvoyGateway, Config: config(ModeAttempts, "unix:/run/keel/keel.sock", &Retry{})},
+		"envoy-full":                {Target: TargetEnvoy, Config: config(ModeFull, "127.0.0.1:10002", nil)},
+		"envoy-attempts":            {Target: TargetEnvoy, Config: secured(config(ModeAttempts, "keel.internal:10002", often), "keel.internal", "spiffe://example.com/keel")},
+		"secret-certificate":        {Target: TargetEnvoy, Config: secured(config(ModeAttempts, "keel.internal:10002", often)), Secret: "certificate"},
+		"secret-ca":                 {Target: TargetEnvoy, Config: secured(config(ModeAttempts, "keel.internal:10002", often)), Secret: "ca"},
+		"istio-tls":                 {Target: TargetIstio, Config: secured(config(ModeFull, inCluster, nil)), Namespace: "istio-system"},
+		"envoy-gateway-tls":         {Target: TargetEnvoyGateway, Config: secured(config(ModeFull, inCluster, nil))},
+		"envoy-uds":                 {Target: TargetEnvoy, Config: config(ModeAttempts, "unix:/run/keel/keel.sock", nil)},
+		"istio-full":                {Target: TargetIstio, Config: config(ModeFull, inCluster, nil), Namespace: "istio-system"},
+		"istio-attempts":            {Target: TargetIstio, Config: config(ModeAttempts, inCluster, often), Namespace: "istio-system"},
+		"istio-uds":                 {Target: TargetIstio, Config: config(ModeAttempts, "unix:/run/keel/keel.sock", nil)},
+		"istio-address":             {Target: TargetIstio, Config: config(ModeFull, "192.0.2.7:10002", &Retry{})},
+		"istio-mesh-config":         {Target: TargetIstio, Config: config(ModeFull, inCluster, nil), MeshConfig: true},
+		"envoy-gateway-full":        {Target: TargetEnvoyGateway, Config: config(ModeFull, inCluster, nil)},
+		"envoy-gateway-attempts":    {Target: TargetEnvoyGateway, Config: config(ModeAttempts, inCluster, often)},
+		"envoy-gateway-uds":         {Target: TargetEnvoyGateway, Config: config(ModeAttempts, "unix:/run/keel/keel.sock", &Retry{})},
+		"envoy-observe":             {Target: TargetEnvoy, Config: config(ModeObserve, "keel.internal:10002", nil)},
+		"istio-observe":             {Target: TargetIstio, Config: config(ModeObserve, inCluster, nil), Namespace: "istio-system"},
+		"istio-observe-mesh-config": {Target: TargetIstio, Config: config(ModeObserve, inCluster, nil), MeshConfig: true},
 	}
 }
 
@@ -72,7 +75,7 @@ func TestAttachments(t *testing.T) {
 
 // What a person reads with comments is what "keel dev" runs without them.
 func TestRenderedBootstrapIsTheBootstrap(t *testing.T) {
-	for _, name := range []string{"envoy-full", "envoy-attempts", "envoy-uds"} {
+	for _, name := range []string{"envoy-full", "envoy-attempts", "envoy-uds", "envoy-observe"} {
 		a, err := attachments()[name].complete()
 		if err != nil {
 			t.Fatal(err)
@@ -142,17 +145,18 @@ func TestRenderRefuses(t *testing.T) {
 		change func(*Attachment)
 		want   string
 	}{
-		"mode of nobody":       {func(a *Attachment) { a.Mode = "half" }, "there are full and attempts"},
-		"target of nobody":     {func(a *Attachment) { a.Target = "nginx" }, "there are envoy, istio and envoy-gateway"},
-		"billed retries":       {func(a *Attachment) { a.Mode, a.Retry = ModeFull, &Retry{On: []string{"5xx"}, Times: 1} }, "only mode attempts sees each try"},
-		"billed statuses":      {func(a *Attachment) { a.Mode, a.Retry = ModeFull, &Retry{Statuses: []uint32{429}, Times: 1} }, "retriable-status-codes"},
-		"relative socket":      {func(a *Attachment) { a.Processor = "unix:keel.sock" }, "absolute path"},
-		"long socket":          {func(a *Attachment) { a.Processor = "unix:/" + strings.Repeat("x", 200) }, "107 bytes"},
-		"namespace":            {func(a *Attachment) { a.Namespace = "Keel\n" }, "as Kubernetes does"},
-		"selector":             {func(a *Attachment) { a.Selector = "ingress" }, "KEY=VALUE"},
-		"journal of two lines": {func(a *Attachment) { a.Journal = "/a\nstatic_resources:" }, "more than one line"},
-		"MeshConfig of Envoy":  {func(a *Attachment) { a.MeshConfig = true }, "only Istio"},
-		"provider name":        {func(a *Attachment) { a.Target, a.Providers[0].Name = TargetIstio, "a_b" }, "as Kubernetes does"},
+		"mode of nobody":           {func(a *Attachment) { a.Mode = "half" }, "there are full, attempts and observe"},
+		"target of nobody":         {func(a *Attachment) { a.Target = "nginx" }, "there are envoy, istio and envoy-gateway"},
+		"observe in Envoy Gateway": {func(a *Attachment) { a.Target, a.Mode = TargetEnvoyGateway, ModeObserve }, "not built for envoy-gateway"},
+		"billed retries":           {func(a *Attachment) { a.Mode, a.Retry = ModeFull, &Retry{On: []string{"5xx"}, Times: 1} }, "only mode attempts sees each try"},
+		"billed statuses":          {func(a *Attachment) { a.Mode, a.Retry = ModeFull, &Retry{Statuses: []uint32{429}, Times: 1} }, "retriable-status-codes"},
+		"relative socket":          {func(a *Attachment) { a.Processor = "unix:keel.sock" }, "absolute path"},
+		"long socket":              {func(a *Attachment) { a.Processor = "unix:/" + strings.Repeat("x", 200) }, "107 bytes"},
+		"namespace":                {func(a *Attachment) { a.Namespace = "Keel\n" }, "as Kubernetes does"},
+		"selector":                 {func(a *Attachment) { a.Selector = "ingress" }, "KEY=VALUE"},
+		"journal of two lines":     {func(a *Attachment) { a.Journal = "/a\nstatic_resources:" }, "more than one line"},
+		"MeshConfig of Envoy":      {func(a *Attachment) { a.MeshConfig = true }, "only Istio"},
+		"provider name":            {func(a *Attachment) { a.Target, a.Providers[0].Name = TargetIstio, "a_b" }, "as Kubernetes does"},
 		"TLS to an IP": {func(a *Attachment) {
 			a.Target, a.Providers[0].Address = TargetEnvoyGateway, "https://192.0.2.1"
 		}, "against a name"},

@@ -33,8 +33,9 @@ func (c comment) matches(steps []string) bool {
 }
 
 const (
-	atRouter  = `*\[` + PhaseRouter + `\] `
-	atAttempt = `*\[` + PhaseUpstream + `\] `
+	atRouter   = `*\[` + PhaseRouter + `\] `
+	atAttempt  = `*\[` + PhaseUpstream + `\] `
+	atObserver = `*\[` + PhaseObserve + `\] `
 )
 
 // comments of what Envoy itself reads; those of manifests follow in manifestComments.
@@ -54,6 +55,12 @@ var comments = []comment{
 	{at: atRouter + "metadata_options", text: "The decision travels with the call in the metadata of this name."},
 	{at: atRouter + "mutation_rules", text: "Keel may change the path, which has the model in some APIs; not the host, and not what steers Envoy."},
 
+	{at: atObserver + "observability_mode", text: "Envoy sends what passes, and waits for nothing: no hold, no denial, no change."},
+	{at: atObserver + "failure_mode_allow", text: "Nothing that happens to the processor happens to a call."},
+	{at: atObserver + "deferred_close_timeout", text: "How long a processor that is behind may go on reading a call that is over. A client that leaves is noticed so much later."},
+	{at: atObserver + "processing_mode request_body_mode", text: "In one piece a body would not be sent in this mode."},
+	{at: atObserver + "request_attributes", text: "By the id and the time of a request the access log is matched with what the filter saw."},
+	{at: atObserver + "grpc_service initial_metadata", text: "Says that looking on is meant."},
 	{at: atAttempt + "processing_mode", text: "Headers only. Keel asks for the body of an attempt that failed, which says what was billed,\nand for a request whose endpoint is for another model."},
 	{at: atAttempt + "failure_mode_allow", text: "An attempt that Keel can't hold money for is not made.", value: false},
 	{at: atAttempt + "request_attributes", text: "Which attempt it is, and at whose endpoint."},

@@ -29,6 +29,7 @@ const (
 	PhaseKey      = "x-keel-phase"
 	PhaseRouter   = "router"
 	PhaseUpstream = "upstream"
+	PhaseObserve  = "observe" // says that nobody waits for the answers; the processor goes by what Envoy itself says of that
 
 	// MetadataNamespace is the dynamic metadata that the processor writes.
 	MetadataNamespace = "keel"
@@ -52,6 +53,9 @@ const (
 	// ModeAttempts is that and a filter in every provider's cluster, so that each try
 	// of a call is held and charged by itself.
 	ModeAttempts Mode = "attempts"
+
+	// ModeObserve is a filter that Envoy waits for in nothing: Keel reads and meters what passes, and can't touch it.
+	ModeObserve Mode = "observe"
 )
 
 // Config is what Bootstrap needs to know. Processor and Providers are required.
@@ -183,7 +187,7 @@ func (c Config) checkMode() error {
 	switch c.Mode {
 	case ModeAttempts:
 		return nil
-	case ModeFull:
+	case ModeFull, ModeObserve:
 		for _, condition := range c.Retry.conditions() {
 			if c.Retry.Times > 0 && !UnbilledRetry(condition) {
 				return fmt.Errorf("mode %s: after %q a provider may bill the try that failed, and only mode %s sees each try", c.Mode, condition, ModeAttempts)
@@ -191,7 +195,7 @@ func (c Config) checkMode() error {
 		}
 		return nil
 	}
-	return fmt.Errorf("mode %q: there are %s and %s", c.Mode, ModeFull, ModeAttempts)
+	return fmt.Errorf("mode %q: there are %s, %s and %s", c.Mode, ModeFull, ModeAttempts, ModeObserve)
 }
 
 // address is a host, which may be a name or an IP, and a port; or the path of a socket.

@@ -12,7 +12,7 @@
 // It knows nothing of prices, budgets or wire formats: the processor decides, and
 // says where a call goes in the header x-keel-target. It refuses what would let a call pass
 // unmetered or an outsider reconfigure the proxy: there is no way to switch
-// the filter off for a route, to let calls pass when the processor is away, or
+// the filter off for a route, to let calls pass when the processor is away (but in mode observe, where it holds none up), or
 // to open the admin interface beyond the loopback interface.
 //
 // # What to watch

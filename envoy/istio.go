@@ -36,6 +36,10 @@ func (a Attachment) istio() ([]byte, error) {
 			"accessLogging", list(object("providers", list(object("name", istioProvider)))),
 		)), head: []string{"The access log. Its provider belongs to MeshConfig: \"keel envoy config --target istio --mesh-config\"."}},
 	)
+	if a.Mode == ModeObserve { // routes stay as they are
+		all[0].head = append(append(a.heading(), "Apply with kubectl, and lint it together with MeshConfig.", ""), all[0].head...)
+		return documentsOf(b, all)
+	}
 	for _, p := range a.Providers {
 		provider, err := a.istioProviderObjects(p)
 		if err != nil {
@@ -52,10 +56,15 @@ func (a Attachment) istio() ([]byte, error) {
 		}
 		all = append(all, document{body: a.istioFilter("keel-attempts", patches), head: []string{"The filter that every attempt at a provider passes."}})
 	}
+	all[0].head = append(append(a.heading(), "Apply with kubectl, and lint it together with MeshConfig.", ""), all[0].head...)
+	return documentsOf(b, all)
+}
+
+// documentsOf writes what a builder built without an error.
+func documentsOf(b *builder, all []document) ([]byte, error) {
 	if b.err != nil {
 		return nil, b.err
 	}
-	all[0].head = append(append(a.heading(), "Apply with kubectl, and lint it together with MeshConfig.", ""), all[0].head...)
 	return documents(all)
 }
 
@@ -65,7 +74,7 @@ func (a Attachment) meshConfig() ([]byte, error) {
 	body := object("extensionProviders", list(object(
 		"name", istioProvider,
 		"envoyHttpAls", object(
-			"service", host, "port", port, "logName", LogName,
+			"service", host, "port", port, "logName", newBuilder(a.Config).logName(),
 			"filterStateObjectsToLog", list(FilterName),
 			"additionalRequestHeadersToLog", list("x-request-id"),
 			"additionalResponseHeadersToLog", list("content-type"),

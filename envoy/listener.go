@@ -44,9 +44,7 @@ func (b *builder) listener() *listenerv3.Listener {
 		RouteSpecifier: &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: &routev3.RouteConfiguration{
 			Name:             statPrefix,
 			ValidateClusters: wrapperspb.Bool(false), // see routes
-			VirtualHosts: []*routev3.VirtualHost{{
-				Name: statPrefix, Domains: []string{"*"}, Routes: b.routes(), IncludeRequestAttemptCount: true,
-			}},
+			VirtualHosts:     b.virtualHosts(),
 		}},
 		HttpFilters: []*hcmv3.HttpFilter{
 			b.processorFilter(),
@@ -66,13 +64,20 @@ func (b *builder) listener() *listenerv3.Listener {
 	}
 }
 
+func (b *builder) virtualHosts() []*routev3.VirtualHost {
+	if b.Mode == ModeObserve {
+		return b.hosts()
+	}
+	return []*routev3.VirtualHost{{Name: statPrefix, Domains: []string{"*"}, Routes: b.routes(), IncludeRequestAttemptCount: true}}
+}
+
 // accessLog tells the processor how each call ended, which it can't see itself.
 func (b *builder) accessLog() *accesslogv3.AccessLog {
 	return &accesslogv3.AccessLog{
 		Name: "envoy.access_loggers.http_grpc",
 		ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: b.any(&grpclogv3.HttpGrpcAccessLogConfig{
 			CommonConfig: &grpclogv3.CommonGrpcAccessLogConfig{
-				LogName:                 LogName,
+				LogName:                 b.logName(),
 				TransportApiVersion:     corev3.ApiVersion_V3,
 				GrpcService:             grpcService(b.accessLogCluster),
 				BufferFlushInterval:     durationpb.New(200 * time.Millisecond),
@@ -100,41 +105,48 @@ func logRetry() *corev3.RetryPolicy {
 func (b *builder) routes() []*routev3.Route {
 	var routes []*routev3.Route
 	for _, p := range b.Providers {
-		routes = append(routes, &routev3.Route{
-			Name: p.Name,
-			Match: &routev3.RouteMatch{
-				PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"},
-				Headers: []*routev3.HeaderMatcher{{
-					Name: TargetHeader,
-					HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: &matcherv3.StringMatcher{
-						MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: p.Name + "/"},
-					}},
-				}},
-			},
-			Action: &routev3.Route_Route{Route: &routev3.RouteAction{
-				ClusterSpecifier:     &routev3.RouteAction_Cluster{Cluster: p.Name},
-				HostRewriteSpecifier: &routev3.RouteAction_HostRewriteLiteral{HostRewriteLiteral: p.Host},
-				Timeout:              durationpb.New(0), // a stream may take as long as it moves
-				IdleTimeout:          durationpb.New(b.IdleTimeout),
-				RetryPolicy:          b.retryPolicy(),
+		route := b.providerRoute(p)
+		route.Match.Headers = []*routev3.HeaderMatcher{{
+			Name: TargetHeader,
+			HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: &matcherv3.StringMatcher{
+				MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: p.Name + "/"},
 			}},
-			// A provider is told neither where a call goes nor who in the house makes it.
-			RequestHeadersToRemove: []string{TargetHeader, "x-forwarded-for", "x-envoy-external-address", "x-envoy-internal"},
-			RequestBodyBufferLimit: wrapperspb.UInt64(b.RequestLimit),
-		})
+		}}
+		routes = append(routes, route)
 	}
-	return append(routes, &routev3.Route{
+	return append(routes, b.unroutedRoute())
+}
+
+// providerRoute leads all there is to a provider.
+func (b *builder) providerRoute(p Provider) *routev3.Route {
+	return &routev3.Route{
+		Name:  p.Name,
+		Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
+		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
+			ClusterSpecifier:     &routev3.RouteAction_Cluster{Cluster: p.Name},
+			HostRewriteSpecifier: &routev3.RouteAction_HostRewriteLiteral{HostRewriteLiteral: p.Host},
+			Timeout:              durationpb.New(0), // a stream may take as long as it moves
+			IdleTimeout:          durationpb.New(b.IdleTimeout),
+			RetryPolicy:          b.retryPolicy(),
+		}},
+		// A provider is told neither where a call goes nor who in the house makes it.
+		RequestHeadersToRemove: []string{TargetHeader, "x-forwarded-for", "x-envoy-external-address", "x-envoy-internal"},
+		RequestBodyBufferLimit: wrapperspb.UInt64(b.RequestLimit),
+	}
+}
+
+// unroutedRoute leads to a cluster that does not exist, which Envoy answers itself. A direct response would be simpler, but
+// Envoy ignores the body limit of such a route: the processor would see no body over 1 MiB.
+func (b *builder) unroutedRoute() *routev3.Route {
+	return &routev3.Route{
 		Name:  unrouted,
 		Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
-		// To a cluster that does not exist, which Envoy answers itself. A direct
-		// response would be simpler, but Envoy ignores the body limit of such a
-		// route: the processor would see no body over 1 MiB.
 		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
 			ClusterSpecifier:            &routev3.RouteAction_Cluster{Cluster: unrouted},
 			ClusterNotFoundResponseCode: routev3.RouteAction_NOT_FOUND,
 		}},
 		RequestBodyBufferLimit: wrapperspb.UInt64(b.RequestLimit),
-	})
+	}
 }
 
 // localReplies gives the answer to an unrouted call a body.

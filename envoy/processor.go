@@ -47,6 +47,9 @@ func (c Config) readable() []string {
 
 // processorFilter sends every call through Keel, whole request first.
 func (b *builder) processorFilter() *hcmv3.HttpFilter {
+	if b.Mode == ModeObserve {
+		return b.observerFilter()
+	}
 	service := grpcService(b.processorCluster)
 	service.Timeout = durationpb.New(0) // one stream lasts as long as its call
 	service.InitialMetadata = []*corev3.HeaderValue{{Key: PhaseKey, Value: PhaseRouter}}

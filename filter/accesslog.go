@@ -23,6 +23,7 @@ import (
 // gone, and their attempts where no filter could count them. The log is lossy (Envoy drops it when nobody listens), so nothing
 // depends on an entry: the ledger's sweeper ends what no one reports.
 func (s *Server) StreamAccessLogs(stream accesslogv3.AccessLogService_StreamAccessLogsServer) error {
+	note := s.note
 	for {
 		message, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -31,8 +32,11 @@ func (s *Server) StreamAccessLogs(stream accesslogv3.AccessLogService_StreamAcce
 		if err != nil {
 			return err
 		}
+		if message.GetIdentifier().GetLogName() == passiveLog { // said once, at the beginning
+			note = s.notePassing
+		}
 		for _, entry := range message.GetHttpLogs().GetLogEntry() {
-			s.note(entry)
+			note(entry)
 		}
 	}
 }
@@ -52,7 +56,12 @@ func (s *Server) note(entry *accesslogdatav3.HTTPAccessLogEntry) {
 	id, err := uuid.Parse(carried[metadataDecision].GetStringValue())
 	undecided := err != nil || carried[metadataPending].GetStringValue() != ""
 	if undecided && mayCost(entry) {
-		s.noteUnseen(entry)
+		u := unseenIn(entry, "the filter was bypassed or failed open")
+		if err == nil { // had it come to a decision, the call is charged by that
+			u = unseenIn(entry, "the filter failed open before it could decide, in call "+id.String())
+			u.org = cmp.Or(carried[metadataOrg].GetStringValue(), u.org)
+		}
+		s.noteUnseen(u)
 	}
 	if err != nil {
 		return
@@ -77,30 +86,36 @@ func (s *Server) note(entry *accesslogdatav3.HTTPAccessLogEntry) {
 	})
 }
 
-// noteUnseen records a call that may have reached a provider and that no decision let out. Where the filter began with
-// it, the record names that decision: had it come to one, it is charged by that.
-func (s *Server) noteUnseen(entry *accesslogdatav3.HTTPAccessLogEntry) {
-	s.metrics.unseen.Inc()
-	common, request := entry.GetCommonProperties(), entry.GetRequest()
-	carried := common.GetMetadata().GetFilterMetadata()[metadataSpace].GetFields()
-	reason := "seen in the access log only: the filter was bypassed or failed open (" + entry.GetResponse().GetResponseCodeDetails() + ")"
-	if began := carried[metadataDecision].GetStringValue(); began != "" {
-		reason = "seen in the access log only: the filter failed open before it could decide, in call " + began + " (" + entry.GetResponse().GetResponseCodeDetails() + ")"
+// unseen is what the access log tells of a call that no decision let out.
+type unseen struct {
+	org, path, host string
+	at              time.Time
+	status, tries   int
+	why             string
+}
+
+func unseenIn(entry *accesslogdatav3.HTTPAccessLogEntry, why string) unseen {
+	common, request, response := entry.GetCommonProperties(), entry.GetRequest(), entry.GetResponse()
+	return unseen{
+		org: budget.DefaultOrg, path: pathOnly(request.GetPath()), host: request.GetAuthority(), at: common.GetStartTime().AsTime(),
+		status: int(response.GetResponseCode().GetValue()), tries: int(common.GetUpstreamRequestAttemptCount()),
+		why: "seen in the access log only: " + why + " (" + response.GetResponseCodeDetails() + ")",
 	}
+}
+
+// noteUnseen records it.
+func (s *Server) noteUnseen(u unseen) {
+	s.metrics.unseen.Inc()
 	d := &budget.Decision{
-		Call: budget.Call{
-			ID: uuid.Must(uuid.NewV7()), Org: cmp.Or(carried[metadataOrg].GetStringValue(), budget.DefaultOrg), At: common.GetStartTime().AsTime(),
-			API: unknownAPI, Path: pathOnly(request.GetPath()), Choices: 1,
-		},
-		Action: budget.Allow, Unmetered: true, Reason: reason,
+		Call:   budget.Call{ID: uuid.Must(uuid.NewV7()), Org: u.org, At: u.at, API: unknownAPI, Path: u.path, Choices: 1},
+		Action: budget.Allow, Unmetered: true, Reason: u.why,
 	}
 	s.ledger.Record(d)
 	s.ledger.CloseOut(&budget.Closeout{
 		ID: d.ID, Org: d.Org, At: time.Now(), Outcome: budget.Unmetered, Metered: budget.NothingSeen,
-		HTTPStatus: int(entry.GetResponse().GetResponseCode().GetValue()),
-		Attempts:   int(common.GetUpstreamRequestAttemptCount()), Detail: d.Reason, CostKnown: true,
+		HTTPStatus: u.status, Attempts: u.tries, Detail: d.Reason, CostKnown: true,
 	})
-	s.log.Warn("filter: a call went by unmetered", "path", d.Path, "host", request.GetAuthority(), "decision", d.ID)
+	s.log.Warn("filter: a call went by unmetered", "path", u.path, "host", u.host, "decision", d.ID)
 }
 
 // mayCost reports whether a provider may bill the call: one was asked, and did not answer with an error of its own.

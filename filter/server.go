@@ -1,6 +1,8 @@
 package filter
 
 import (
+	"cmp"
+	"context"
 	"crypto/tls"
 	"log/slog"
 	"sync/atomic"
@@ -8,6 +10,7 @@ import (
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -23,7 +26,7 @@ import (
 // body, or what Envoy read from a fast upstream in one go.
 const maxMessageBytes = 64 << 20
 
-// Options are what a Server needs. All fields are required but those that name a default.
+// Options are what a Server needs. All fields are required but those that name a default; Undecided only by FindMissed.
 type Options struct {
 	Config  *atomic.Pointer[budget.Config] // the configuration in force; never nil inside
 	Decider *budget.Decider
@@ -37,6 +40,11 @@ type Options struct {
 
 	// Pseudonyms makes the pseudonyms of labels whose rules ask for them. Nil: calls that have such a label are refused.
 	Pseudonyms *budget.PseudonymKeys
+
+	// Undecided says which of some calls have no decision in the ledger, and MissedAfter how long after its end a call that
+	// passed in mode observe is looked up by it. Default 1 min.
+	Undecided   func(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error)
+	MissedAfter time.Duration
 
 	// DecideTimeout bounds the time in which a decision has to be made; it must
 	// stay below message_timeout of the Envoy filter. Default 2 s.
@@ -58,11 +66,16 @@ type Server struct {
 	log     *slog.Logger
 	hosts   map[string]string
 	timeout time.Duration
+
+	undecided   func(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error)
+	missedAfter time.Duration
+
 	metrics *metrics
+	missing missing
+	grpc    *grpc.Server
+	health  *health.Server
 
 	pseudonyms *budget.PseudonymKeys
-	grpc       *grpc.Server
-	health     *health.Server
 }
 
 // New returns a Server with its services registered on a gRPC server of its own.
@@ -77,6 +90,9 @@ func New(o Options) *Server {
 		log:     o.Logger,
 		hosts:   o.Hosts,
 		timeout: o.DecideTimeout,
+
+		undecided: o.Undecided, missedAfter: cmp.Or(o.MissedAfter, time.Minute),
+
 		metrics: newMetrics(o.Metrics),
 		health:  health.NewServer(),
 

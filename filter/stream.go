@@ -15,7 +15,7 @@ import (
 	"keel/filter/frame"
 )
 
-// Process serves one call. It never returns nil: a clean end would make Envoy
+// Process serves one call. It never returns nil, but for a call that only passes by: a clean end would make Envoy
 // pass the rest of the call through without Keel.
 func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) (err error) {
 	if phase := metadata.ValueFromIncomingContext(stream.Context(), envoyPhase); len(phase) == 1 && phase[0] == phaseUpstream {
@@ -41,6 +41,9 @@ func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) (err 
 				return status.Error(codes.Unavailable, "keel: the call has ended")
 			}
 			return status.Error(codes.Unavailable, err.Error())
+		}
+		if message.GetObservabilityMode() {
+			return s.processPassive(stream, message)
 		}
 		answer, err := s.answer(call, stream, message)
 		if err != nil {

@@ -17,7 +17,7 @@ type envoyCmd struct {
 }
 
 type envoyConfigCmd struct {
-	Mode         string        `help:"How much of a call Keel sees: full (one filter, before the router) or attempts (and one in each provider's cluster)." default:"attempts" placeholder:"MODE"`
+	Mode         string        `help:"How much of a call Keel sees: full (one filter, before the router), attempts (and one in each provider's cluster) or observe (it only looks on)." default:"attempts" placeholder:"MODE"`
 	Target       string        `help:"What takes it: envoy, istio or envoy-gateway." required:"" placeholder:"TARGET"`
 	GRPC         string        `name:"grpc" help:"Where Envoy finds \"keel serve\": HOST:PORT, unix:PATH, or uds for unix:/run/keel/keel.sock." default:"127.0.0.1:10002" placeholder:"ADDR"`
 	Provider     []string      `help:"A provider and where its calls go, as in openai=https://api.openai.com; a known NAME alone is enough. May be given more than once. All that Keel knows, unless given." sep:"none" placeholder:"NAME[=URL]"`
@@ -54,11 +54,11 @@ Examples:
 }
 
 // planned modes are those of the design that this version can't serve.
-var plannedModes = []string{"authz", "light", "observe"}
+var plannedModes = []string{"authz", "light"}
 
 func (c *envoyConfigCmd) Run(m *Main) error {
 	if slices.Contains(plannedModes, c.Mode) {
-		return fmt.Errorf("--mode %s: not built yet; there are %s and %s", c.Mode, envoy.ModeFull, envoy.ModeAttempts)
+		return fmt.Errorf("--mode %s: not built yet; there are %s, %s and %s", c.Mode, envoy.ModeFull, envoy.ModeAttempts, envoy.ModeObserve)
 	}
 	providers, err := namedProviders(c.Provider)
 	if err != nil {

@@ -176,7 +176,9 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 		TLS:     transport,
 
 		Pseudonyms: o.Pseudonyms,
+		Undecided:  p.ledger.Undecided, MissedAfter: 2 * o.OrphanAfter,
 	})
+	p.following.Go(func() { p.filter.FindMissed(watch) })
 	go func() { p.failed <- p.filter.GRPC().Serve(grpcListener) }()
 
 	p.admin = &http.Server{Handler: p.adminPages(), ReadHeaderTimeout: 10 * time.Second}

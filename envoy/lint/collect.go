@@ -29,6 +29,8 @@ func (l *linter) collect(n *node) {
 		l.unseen("", n, "neither a manifest nor a configuration")
 	case n.get("apiVersion") != nil && n.get("kind") != nil:
 		l.manifest(n)
+	case n.get("kind").is("Budget"): // Keel's own
+		l.budgets = append(l.budgets, n)
 	case n.get("@type") != nil:
 		l.resource(n, n.typeName())
 	case n.get("configs") != nil: // a dump, as the admin interface gives it

@@ -134,6 +134,10 @@ func (l *linter) judgeFilter(f *filter) {
 		l.judgeAuthz(f)
 		return
 	}
+	if f.observes() {
+		l.judgeObserver(f)
+		return
+	}
 	c := f.config
 	if v := c.get("failure_mode_allow"); v.yes() {
 		l.find(failsOpen, v, "failure_mode_allow is true on %s", f.shown())
@@ -158,11 +162,7 @@ func (l *linter) judgeFilter(f *filter) {
 		l.find(statusOnError, c, "%s has no status_on_error", f.shown())
 	}
 	for _, list := range []string{"request_attributes", "response_attributes"} {
-		for _, a := range c.get(list).list() {
-			if a.is("xds.node") {
-				l.find(nodeAttribute, a, "%s has xds.node", list)
-			}
-		}
+		l.judgeAttributes(c, list)
 	}
 	const number = "upstream.request_attempt_count"
 	if f.upstream && !slices.Contains(c.get("request_attributes").texts(), number) {

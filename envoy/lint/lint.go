@@ -100,6 +100,7 @@ type linter struct {
 	patches     []*patch  // of EnvoyFilters and EnvoyPatchPolicies
 	extProcs    []*policy // see policies
 	meshes      []*node   // MeshConfig
+	budgets     []*node   // documents of Keel
 
 	filters []*filter // every ext_proc and ext_authz filter, wherever it is
 
@@ -120,6 +121,7 @@ func (l *linter) judge() {
 		}
 	}
 	l.judgeClusters()
+	l.judgeMirrorManifests()
 	l.judgeIstio()
 	l.judgeGateway()
 }

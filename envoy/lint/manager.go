@@ -123,6 +123,7 @@ func (l *linter) judgeAccessLog(m *manager, judged []*filter) {
 			l.find(accessLogSampled, filter, "the access log has a filter")
 		}
 		common := log.get("typed_config", "common_config")
+		l.judgeLogName(common.get("log_name"), judged)
 		logged := common.get("filter_state_objects_to_log").texts()
 		for _, f := range judged {
 			if !f.authz && !slices.Contains(logged, f.name()) {
@@ -133,5 +134,6 @@ func (l *linter) judgeAccessLog(m *manager, judged []*filter) {
 }
 
 func isKeelLog(log *node) bool {
-	return log.get("typed_config", "common_config", "log_name").is(envoy.LogName)
+	name := log.get("typed_config", "common_config", "log_name")
+	return name.is(envoy.LogName) || name.is(envoy.PassiveLogName)
 }

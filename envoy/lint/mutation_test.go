@@ -96,6 +96,10 @@ var envoyMutations = []mutation{
 	{"retries of what is billed", attemptsUnseen, []edit{
 		set("host/routes/0/route/retry_policy", obj{"retry_on": "5xx"}), withoutAttempts,
 	}},
+	{"copies", mirrored, []edit{set("host/routes/0/route/request_mirror_policies", []any{obj{"cluster": "local"}})}},
+	{"copies of a host", mirrored, []edit{set("host/request_mirror_policies", []any{obj{"cluster": "local"}})}},
+	{"hedges", hedged, []edit{set("host/routes/0/route/hedge_policy", obj{"hedge_on_per_try_timeout": true}), withoutAttempts}},
+	{"log of another mode", accessLogName, []edit{set("log/typed_config/common_config/log_name", "keel_observe")}},
 	{"attempts not counted", attemptCount, []edit{remove("host/include_request_attempt_count")}},
 	{"log gone", accessLogMissing, []edit{remove("hcm/access_log")}},
 	{"log sampled", accessLogSampled, []edit{set("log/filter", obj{"status_code_filter": obj{"comparison": obj{"op": "GE", "value": obj{"default_value": 400, "runtime_key": "x"}}}})}},
@@ -124,6 +128,25 @@ var envoyMutations = []mutation{
 	{"a nameless fallback", fallbackUnlabeled, []edit{set("clusters/[provider]/load_assignment/endpoints/+", obj{"priority": 1, "lb_endpoints": []any{obj{"endpoint": obj{"address": obj{"pipe": obj{"path": "/x"}}}}}})}},
 	{"filters of members only", aggregateMembers, []edit{set("clusters/[provider]/connect_timeout", "5s"), insert("static_resources/clusters", obj{"name": "all", "cluster_type": obj{"name": "envoy.clusters.aggregate", "typed_config": obj{
 		"@type": "type.googleapis.com/envoy.extensions.clusters.aggregate.v3.ClusterConfig", "clusters": []any{"openai", "local", "llm", "llm_cheap"}}}})}},
+}
+
+// observerMutations are of mode observe.
+var observerMutations = []mutation{
+	{"closed", observerFailsClosed, []edit{remove("router/failure_mode_allow")}},
+	{"a body in one piece", observerBody, []edit{set("router/processing_mode/request_body_mode", "BUFFERED")}},
+	{"no answer", observerBody, []edit{set("router/processing_mode/response_body_mode", "NONE")}},
+	{"trailers skipped", trailersSkipped, []edit{remove("router/processing_mode/request_trailer_mode")}},
+	{"headers skipped", headersSkipped, []edit{set("router/processing_mode/response_header_mode", "SKIP")}},
+	{"no id", observerUnmatched, []edit{set("router/request_attributes", []any{"request.time"})}},
+	{"node", nodeAttribute, []edit{set("router/response_attributes", []any{"xds.node"})}},
+	{"waited for", phaseMissing, []edit{remove("router/observability_mode")}},
+	{"not said", observesOnly, []edit{set("router/grpc_service/initial_metadata/0/value", "router")}},
+	{"log of another mode", accessLogName, []edit{set("log/typed_config/common_config/log_name", "keel")}},
+	{"log gone", accessLogMissing, []edit{remove("hcm/access_log")}},
+	{"log without state", accessLogState, []edit{remove("log/typed_config/common_config/filter_state_objects_to_log")}},
+	{"route switched off", routeNotCovered, []edit{set("host/routes/0/typed_per_filter_config", perRoute(obj{"disabled": true}))}},
+	{"copies", mirrored, []edit{set("host/routes/0/route/request_mirror_policies", []any{obj{"cluster": "local"}})}},
+	{"breakers gone", breakerDefault, []edit{remove("clusters/[processor]/circuit_breakers")}},
 }
 
 var (
@@ -192,6 +215,7 @@ const own = "../testdata/attach/"
 func TestRules(t *testing.T) {
 	t.Run("own", testOwn)
 	t.Run("ext_authz", testAuthz)
+	t.Run("budgets", testBudgets)
 	if only := flag.Lookup("test.run").Value.String(); strings.Contains(only, "/") {
 		return
 	}
@@ -211,6 +235,8 @@ func testOwn(t *testing.T) {
 		"envoy-full":             {[]string{"envoy-full.yaml"}, envoyMutations, 40},
 		"envoy-attempts":         {[]string{"envoy-attempts.yaml"}, envoyMutations, 45},
 		"envoy-uds":              {[]string{"envoy-uds.yaml"}, envoyMutations, 45},
+		"envoy-observe":          {[]string{"envoy-observe.yaml"}, observerMutations, 15},
+		"istio-observe":          {[]string{"istio-observe.yaml", "istio-observe-mesh-config.yaml"}, nil, 0},
 		"istio-full":             {[]string{"istio-full.yaml", "istio-mesh-config.yaml"}, istioMutations, 20},
 		"istio-attempts":         {[]string{"istio-attempts.yaml", "istio-mesh-config.yaml"}, istioMutations, 25},
 		"istio-uds":              {[]string{"istio-uds.yaml", "istio-mesh-config.yaml"}, nil, 0},
@@ -271,5 +297,35 @@ func TestSharedConfigurations(t *testing.T) {
 				t.Logf("%d mutations, each named", n)
 			}
 		})
+	}
+}
+
+// What only looks on and a budget that enforces are judged together where both are among the files.
+func testBudgets(t *testing.T) {
+	const enforces, observed = "kind: Budget\nname: strict\nlimit: 5 USD\nmode: enforce\n", "kind: Budget\nname: seen\nlimit: 5 USD\nmode: observe\n"
+	for _, tt := range []struct {
+		file, documents string
+		want            int
+	}{
+		{"envoy-observe.yaml", enforces, 1},
+		{"envoy-observe.yaml", "kind: Budget\nname: strict\nlimit: 5 USD\n", 1}, // which enforces, where nothing is said
+		{"envoy-observe.yaml", observed, 0},
+		{"envoy-observe.yaml", observed + "---\n" + enforces, 1},
+		{"envoy-full.yaml", enforces, 0},
+	} {
+		text, err := os.ReadFile(own + tt.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		report, err := Lint([]Source{{tt.file, text}, {"budgets.yaml", []byte(tt.documents)}}, Options{Complete: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(report.Findings) != tt.want || tt.want > 0 && (report.Findings[0].Rule != observerEnforced || report.Findings[0].File != "budgets.yaml") {
+			t.Errorf("%s with %q: %+v", tt.file, tt.documents, report)
+		}
+		if tt.want > 0 {
+			seen.Store(observerEnforced, true)
+		}
 	}
 }

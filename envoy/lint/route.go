@@ -144,6 +144,8 @@ func (l *linter) judgeRoutes(m *manager, f *filter) {
 			continue
 		}
 		l.judgeRetry(f, r)
+		l.judgeMirrors(r)
+		l.judgeHedges(r)
 		l.judgeTarget(f, r)
 		for _, cluster := range targets(r.action()) {
 			clusters[cluster.text()] = true
@@ -173,7 +175,7 @@ func (l *linter) judgeTrust(r route) {
 // judgeOverride judges what a route says otherwise than the filter.
 func (l *linter) judgeOverride(o *node, f *filter) {
 	overrides := o.get("overrides")
-	if overrides == nil || f.authz {
+	if overrides == nil || f.authz || f.observes() {
 		return
 	}
 	if v := overrides.get("failure_mode_allow"); v.yes() {
@@ -239,7 +241,7 @@ func (l *linter) seesAttempts(cluster *node) bool {
 
 // judgeTarget looks whether the provider gets Keel's header.
 func (l *linter) judgeTarget(f *filter, r route) {
-	if f.authz {
+	if f.authz || f.observes() { // which sets none
 		return
 	}
 	for _, level := range []*node{r.node, r.host, r.config} {

@@ -77,6 +77,14 @@ const (
 	authzSampled       = "ext-authz-sampled"
 	authzBody          = "ext-authz-body-missing"
 	usageUnseen        = "usage-unseen"
+
+	observerEnforced    = "observe-with-enforce"
+	observerFailsClosed = "observe-fails-closed"
+	observerBody        = "observe-body-mode"
+	observerUnmatched   = "observe-unmatched"
+	accessLogName       = "access-log-name"
+	mirrored            = "mirror-unmetered"
+	hedged              = "hedge-unseen"
 )
 
 var rules = []Rule{
@@ -84,7 +92,7 @@ var rules = []Rule{
 	{routeNotCovered, Error, "Calls on this way reach a provider without a decision, and nothing is charged.", "Let the filter run on every way to a provider; in Envoy Gateway attach the policy to the Gateway, not to an HTTPRoute."},
 	{pathsNotCovered, Warning, "A call to any other path reaches a provider without a decision.", "Leave paths, hosts and methods out: what is not an LLM call passes in any case."},
 	{failsOpen, Error, "While the processor is away or broken, calls pass unmetered.", "failure_mode_allow: false (failOpen: false), which is the default."},
-	{observesOnly, Error, "Envoy does not wait for an answer: no hold, no denial, no rewrite, whatever a budget says.", "Leave observability_mode (shadowMode) out."},
+	{observesOnly, Error, "Envoy does not wait for an answer: no hold, no denial, no rewrite, whatever a budget says.", "Leave observability_mode (shadowMode) out; where only looking on is meant, keel envoy config --mode observe says so."},
 	{twice, Error, "Every call is decided, held and charged twice.", "One filter before the router."},
 	{phaseMissing, Error, "Keel takes attempts for calls of their own, and charges them twice, or calls for attempts, and decides nothing.", "grpc_service.initial_metadata: [{key: x-keel-phase, value: router}] in the listener, upstream in a cluster."},
 	{metadataLost, Error, "The decision does not travel with the call: attempts are not held or charged, and the access log can't be matched.", "metadata_options: forwarding_namespaces and receiving_namespaces with untyped: [keel]."},
@@ -124,5 +132,12 @@ var rules = []Rule{
 	{authzFailsOpen, Error, "While the processor is away or broken, calls pass unmetered.", "failure_mode_allow: false (failOpen: false), which is the default."},
 	{authzSampled, Error, "Calls that the fraction leaves out pass unmetered.", "No filter_enabled."},
 	{authzBody, Error, "A call is decided without its model and its size.", "with_request_body (includeRequestBodyInCheck, bodyToExtAuth)."},
+	{observerEnforced, Error, "The budget denies nothing: calls go on past its limit, and are only counted.", "Mode attempts or full, or mode: observe in the budget."},
+	{observerFailsClosed, Error, "A processor that is away would stop the traffic that it only looks at.", "failure_mode_allow: true beside observability_mode: true."},
+	{observerBody, Error, "In observability mode Envoy sends bodies in pieces or not at all: the call, or its answer, is not seen.", "request_body_mode: STREAMED, response_body_mode: STREAMED."},
+	{observerUnmatched, Warning, "The access log can't be matched with what the filter saw: a call that it missed may not be found.", "request_attributes with request.id and request.time."},
+	{accessLogName, Error, "Keel reads the log as that of another mode: calls are not matched, and counted as unmetered.", "log_name: keel_observe for mode observe, keel for all others."},
+	{mirrored, Error, "A provider bills the copies. No filter, no budget and no access log sees them.", "No request_mirror_policies on routes to providers; try a model by a Route of Keel, or by keel replay."},
+	{hedged, Error, "A second try begins while the first goes on, after whatever condition: both are billed, and the filter before the router sees one.", "Mode attempts, whose filter in the cluster sees each try, and max_attempts of the settings at as many as are wanted; or no hedge_policy."},
 	{usageUnseen, Error, "ext_authz sees no response: without Envoy's own extraction nothing says what a call used.", "json_to_metadata and sse_to_metadata, or ai_protocol_manager, before the router."},
 }
