@@ -358,7 +358,7 @@ func TestFailureUnreachableAndAlone(t *testing.T) {
 // closed, that cut is in TestSIGTERMCutsWhatOutlivesTheDrain.
 func TestFailureDraining(t *testing.T) {
 	t.Parallel()
-	eachMode(t, failingOptions{drain: 5 * time.Second}, func(t *testing.T, m *failingMesh, open bool) []seen {
+	eachMode(t, failingOptions{drain: 15 * time.Second}, func(t *testing.T, m *failingMesh, open bool) []seen {
 		ended := make(chan error, 1)
 		drain := func() {
 			p := m.processor()

@@ -12,6 +12,8 @@ import (
 	accesslogdatav3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	"github.com/google/uuid"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/structpb"
 
@@ -22,7 +24,21 @@ import (
 // that the filter did not see end because this process, or another replica, was
 // gone, and their attempts where no filter could count them. The log is lossy (Envoy drops it when nobody listens), so nothing
 // depends on an entry: the ledger's sweeper ends what no one reports.
+//
+// A stream lasts as long as its Envoy. Drain ends it when no call is left whose entry could come: else every drain would take as
+// long as it may.
 func (s *Server) StreamAccessLogs(stream accesslogv3.AccessLogService_StreamAccessLogsServer) error {
+	read := make(chan error, 1)
+	go func() { read <- s.readAccessLogs(stream) }()
+	select {
+	case err := <-read:
+		return err
+	case <-s.quiet:
+		return status.Error(codes.Unavailable, "keel: this replica ends")
+	}
+}
+
+func (s *Server) readAccessLogs(stream accesslogv3.AccessLogService_StreamAccessLogsServer) error {
 	note := s.note
 	for {
 		message, err := stream.Recv()

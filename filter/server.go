@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
+	"net"
 	"sync/atomic"
 	"time"
 
@@ -74,6 +75,9 @@ type Server struct {
 	missing missing
 	grpc    *grpc.Server
 	health  *health.Server
+	checks  checks
+	open    atomic.Int64  // streams of calls and attempts
+	quiet   chan struct{} // closed when a drain has seen the last of them
 
 	pseudonyms *budget.PseudonymKeys
 }
@@ -95,11 +99,13 @@ func New(o Options) *Server {
 
 		metrics: newMetrics(o.Metrics),
 		health:  health.NewServer(),
+		quiet:   make(chan struct{}),
 
 		pseudonyms: o.Pseudonyms,
 	}
 	options := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(frame.NewCodec()),
+		grpc.UnaryInterceptor(s.checks.intercept),
 		grpc.MaxRecvMsgSize(maxMessageBytes),
 		grpc.MaxSendMsgSize(maxMessageBytes),
 		grpc.MaxConcurrentStreams(1 << 20), // one stream is one call in flight: the limit on those is Envoy's
@@ -119,15 +125,17 @@ func New(o Options) *Server {
 	return s
 }
 
-// GRPC returns the server to call Serve on.
-func (s *Server) GRPC() *grpc.Server { return s.grpc }
+// Serve answers on l until Drain. It closes l.
+func (s *Server) Serve(l net.Listener) error { return s.grpc.Serve(listener{l, &s.checks}) }
 
-// Drain refuses new streams, waits for those that run until done is closed, then
-// ends the rest. Calls that are cut by that are closed out as aborted before
-// Drain returns.
+// Drain tells health checks that this server takes no calls, and goes on taking them until every client that checks has heard it;
+// then it refuses new streams, waits for those that run until done is closed, and ends the rest. Calls that are cut by that are
+// closed out as aborted before Drain returns.
 func (s *Server) Drain(done <-chan struct{}) {
 	s.health.Shutdown()
+	s.checks.heard(done)
 	finished := make(chan struct{})
+	go s.endLogs(finished)
 	go func() {
 		s.grpc.GracefulStop()
 		close(finished)
@@ -137,5 +145,30 @@ func (s *Server) Drain(done <-chan struct{}) {
 	case <-done:
 		s.grpc.Stop()
 		<-finished
+	}
+}
+
+// logsAfter is how long after the last call its entry in the access log may come: Envoy keeps entries for 200 ms, in the
+// configuration of package envoy.
+const logsAfter = time.Second
+
+// endLogs ends the streams of access logs once there was no call for logsAfter, unless all is finished before.
+func (s *Server) endLogs(finished <-chan struct{}) {
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	since := time.Now()
+	for {
+		select {
+		case <-finished:
+			return
+		case <-ticker.C:
+		}
+		if s.open.Load() > 0 {
+			since = time.Now()
+		}
+		if time.Since(since) >= logsAfter {
+			close(s.quiet)
+			return
+		}
 	}
 }

@@ -18,6 +18,8 @@ import (
 // Process serves one call. It never returns nil, but for a call that only passes by: a clean end would make Envoy
 // pass the rest of the call through without Keel.
 func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) (err error) {
+	s.open.Add(1)
+	defer s.open.Add(-1)
 	if phase := metadata.ValueFromIncomingContext(stream.Context(), envoyPhase); len(phase) == 1 && phase[0] == phaseUpstream {
 		return s.processAttempt(stream)
 	}

@@ -25,7 +25,14 @@ type migration struct {
 	name string // of the file
 	hash string // SHA-256 of the file, hex
 	sql  string
+
+	// serves is the last migration that a binary has to know to run on a database that has this one: its own
+	// number, unless its first line says otherwise. See docs/upgrade.md.
+	serves int
 }
+
+// servesLine is how a file begins that leaves a binary of before it running: "-- serves 012".
+const servesLine = "-- serves "
 
 func migrations() ([]migration, error) {
 	files, err := fs.ReadDir(migrationFiles, "migrations") // sorted by name
@@ -43,9 +50,26 @@ func migrations() ([]migration, error) {
 			return nil, fmt.Errorf("migration %s: want number %03d", f.Name(), i+1)
 		}
 		hash := sha256.Sum256(sql)
-		all = append(all, migration{id: i + 1, name: f.Name(), hash: hex.EncodeToString(hash[:]), sql: string(sql)})
+		m := migration{id: i + 1, name: f.Name(), hash: hex.EncodeToString(hash[:]), sql: string(sql), serves: i + 1}
+		if m.serves, err = servedBy(m); err != nil {
+			return nil, err
+		}
+		all = append(all, m)
 	}
 	return all, nil
+}
+
+// servedBy reads the first line of a file.
+func servedBy(m migration) (int, error) {
+	first, _, _ := strings.Cut(m.sql, "\n")
+	number, says := strings.CutPrefix(first, servesLine)
+	if !says {
+		return m.id, nil
+	}
+	if n, err := strconv.Atoi(strings.TrimSpace(number)); err == nil && n > 0 && n <= m.id {
+		return n, nil
+	}
+	return 0, fmt.Errorf("migration %s: its first line is %q: want the number of a migration up to its own", m.name, first)
 }
 
 // Migrate brings the schema keel of the database up to what this binary needs.
@@ -77,6 +101,7 @@ func Migrate(ctx context.Context, dsn string, progress func(name string)) error 
 		create schema if not exists keel;
 		create table if not exists keel.migrations (
 			id integer primary key, name text not null, hash text not null, applied_at timestamptz not null default now());
+		alter table keel.migrations add column if not exists serves integer; -- null: its own id
 		reset client_min_messages`)
 	if err != nil {
 		return explainError("migrate: create schema keel", err)
@@ -84,6 +109,9 @@ func Migrate(ctx context.Context, dsn string, progress func(name string)) error 
 	applied, err := appliedMigrations(ctx, conn)
 	if err != nil {
 		return err
+	}
+	if len(applied) > len(all) {
+		return fmt.Errorf("ledger: migrate: the database has migration %s, which this binary does not know: use a newer keel", applied[len(applied)-1].name)
 	}
 	if err := checkApplied(all, applied); err != nil {
 		return fmt.Errorf("ledger: migrate: %w", err)
@@ -93,7 +121,7 @@ func Migrate(ctx context.Context, dsn string, progress func(name string)) error 
 			if _, err := tx.Exec(ctx, m.sql); err != nil {
 				return err
 			}
-			_, err := tx.Exec(ctx, "insert into keel.migrations (id, name, hash) values ($1, $2, $3)", m.id, m.name, m.hash)
+			_, err := tx.Exec(ctx, "insert into keel.migrations (id, name, hash, serves) values ($1, $2, $3, $4)", m.id, m.name, m.hash, m.serves)
 			return err
 		})
 		if err != nil {
@@ -107,12 +135,13 @@ func Migrate(ctx context.Context, dsn string, progress func(name string)) error 
 }
 
 func appliedMigrations(ctx context.Context, q querier) ([]migration, error) {
-	rows, err := q.Query(ctx, "select id, name, hash from keel.migrations order by id")
+	// A database that no binary since has migrated lacks the column.
+	rows, err := q.Query(ctx, "select id, name, hash, coalesce((to_jsonb(m)->>'serves')::integer, id) from keel.migrations m order by id")
 	if err != nil {
 		return nil, explainError("read keel.migrations", err)
 	}
 	applied, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (m migration, err error) {
-		return m, row.Scan(&m.id, &m.name, &m.hash)
+		return m, row.Scan(&m.id, &m.name, &m.hash, &m.serves)
 	})
 	if err != nil {
 		return nil, explainError("read keel.migrations", err)
@@ -120,12 +149,9 @@ func appliedMigrations(ctx context.Context, q querier) ([]migration, error) {
 	return applied, nil
 }
 
-// checkApplied refuses a database whose history is not a prefix of ours.
+// checkApplied refuses a database whose history is not ours, as far as this binary knows it.
 func checkApplied(all, applied []migration) error {
-	if len(applied) > len(all) {
-		return fmt.Errorf("the database has migration %s, which this binary does not know: use a newer keel", applied[len(applied)-1].name)
-	}
-	for i, m := range applied {
+	for i, m := range applied[:min(len(applied), len(all))] {
 		if m.id != all[i].id || m.name != all[i].name {
 			return fmt.Errorf("the database has migration %d %s where this binary has %s: use the keel that made it", m.id, m.name, all[i].name)
 		}
@@ -136,7 +162,8 @@ func checkApplied(all, applied []migration) error {
 	return nil
 }
 
-// checkSchema says whether the database has exactly the schema that this binary needs.
+// checkSchema says whether the database has the schema that this binary needs: its own, or a newer one whose every migration
+// leaves binaries of this one's age running.
 func checkSchema(ctx context.Context, q querier) error {
 	all, err := migrations()
 	if err != nil {
@@ -152,6 +179,11 @@ func checkSchema(ctx context.Context, q querier) error {
 	if len(applied) < len(all) {
 		return errors.New("ledger: the database's schema is older than this binary, run keel migrate")
 	}
+	for _, m := range applied[len(all):] {
+		if m.serves > len(all) {
+			return fmt.Errorf("ledger: the database has migration %s, which needs a keel that knows migration %d, and this binary knows %d: use a newer keel", m.name, m.serves, len(all))
+		}
+	}
 	return nil
 }
 
@@ -161,5 +193,5 @@ type querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// CheckSchema returns an error that says what to do unless the database has exactly the schema that this binary needs.
+// CheckSchema returns an error that says what to do unless this binary can run on the schema that the database has.
 func CheckSchema(ctx context.Context, conn *pgx.Conn) error { return checkSchema(ctx, conn) }

@@ -179,7 +179,7 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 		Undecided:  p.ledger.Undecided, MissedAfter: 2 * o.OrphanAfter,
 	})
 	p.following.Go(func() { p.filter.FindMissed(watch) })
-	go func() { p.failed <- p.filter.GRPC().Serve(grpcListener) }()
+	go func() { p.failed <- p.filter.Serve(grpcListener) }()
 
 	p.admin = &http.Server{Handler: p.adminPages(), ReadHeaderTimeout: 10 * time.Second}
 	go func() {
