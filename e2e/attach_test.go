@@ -103,7 +103,12 @@ func keelOutput(t *testing.T, args ...string) []byte {
 // runAttached runs the Envoy of a configuration, changed by amend, has what it says of itself linted, and returns its URL.
 func runAttached(t *testing.T, text []byte, amend ...func(*bootstrapv3.Bootstrap)) string {
 	t.Helper()
-	e := runEnvoy(t, text)
+	return runBootstrap(t, bootstrapOf(t, text, amend...))
+}
+
+func runBootstrap(t *testing.T, written *bootstrapv3.Bootstrap) string {
+	t.Helper()
+	e := startWritten(t, written)
 	response, err := client.Get("http://" + e.Admin() + "/config_dump?include_eds")
 	if err != nil {
 		t.Fatal(err)
@@ -120,6 +125,11 @@ func runAttached(t *testing.T, text []byte, amend ...func(*bootstrapv3.Bootstrap
 // runEnvoy runs the Envoy of a configuration, until the test ends.
 func runEnvoy(t *testing.T, text []byte) *envoy.Envoy {
 	t.Helper()
+	return startWritten(t, bootstrapOf(t, text))
+}
+
+func bootstrapOf(t *testing.T, text []byte, amend ...func(*bootstrapv3.Bootstrap)) *bootstrapv3.Bootstrap {
+	t.Helper()
 	plain, err := yaml.YAMLToJSON(text)
 	if err != nil {
 		t.Fatal(err)
@@ -131,10 +141,15 @@ func runEnvoy(t *testing.T, text []byte) *envoy.Envoy {
 	for _, change := range amend {
 		change(&written)
 	}
+	return &written
+}
+
+func startWritten(t *testing.T, written *bootstrapv3.Bootstrap) *envoy.Envoy {
+	t.Helper()
 	e, err := envoy.Start(t.Context(), envoy.Options{
 		Dir: filepath.Join(openDir(t), "envoy"), Cache: cacheDir(t), Progress: os.Stderr, Concurrency: 1,
 		Config: envoy.Config{Processor: "127.0.0.1:1", Providers: envoy.DefaultProviders()[:1]},
-		Amend:  func(b *bootstrapv3.Bootstrap) { proto.Reset(b); proto.Merge(b, &written) },
+		Amend:  func(b *bootstrapv3.Bootstrap) { proto.Reset(b); proto.Merge(b, written) },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -25,8 +25,6 @@ import (
 
 const gatewayName = "spiffe://cluster.local/ns/gateway/sa/envoy"
 
-var adminOn = regexp.MustCompile(`admin on (http://\S+)`)
-
 // secured is an Envoy, or several, before a processor that lets in who shows a certificate.
 type secured struct {
 	*replica

@@ -1,0 +1,172 @@
+//go:build linux
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	// What Envoy Gateway has its Envoys run beside what Keel generates.
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/health_check/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/least_request/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
+
+	"keel/budget/ledger/pgserver"
+	"keel/filter/wire/sample"
+)
+
+// Envoy Gateway's own translator takes what "keel envoy config --target envoy-gateway" prints, and what it
+// makes of that runs in the real Envoy, as in TestIstio.
+func TestEnvoyGateway(t *testing.T) {
+	t.Parallel()
+	egctl := meshTool(t, "egctl")
+	for mode, attempts := range map[string]int{"full": 0, "attempts": 1} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			provider := httptest.NewServer(sample.New(sample.Options{Keep: 10}))
+			defer provider.Close()
+			at, err := url.Parse(provider.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			replicas := startCluster(t, keel, pgserver.ForTest(t), 1, false, "---"+meshPolicy)
+			_, port, _ := strings.Cut(replicas.replicas[0].connection().Target(), ":")
+			// Envoy Gateway refuses a Backend on loopback, and its translator knows a Service by its cluster address alone: both are
+			// moved below, once it is done.
+			own := keelOutput(t, "envoy", "config", "--target", "envoy-gateway", "--mode", mode, "--grpc", "keel.keel.svc.cluster.local:10002",
+				"--gateway", "llm", "--provider", "openai=http://provider.test:"+at.Port())
+			gateway, err := os.ReadFile("testdata/envoy-gateway.yaml")
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(t.TempDir(), "manifests.yaml")
+			all := strings.Join([]string{string(gateway), fmt.Sprintf(processorService, port, port), string(own)}, "\n---\n")
+			if err := os.WriteFile(file, []byte(all), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.Command(egctl, "x", "translate", "--from", "gateway-api", "--to", "xds", "-t", "all", "-o", "json", "-f", file).Output()
+			if err != nil {
+				t.Fatalf("egctl: %v\n%s", err, out)
+			}
+			written := staticOf(t, out)
+			move(written, map[string]string{"10.0.0.1:10002": replicas.replicas[0].connection().Target(), "provider.test:" + at.Port(): at.Host})
+			listenAnywhere(t, written)
+			s := &stack{url: runBootstrap(t, written), dsn: replicas.dsn}
+			meshCalls(t, s, replicas, attempts)
+		})
+	}
+}
+
+// staticOf is a bootstrap of all that Envoy Gateway would send by xDS.
+func staticOf(t *testing.T, translated []byte) *bootstrapv3.Bootstrap {
+	t.Helper()
+	var made struct {
+		XDS map[string]json.RawMessage // by Gateway
+	}
+	if err := json.Unmarshal(translated, &made); err != nil {
+		t.Fatal(err)
+	}
+	b := &bootstrapv3.Bootstrap{StaticResources: new(bootstrapv3.Bootstrap_StaticResources)}
+	routes := map[string]*routev3.RouteConfiguration{}
+	assigned := map[string]*endpointv3.ClusterLoadAssignment{}
+	for _, text := range made.XDS {
+		var dump adminv3.ConfigDump
+		if err := protojson.Unmarshal(text, &dump); err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range dump.Configs {
+			switch part := message(t, part).(type) {
+			case *adminv3.ListenersConfigDump:
+				for _, l := range part.DynamicListeners {
+					// One more answers the probes of Envoy Gateway's own pods.
+					if l := message(t, l.ActiveState.Listener).(*listenerv3.Listener); !strings.HasPrefix(l.Name, "envoy-gateway-proxy-ready") {
+						b.StaticResources.Listeners = append(b.StaticResources.Listeners, l)
+					}
+				}
+			case *adminv3.ClustersConfigDump:
+				for _, c := range part.DynamicActiveClusters {
+					b.StaticResources.Clusters = append(b.StaticResources.Clusters, message(t, c.Cluster).(*clusterv3.Cluster))
+				}
+			case *adminv3.RoutesConfigDump:
+				for _, r := range part.DynamicRouteConfigs {
+					r := message(t, r.RouteConfig).(*routev3.RouteConfiguration)
+					routes[r.Name] = r
+				}
+			case *adminv3.EndpointsConfigDump:
+				for _, e := range part.DynamicEndpointConfigs {
+					e := message(t, e.EndpointConfig).(*endpointv3.ClusterLoadAssignment)
+					assigned[e.ClusterName] = e
+				}
+			}
+		}
+	}
+	for _, c := range b.StaticResources.Clusters {
+		if c.GetType() == clusterv3.Cluster_EDS {
+			c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}
+			c.EdsClusterConfig, c.LoadAssignment = nil, assigned[c.Name]
+		}
+	}
+	for _, l := range b.StaticResources.Listeners {
+		for _, chain := range append(l.FilterChains, l.DefaultFilterChain) {
+			for _, filter := range chain.GetFilters() {
+				manager, ok := message(t, filter.GetTypedConfig()).(*hcmv3.HttpConnectionManager)
+				if !ok || manager.GetRds() == nil {
+					continue
+				}
+				manager.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: routes[manager.GetRds().RouteConfigName]}
+				config, err := anypb.New(manager)
+				if err != nil {
+					t.Fatal(err)
+				}
+				filter.ConfigType = &listenerv3.Filter_TypedConfig{TypedConfig: config}
+			}
+		}
+	}
+	return b
+}
+
+// move changes addresses of endpoints.
+func move(b *bootstrapv3.Bootstrap, to map[string]string) {
+	for _, c := range b.StaticResources.Clusters {
+		for _, locality := range c.LoadAssignment.GetEndpoints() {
+			for _, e := range locality.LbEndpoints {
+				a := e.GetEndpoint().GetAddress().GetSocketAddress()
+				if host, port, ok := strings.Cut(to[fmt.Sprintf("%s:%d", a.GetAddress(), a.GetPortValue())], ":"); ok {
+					n, _ := strconv.ParseUint(port, 10, 16)
+					a.Address, a.PortSpecifier = host, &corev3.SocketAddress_PortValue{PortValue: uint32(n)}
+				}
+			}
+		}
+	}
+}
+
+func message(t *testing.T, packed *anypb.Any) proto.Message {
+	t.Helper()
+	m, err := packed.UnmarshalNew()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
