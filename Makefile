@@ -22,6 +22,17 @@ build: ## the binary, .keel/bin/keel
 run: build ## the whole stack: Envoy, Postgres, Keel and a sample provider (ARGS="--listen ...")
 	exec .keel/bin/keel dev $(ARGS)
 
+.PHONY: compose
+compose: .keel/compose/pgpass ## the whole stack in containers, with Prometheus and Grafana (needs docker)
+	docker compose up --build
+
+# Containers read them as users of their own, so the folder is closed and its files are not.
+.keel/compose/pgpass:
+	mkdir -p -m 0700 .keel/compose
+	for name in postgres-password grafana-password; do head -c 18 /dev/urandom | base64 | tr '+/' '-_' | tr -d '\n' > .keel/compose/$$name; done
+	printf '*:*:*:keel:%s\n' "$$(cat .keel/compose/postgres-password)" > $@
+	chmod 0644 .keel/compose/*
+
 .PHONY: test
 test: ## all tests, against the real Envoy and Postgres
 	go test -timeout 30m ./...

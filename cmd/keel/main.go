@@ -43,6 +43,7 @@ const (
 type commands struct {
 	Dev       devCmd       `cmd:"" help:"Run the whole stack in the foreground: Envoy, Postgres, Keel and a sample provider."`
 	Serve     serveCmd     `cmd:"" help:"Run the processor alone, for an Envoy that is already there."`
+	Sample    sampleCmd    `cmd:"" help:"Run a provider that costs nothing, to try Keel with."`
 	Migrate   migrateCmd   `cmd:"" help:"Create or update the schema keel in the database."`
 	Apply     applyCmd     `cmd:"" help:"Store config documents from YAML files, and show what changes."`
 	Get       getCmd       `cmd:"" help:"Show config documents as they are stored."`
