@@ -41,7 +41,7 @@ import (
 // makes of that runs in the real Envoy, as in TestIstio.
 func TestEnvoyGateway(t *testing.T) {
 	t.Parallel()
-	egctl := meshTool(t, "egctl")
+	egctl := builtBy(t, "make mesh", "egctl")
 	for mode, attempts := range map[string]int{"full": 0, "attempts": 1} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()

@@ -43,7 +43,7 @@ do: {deny: "interns call no models"}
 // build (make mesh), so it is looked for and not built here.
 func TestIstio(t *testing.T) {
 	t.Parallel()
-	pilot := meshTool(t, "pilot")
+	pilot := builtBy(t, "make mesh", "pilot")
 	for name, c := range map[string]struct {
 		mode     string
 		service  bool // the processor is a Service of the cluster, not an address
@@ -122,12 +122,12 @@ ports: [{name: grpc, port: %s, protocol: TCP}]
 endpoints: [{addresses: [127.0.0.1], conditions: {ready: true}}]
 `
 
-// meshTool finds a program that "make mesh" builds.
-func meshTool(t *testing.T, name string) string {
+// builtBy finds a program that a target of make builds, because it takes long.
+func builtBy(t *testing.T, target, name string) string {
 	t.Helper()
 	path := filepath.Join(root(t), ".keel", "bin", name)
 	if _, err := os.Stat(path); err != nil {
-		t.Skipf("no %s: run make mesh, which builds it: %v", name, err)
+		t.Skipf("no %s: %s builds it: %v", name, target, err)
 	}
 	return path
 }
