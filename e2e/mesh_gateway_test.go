@@ -62,7 +62,7 @@ func TestEnvoyGateway(t *testing.T) {
 				t.Fatal(err)
 			}
 			file := filepath.Join(t.TempDir(), "manifests.yaml")
-			all := strings.Join([]string{string(gateway), fmt.Sprintf(processorService, port, port), string(own)}, "\n---\n")
+			all := strings.Join([]string{string(gateway), string(processorService(t, port)), string(own)}, "\n---\n")
 			if err := os.WriteFile(file, []byte(all), 0o644); err != nil {
 				t.Fatal(err)
 			}

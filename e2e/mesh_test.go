@@ -74,7 +74,7 @@ func TestIstio(t *testing.T) {
 				processor = overSocket(t, replicas.replicas[0])
 			case c.service:
 				_, port, _ := strings.Cut(processor, ":")
-				manifests = append(manifests, write("service.yaml", fmt.Appendf(nil, processorService, port, port)))
+				manifests = append(manifests, write("service.yaml", processorService(t, port)))
 				processor = "keel.keel.svc.cluster.local:10002"
 			}
 			config := func(more ...string) []byte {
@@ -106,15 +106,23 @@ func TestIstio(t *testing.T) {
 	}
 }
 
-// processorService is what a cluster has of a processor; the port is that of its one endpoint.
-const processorService = `apiVersion: v1
-kind: Service
-metadata: {name: keel, namespace: keel}
-spec:
-  clusterIP: 10.0.0.1
-  ports: [{name: grpc, port: 10002, targetPort: %s, protocol: TCP, appProtocol: kubernetes.io/h2c}]
----
-apiVersion: discovery.k8s.io/v1
+// processorService is the Service of envoy/kubernetes as a cluster has it, and its one endpoint, on a port of this machine.
+func processorService(t *testing.T, port string) []byte {
+	t.Helper()
+	text, err := os.ReadFile("../envoy/kubernetes/gateway.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, doc := range strings.Split(string(text), "\n---\n") {
+		if strings.Contains(doc, "kind: Service\nmetadata:\n  name: keel\n") {
+			return fmt.Appendf(nil, "%s\n---\n%s", strings.Replace(doc, "spec:\n", "spec:\n  clusterIP: 10.0.0.1\n", 1), fmt.Sprintf(processorEndpoint, port))
+		}
+	}
+	t.Fatal("no Service keel in envoy/kubernetes/gateway.yaml")
+	return nil
+}
+
+const processorEndpoint = `apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata: {name: keel-1, namespace: keel, labels: {kubernetes.io/service-name: keel}}
 addressType: IPv4
