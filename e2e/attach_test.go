@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -57,6 +58,7 @@ func TestAttach(t *testing.T) {
 			if err != nil || attempts[0].N != c.attempts {
 				t.Errorf("%v attempts, %v; want %d", attempts, err, c.attempts)
 			}
+			s.dryRunOfThePage(t)
 			if answer := s.post(t, "/nothing", "{}"); answer.status != http.StatusNotFound {
 				t.Errorf("an unknown call: %d", answer.status)
 			}
@@ -69,6 +71,27 @@ func TestAttach(t *testing.T) {
 			}
 		})
 	}
+}
+
+// dryRunOfThePage makes the call by which docs/envoy.md checks an attachment.
+func (s *stack) dryRunOfThePage(t *testing.T) {
+	t.Helper()
+	page, err := os.ReadFile("../docs/envoy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(page)) {
+		if !strings.HasPrefix(line, "curl ") || !strings.Contains(line, "x-keel-dry-run: true") {
+			continue
+		}
+		out, err := exec.Command("sh", "-c", strings.ReplaceAll(line, "http://127.0.0.1:10000", s.url)).CombinedOutput()
+		var decision struct{ Action string }
+		if err != nil || json.Unmarshal(out, &decision) != nil || decision.Action != "allow" {
+			t.Errorf("%s: %v\n%s", line, err, out)
+		}
+		return
+	}
+	t.Error("docs/envoy.md asks for no decision")
 }
 
 // overSocket starts the replica again, on a socket that Envoy's user may write to.

@@ -179,6 +179,7 @@ func meshCalls(t *testing.T, s *stack, replicas *cluster, wantAttempts int) {
 	}
 	s.record(t, denied.decision()).want(t, record{"action": "deny", "outcome": "denied", "metered": "none"})
 
+	s.dryRunOfThePage(t)
 	if answer := s.post(t, "/nothing", "{}"); answer.status != http.StatusNotFound {
 		t.Errorf("an unknown call: %d", answer.status)
 	}

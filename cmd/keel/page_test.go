@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -38,6 +39,12 @@ func TestEnvoyPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
+	if err := os.CopyFS(filepath.Join(dir, "envoy", "kubernetes"), os.DirFS("../../envoy/kubernetes")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "ca.crt"), nil, 0o644); err != nil { // which the reader has
+		t.Fatal(err)
+	}
 	t.Chdir(dir)
 	run := 0
 	for _, block := range shellBlock.FindAllSubmatch(page, -1) {
@@ -63,11 +70,24 @@ func TestEnvoyPage(t *testing.T) {
 					t.Errorf("%s: exit %d: %s%s", line, code, &stderr, &stdout)
 				}
 			case "curl":
-				stdout.Write(dump)
-			case "kubectl", "envoy":
+				if strings.Contains(line, "config_dump") {
+					stdout.Write(dump)
+				} else if !strings.Contains(line, "x-keel-dry-run: true") { // e2e runs it
+					t.Errorf("nobody runs %q", line)
+				}
+			case "kubectl":
+				stdout.Write(kubectl(t, line, dump))
+			case "envoy":
 				if _, err := os.Stat(words[len(words)-1]); err != nil {
 					t.Errorf("%s: %v", line, err)
 				}
+			case "echo":
+				if out, err := exec.Command("sh", "-c", command).Output(); err != nil {
+					t.Errorf("%s: %v", line, err)
+				} else {
+					stdout.Write(out)
+				}
+			case "docker": // TestDockerfile, and e2e.TestImage, which runs what it packs
 			default:
 				t.Errorf("nobody runs %q", line)
 			}
@@ -81,4 +101,28 @@ func TestEnvoyPage(t *testing.T) {
 	if run < 10 {
 		t.Errorf("only %d commands of keel on the page", run)
 	}
+}
+
+// fileFlag is a file that kubectl is to read.
+var fileFlag = regexp.MustCompile(`(?:-f |--from-file=)(\S+)`)
+
+// kubectl does what a cluster is not needed for: the files have to be there, and kubectl itself, where it is, has to
+// understand a "create". What is in the manifests e2e/mesh has checked.
+func kubectl(t *testing.T, line string, dump []byte) []byte {
+	t.Helper()
+	if strings.Contains(line, " exec ") || strings.Contains(line, " port-forward ") || strings.Contains(line, " rollout ") {
+		return dump
+	}
+	for _, m := range fileFlag.FindAllStringSubmatch(line, -1) {
+		if _, err := os.Stat(m[1]); err != nil {
+			t.Errorf("%s: %v", line, err)
+		}
+	}
+	if _, err := exec.LookPath("kubectl"); err != nil || !strings.Contains(line, " create ") {
+		return nil
+	}
+	if out, err := exec.Command("sh", "-c", line+" --dry-run=client -o yaml").CombinedOutput(); err != nil {
+		t.Errorf("%s: %v\n%s", line, err, out)
+	}
+	return nil
 }
