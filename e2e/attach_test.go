@@ -6,10 +6,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,7 +21,6 @@ import (
 
 	"keel/budget/ledger/pgserver"
 	"keel/envoy"
-	"keel/filter/wire/sample"
 )
 
 // What "keel envoy config" prints runs: the real Envoy with it, before "keel serve" and a
@@ -38,15 +37,14 @@ func TestAttach(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			provider := httptest.NewServer(sample.New(sample.Options{Keep: 10}))
-			defer provider.Close()
+			provider := startSample(t)
 			replicas := startCluster(t, keel, pgserver.ForTest(t), 1, false, "")
 			processor := replicas.replicas[0].connection().Target()
 			if c.socket {
 				processor = overSocket(t, replicas.replicas[0])
 			}
 			text := keelOutput(t, "envoy", "config", "--target", "envoy", "--mode", c.mode, "--grpc", processor,
-				"--listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0", "--provider", "openai="+provider.URL)
+				"--listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0", "--provider", "openai="+provider)
 			s := &stack{url: runAttached(t, text), dsn: replicas.dsn}
 
 			answer := s.post(t, "/v1/chat/completions", `{"model":"gpt-4o-mini","max_tokens":20,"messages":[{"role":"user","content":"Hello"}]}`)
@@ -71,6 +69,28 @@ func TestAttach(t *testing.T) {
 			}
 		})
 	}
+}
+
+var sampleOn = regexp.MustCompile(`the sample provider is on (http://\S+)`)
+
+// startSample runs the provider of "keel sample", and returns its URL.
+func startSample(t *testing.T) string {
+	t.Helper()
+	said := new(buffer)
+	process := exec.Command(keel, "sample", "--listen", "127.0.0.1:0")
+	process.Stderr = said
+	process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		process.Process.Signal(syscall.SIGTERM)
+		if err := process.Wait(); err != nil {
+			t.Errorf("keel sample: %v\n%s", err, said)
+		}
+	})
+	waitFor(t, "keel sample", func() bool { return sampleOn.MatchString(said.String()) })
+	return sampleOn.FindStringSubmatch(said.String())[1]
 }
 
 // dryRunOfThePage makes the call by which docs/envoy.md checks an attachment.
