@@ -88,7 +88,11 @@ fuzz: ## every fuzz target for FUZZTIME (10s) each
 	done
 
 .PHONY: bench
-bench: ## benchmarks (BENCH=pattern)
+bench: ## what Keel costs beside an ext_proc that does nothing: docs/performance.md, in 8 minutes (ARGS="--help", BENCH_FULL=1, BENCH_PEERS=1)
+	go run ./e2e/bench $(ARGS)
+
+.PHONY: microbench
+microbench: ## Go benchmarks (BENCH=pattern)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
 .PHONY: accuracy

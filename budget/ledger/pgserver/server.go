@@ -259,6 +259,9 @@ func (s *Server) running() *program.Child {
 	return s.child
 }
 
+// PID is the process id of the server; its sessions are children of that process.
+func (s *Server) PID() int { return s.running().PID() }
+
 // Done is closed when the server has ended, for whatever reason.
 func (s *Server) Done() <-chan struct{} { return s.running().Done() }
 

@@ -1,0 +1,189 @@
+// Command bench measures what Keel costs beside Envoy alone and beside an external
+// processor that does nothing, on the real Envoy and a real Postgres, and writes
+// docs/performance.md.
+//
+//	go run ./e2e/bench --help
+//
+// Load and provider are in this process, whose CPU is not counted. Everything it
+// starts is on loopback and ends with it. It refuses to judge a run in which a call
+// failed, and it compares what was measured in the same round only: absolute figures
+// are of the machine, ratios of the programs.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	debug.SetGCPercent(400) // of the load generator, which is to stay out of the way
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+type options struct {
+	Cells    []string      `help:"Cells to measure instead of the usual ones, such as 1k-unique-unary-c16." placeholder:"CELL"`
+	Variants []string      `help:"Variants to measure instead of those of each cell; --list has them." placeholder:"NAME"`
+	Rounds   int           `help:"Rounds of each cell instead of its own number." placeholder:"N"`
+	Window   time.Duration `help:"How long each variant is under load in a round." default:"800ms"`
+	Limit    time.Duration `help:"Begin no round after this time. Default: 8m, none with --full." placeholder:"TIME"`
+	Full     bool          `help:"The whole matrix, which takes hours." env:"BENCH_FULL"`
+	List     bool          `help:"List variants and cells, and end."`
+}
+
+func (o *options) Help() string {
+	return `Without flags it measures what docs/performance.md has, in about eight minutes.
+
+A cell is SIZEk-unique|tail-unary|sse-cCLIENTS: the size of the request; whether its whole
+text is new or only its last message; whether the answer is one JSON body or a stream of
+100 chunks; how many clients wait for answers.
+
+Examples:
+  go run ./e2e/bench
+  go run ./e2e/bench --cells 1k-unique-unary-c16 --variants envoy,nothing-log,full
+  go run ./e2e/bench --cells 32k-tail-unary-c1 --variants envoy-log,nothing-log,full --rounds 3 --window 2s
+  go run ./e2e/bench --cells 1k-unique-sse-c16
+  BENCH_FULL=1 go run ./e2e/bench`
+}
+
+// run is the command as a function; it returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	var o options
+	exited := -1
+	parser, err := kong.New(&o, kong.Name("bench"), kong.Description("Measures what Keel costs beside an external processor that does nothing."),
+		kong.Writers(stdout, stderr), kong.Exit(func(code int) { exited = code }), kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}))
+	if err == nil {
+		_, err = parser.Parse(args)
+	}
+	if exited >= 0 {
+		return exited
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "bench:", err)
+		return 2
+	}
+	if o.List {
+		list(stdout)
+		return 0
+	}
+	if err := measureAll(ctx, o, stdout, stderr); err != nil {
+		fmt.Fprintln(stderr, "bench:", err)
+		return 1
+	}
+	return 0
+}
+
+func list(w io.Writer) {
+	fmt.Fprintln(w, "variants:")
+	for _, v := range variants {
+		fmt.Fprintf(w, "  %-22s %s\n", v.name, v.about)
+	}
+	fmt.Fprintln(w, "cells, with their variants:")
+	for _, g := range defaultGroups() {
+		fmt.Fprintf(w, "  %-22s %s\n", g.cell, strings.Join(existing(g.variants), " "))
+	}
+}
+
+// existing are the names that there are variants of.
+func existing(names []string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return variantOf(name) == nil })
+}
+
+// plan is what o asks for.
+func (o options) plan() ([]group, error) {
+	groups := defaultGroups()
+	if o.Full {
+		groups = fullGroups()
+	}
+	if len(o.Cells) > 0 {
+		var picked []group
+		for _, name := range o.Cells {
+			c, err := parseCell(name)
+			if err != nil {
+				return nil, err
+			}
+			g := group{c, judged, otherRounds}
+			if i := slices.IndexFunc(groups, func(g group) bool { return g.cell == c }); i >= 0 {
+				g = groups[i]
+			}
+			picked = append(picked, g)
+		}
+		groups = picked
+	}
+	for i := range groups {
+		groups[i].variants = existing(groups[i].variants)
+		if len(o.Variants) > 0 {
+			groups[i].variants = o.Variants
+		}
+		if o.Rounds > 0 {
+			groups[i].rounds = o.Rounds
+		}
+	}
+	for _, name := range o.Variants {
+		if variantOf(name) == nil {
+			return nil, fmt.Errorf("no variant %q; there are %s", name, strings.Join(variantNames(), ", "))
+		}
+	}
+	return groups, nil
+}
+
+func measureAll(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
+	groups, err := o.plan()
+	if err != nil {
+		return err
+	}
+	root, err := checkout()
+	if err != nil {
+		return err
+	}
+	text, err := readProse(root)
+	if err != nil {
+		return err
+	}
+	s, err := build(ctx, root, stderr)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	r := &runner{stage: s, prose: text, window: o.Window}
+	if o.Limit == 0 && !o.Full {
+		o.Limit = 8 * time.Minute
+	}
+	if o.Limit > 0 {
+		r.deadline = time.Now().Add(o.Limit)
+	}
+	var all results
+	return r.runAll(ctx, groups, func(m *measured) {
+		all = append(all, m)
+		m.write(stdout)
+	})
+}
+
+// checkout is the root of Keel's source.
+func checkout() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "e2e", "bench", "nothing")); err == nil {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", errors.New("run it in Keel's checkout: it builds what it measures")
+		}
+	}
+}

@@ -1,0 +1,108 @@
+// Command nothing is an external processor that answers every message with "go
+// on", and an access log service that throws away what it is told: what the round
+// trips to a processor cost when nobody does anything in them. It is built from the
+// libraries that Keel is built from and is set up as Keel's own server is.
+//
+// It refuses to do anything, so that whatever Keel costs beyond it is Keel's.
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+)
+
+func main() {
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: nothing HOST:PORT")
+		os.Exit(2)
+	}
+	if err := serve(os.Args[1]); err != nil {
+		fmt.Fprintln(os.Stderr, "nothing:", err)
+		os.Exit(1)
+	}
+}
+
+// maxMessageBytes is that of Keel's server.
+const maxMessageBytes = 64 << 20
+
+func serve(address string) error {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	s := grpc.NewServer( // as in filter.New
+		grpc.MaxRecvMsgSize(maxMessageBytes),
+		grpc.MaxSendMsgSize(maxMessageBytes),
+		grpc.MaxConcurrentStreams(1<<20),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 2 * time.Second, PermitWithoutStream: true}),
+	)
+	extprocv3.RegisterExternalProcessorServer(s, processor{})
+	accesslogv3.RegisterAccessLogServiceServer(s, accessLog{})
+	healthv1.RegisterHealthServer(s, health.NewServer())
+	fmt.Fprintf(os.Stderr, "serving Envoy on %s,\n", l.Addr())
+	return s.Serve(l)
+}
+
+type processor struct {
+	extprocv3.UnimplementedExternalProcessorServer
+}
+
+// Process never returns nil, which would let the rest of a call through unseen.
+func (processor) Process(stream extprocv3.ExternalProcessor_ProcessServer) error {
+	for {
+		request, err := stream.Recv()
+		if err != nil {
+			return status.Error(codes.Unavailable, "the stream ended")
+		}
+		answer, err := goOn(request)
+		if err != nil {
+			return err
+		}
+		if err := stream.Send(answer); err != nil {
+			return err
+		}
+	}
+}
+
+func goOn(request *extprocv3.ProcessingRequest) (*extprocv3.ProcessingResponse, error) {
+	switch request.Request.(type) {
+	case *extprocv3.ProcessingRequest_RequestHeaders:
+		return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_RequestHeaders{RequestHeaders: &extprocv3.HeadersResponse{}}}, nil
+	case *extprocv3.ProcessingRequest_RequestBody:
+		return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_RequestBody{RequestBody: &extprocv3.BodyResponse{}}}, nil
+	case *extprocv3.ProcessingRequest_ResponseHeaders:
+		return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseHeaders{ResponseHeaders: &extprocv3.HeadersResponse{}}}, nil
+	case *extprocv3.ProcessingRequest_ResponseBody:
+		return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseBody{ResponseBody: &extprocv3.BodyResponse{}}}, nil
+	case *extprocv3.ProcessingRequest_ResponseTrailers:
+		return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseTrailers{ResponseTrailers: &extprocv3.TrailersResponse{}}}, nil
+	}
+	return nil, status.Errorf(codes.Unavailable, "a message of kind %T", request.Request)
+}
+
+type accessLog struct {
+	accesslogv3.UnimplementedAccessLogServiceServer
+}
+
+func (accessLog) StreamAccessLogs(stream accesslogv3.AccessLogService_StreamAccessLogsServer) error {
+	for {
+		if _, err := stream.Recv(); err != nil {
+			if err == io.EOF {
+				return stream.SendAndClose(&accesslogv3.StreamAccessLogsResponse{})
+			}
+			return err
+		}
+	}
+}

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// measured is all that was measured in a cell: variant → its figures, a round each.
+type measured struct {
+	cell
+	order  []string
+	rounds map[string][]figures
+}
+
+// results are the cells in the order they were measured.
+type results []*measured
+
+// of gives the rounds of a variant in the cell of that name; nil where it was not measured.
+func (r results) of(cell, variant string) []figures {
+	for _, m := range r {
+		if m.String() == cell && m.rounds[variant] != nil {
+			return m.rounds[variant]
+		}
+	}
+	return nil
+}
+
+// runner measures groups of variants.
+type runner struct {
+	*stage
+	prose    prose
+	window   time.Duration // of one measurement
+	deadline time.Time     // no round is begun after it; zero is never
+}
+
+// run measures a group round by round, in each round every variant, in an order
+// that is rotated, so that none has always the same neighbour.
+func (r *runner) run(ctx context.Context, g group) (*measured, error) {
+	m := &measured{cell: g.cell, order: g.variants, rounds: map[string][]figures{}}
+	for _, name := range g.variants {
+		t, err := r.start(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		// The first calls open connections, lease slices and fill memories.
+		if _, err := r.load(t, g.cell).run(ctx, warmUp); err != nil {
+			return nil, fmt.Errorf("%s, %s, warming up: %w", g.cell, name, err)
+		}
+	}
+	for round := range g.rounds {
+		if !r.deadline.IsZero() && time.Now().After(r.deadline) {
+			fmt.Fprintf(r.progress, "bench: %s: the time is over after %d of %d rounds\n", g.cell, round, g.rounds)
+			break
+		}
+		for i := range g.variants {
+			name := g.variants[(i+round)%len(g.variants)]
+			f, err := r.measure(ctx, r.targets[name], g.cell)
+			if err != nil {
+				return nil, fmt.Errorf("%s, %s, round %d: %w", g.cell, name, round+1, err)
+			}
+			m.rounds[name] = append(m.rounds[name], f)
+			r.tell(round, g, name, f)
+		}
+	}
+	return m, nil
+}
+
+// warmUp comes before the first round of a cell; lead, unmeasured, before each measurement.
+const (
+	warmUp = 300 * time.Millisecond
+	lead   = 100 * time.Millisecond
+)
+
+func (r *runner) load(t *target, c cell) load {
+	return load{address: t.address, head: t.head, bodies: newBodies(r.prose, c), clients: c.Clients, sse: c.SSE}
+}
+
+// counters are what is read before and after a measurement.
+type counters struct {
+	gateway, processor, database stat
+	messages                     int64
+}
+
+func (t *target) read(ctx context.Context) (c counters, err error) {
+	for _, p := range []struct {
+		from func() (stat, error)
+		to   *stat
+	}{{t.gateway, &c.gateway}, {t.processor, &c.processor}, {t.database, &c.database}} {
+		if p.from == nil {
+			continue
+		}
+		s, e := p.from()
+		*p.to, err = s, errors.Join(err, e)
+	}
+	if t.messages != nil {
+		n, e := t.messages(ctx)
+		c.messages, err = n, errors.Join(err, e)
+	}
+	return c, err
+}
+
+// measure lets one variant have the machine for a window. What it leaves to be
+// settled afterwards is its own: the clock of the CPU stops when that is done.
+func (r *runner) measure(ctx context.Context, t *target, c cell) (figures, error) {
+	l := r.load(t, c)
+	if !c.SSE { // whose calls last longer than that
+		if _, err := l.run(ctx, lead); err != nil {
+			return figures{}, err
+		}
+	}
+	settle := func() error {
+		if t.settled == nil {
+			return nil
+		}
+		return t.settled(ctx)
+	}
+	if err := settle(); err != nil {
+		return figures{}, err
+	}
+	before, err := t.read(ctx)
+	if err != nil {
+		return figures{}, err
+	}
+	window := r.window
+	if c.SSE {
+		window = max(window, 3*sseChunks*sseGap)
+	}
+	tally, err := l.run(ctx, window)
+	if err != nil {
+		return figures{}, err
+	}
+	if err := settle(); err != nil {
+		return figures{}, err
+	}
+	after, err := t.read(ctx)
+	if err != nil {
+		return figures{}, err
+	}
+	return figures{
+		Requests: len(tally.times), Took: tally.took,
+		P50: percentile(tally.times, 50), P90: percentile(tally.times, 90), P99: percentile(tally.times, 99),
+		Gateway: after.gateway.own - before.gateway.own, Processor: after.processor.own - before.processor.own, Postgres: after.database.own - before.database.own,
+		Messages:   after.messages - before.messages,
+		GatewayRSS: after.gateway.resident, ProcessorRSS: after.processor.resident,
+	}, nil
+}
+
+func (r *runner) tell(round int, g group, name string, f figures) {
+	fmt.Fprintf(r.progress, "bench: %-22s round %d/%d %-20s p50 %8s ms  p99 %8s ms  %7.0f/s  CPU %7s + %7s µs, Postgres %7s µs  %5.1f messages\n",
+		g.cell, round+1, g.rounds, name, milliseconds(f.P50), milliseconds(f.P99), f.perSecond(),
+		microseconds(f.each(f.Gateway)), microseconds(f.each(f.Processor)), microseconds(f.each(f.Postgres)), float64(f.Messages)/float64(max(1, f.Requests)))
+}
+
+func milliseconds(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()*1e3) }
+func microseconds(d time.Duration) string { return fmt.Sprintf("%.1f", d.Seconds()*1e6) }
+
+// runAll measures the groups and ends each variant after the last group that needs it.
+func (r *runner) runAll(ctx context.Context, groups []group, done func(*measured)) error {
+	for i, g := range groups {
+		if !r.deadline.IsZero() && time.Now().After(r.deadline) {
+			fmt.Fprintf(r.progress, "bench: the time is over: %d of %d cells are not measured\n", len(groups)-i, len(groups))
+			return nil
+		}
+		m, err := r.run(ctx, g)
+		if err != nil {
+			return err
+		}
+		done(m)
+		for _, name := range g.variants {
+			if !needed(groups[i+1:], name) {
+				if err := r.end(name); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func needed(groups []group, name string) bool {
+	for _, g := range groups {
+		for _, v := range g.variants {
+			if v == name {
+				return true
+			}
+		}
+	}
+	return false
+}

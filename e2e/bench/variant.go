@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"time"
+
+	"keel/envoy"
+)
+
+// variant is one way of putting something, or nothing, between client and provider.
+type variant struct {
+	name, about string
+	start       func(context.Context, *stage, string) (*target, error)
+}
+
+// variants are all that there are. Another mode of Keel is one more line.
+var variants = []variant{
+	{"direct", "the provider, with nothing between", direct},
+	{"envoy", "Envoy alone", gateway(envoy.ModeFull, nobody, withoutProcessor, withoutLog)},
+	{"envoy-log", "Envoy alone, and its access log service", gateway(envoy.ModeFull, nothing, withoutProcessor)},
+	{"envoy-usage-log", "the same, with Envoy's own usage filter", gateway(envoy.ModeFull, nothing, withoutProcessor, nativeUsage)},
+	{"nothing", "an external processor that does nothing, in Keel's place in mode full", gateway(envoy.ModeFull, nothing, withoutLog)},
+	{"nothing-log", "the same, and the access log service: Keel's configuration of mode full with the processor swapped", gateway(envoy.ModeFull, nothing)},
+	{"nothing-request", "an external processor that does nothing and sees the request alone", gateway(envoy.ModeFull, nothing, withoutLog, requestOnly)},
+	{"nothing-request-log", "the same, and the access log service", gateway(envoy.ModeFull, nothing, requestOnly)},
+	{"nothing-attempts-log", "Keel's configuration of mode attempts with the processor swapped", gateway(envoy.ModeAttempts, nothing)},
+	{"full", "Keel, mode full", gateway(envoy.ModeFull, keel(sixBudgets))},
+	{"attempts", "Keel, mode attempts", gateway(envoy.ModeAttempts, keel(sixBudgets))},
+	{"full-route", "Keel, mode full, with a route of five targets", gateway(envoy.ModeFull, keel(withRoute))},
+	{"full-1-budget", "Keel, mode full, one budget, which matches, and no policy", gateway(envoy.ModeFull, keel(budgets(1)))},
+	{"full-100-budgets", "Keel, mode full, 100 budgets, of which one matches, and no policy", gateway(envoy.ModeFull, keel(budgets(100)))},
+	{"full-100000-budgets", "Keel, mode full, 100,000 budgets, of which one matches, and no policy", gateway(envoy.ModeFull, keel(budgets(100_000)))},
+}
+
+func variantOf(name string) *variant {
+	for i := range variants {
+		if variants[i].name == name {
+			return &variants[i]
+		}
+	}
+	return nil
+}
+
+func variantNames() []string {
+	var names []string
+	for _, v := range variants {
+		names = append(names, v.name)
+	}
+	return names
+}
+
+func direct(_ context.Context, s *stage, _ string) (*target, error) {
+	return &target{address: s.provider.address}, nil
+}
+
+// A starter starts the processor of a variant and says what is known of it. The
+// child is nil where there is none.
+type starter func(context.Context, *stage, string, *target) (*processorChild, error)
+
+func nobody(context.Context, *stage, string, *target) (*processorChild, error) { return nil, nil }
+
+func nothing(ctx context.Context, s *stage, name string, _ *target) (*processorChild, error) {
+	return s.startNothing(ctx, name)
+}
+
+// keel is "keel serve" with documents.
+func keel(documents func() string) starter {
+	return func(ctx context.Context, s *stage, name string, t *target) (*processorChild, error) {
+		child, err := s.startKeel(ctx, name, documents())
+		if err != nil {
+			return nil, err
+		}
+		t.admin = child.admin
+		t.database = func() (stat, error) { return tree(s.postgres.PID()) }
+		t.settled = func(ctx context.Context) error { return settled(ctx, child.admin) }
+		return child, nil
+	}
+}
+
+// gateway is an Envoy with a processor.
+func gateway(mode envoy.Mode, start starter, amend ...amendment) func(context.Context, *stage, string) (*target, error) {
+	return func(ctx context.Context, s *stage, name string) (*target, error) {
+		t := new(target)
+		processor, err := start(ctx, s, name, t)
+		if err != nil {
+			return nil, err
+		}
+		address := "127.0.0.1:9" // where nobody is asked, the generator still wants an address
+		if processor != nil {
+			address = processor.grpc
+			t.processor = func() (stat, error) { return readStat(processor.PID()) }
+		}
+		e, err := s.startEnvoy(ctx, name, mode, address, amend...)
+		if err != nil {
+			if processor != nil {
+				processor.Kill()
+			}
+			return nil, err
+		}
+		t.address = e.Listen()
+		t.gateway = func() (stat, error) { return readStat(e.PID()) }
+		t.messages = func(ctx context.Context) (int64, error) { return messages(ctx, e.Admin()) }
+		t.stop = func() error {
+			err := e.Stop()
+			if processor != nil {
+				err = errors.Join(err, processor.Stop())
+			}
+			return err
+		}
+		return t, nil
+	}
+}
+
+var messagesSent = regexp.MustCompile(`ext_proc\.[a-z_.]*stream_msgs_sent$`)
+
+// messages is how many an Envoy has sent to its external processors.
+func messages(ctx context.Context, admin string) (int64, error) {
+	page, err := get(ctx, "http://"+admin+"/stats?filter=stream_msgs_sent")
+	if err != nil {
+		return 0, err
+	}
+	sum, _ := sumOf(page, messagesSent)
+	return int64(sum), nil
+}
+
+var waitingBytes = regexp.MustCompile(`^keel_journal_waiting_bytes$`)
+
+// settleTime bounds how long a measurement waits for Postgres to be told of its calls.
+const settleTime = 60 * time.Second
+
+// settled returns when all that a replica has in its journal is in Postgres.
+func settled(ctx context.Context, admin string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, settleTime, fmt.Errorf("Keel has not settled its calls after %v", settleTime))
+	defer cancel()
+	for {
+		page, err := get(ctx, "http://"+admin+"/metrics")
+		if err != nil {
+			return errors.Join(err, context.Cause(ctx))
+		}
+		if waiting, found := sumOf(page, waitingBytes); !found {
+			return errors.New("Keel's metrics do not have keel_journal_waiting_bytes")
+		} else if waiting == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
