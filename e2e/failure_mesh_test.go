@@ -310,12 +310,12 @@ func (m *failingMesh) messages(t *testing.T, which string, n int) {
 	waitFor(t, fmt.Sprintf("%d messages %s", n, which), func() bool { return m.counter(t, extProcStats+which) >= n })
 }
 
-var adminOn = regexp.MustCompile(`admin on (http://\S+)`)
+var adminURL = regexp.MustCompile(`admin on (http://\S+)`)
 
 // metric reads one of a replica's process that runs.
 func (r *replica) metric(t *testing.T, name string) float64 {
 	t.Helper()
-	found := adminOn.FindAllStringSubmatch(r.output.String(), -1)
+	found := adminURL.FindAllStringSubmatch(r.output.String(), -1)
 	response, err := client.Get(found[len(found)-1][1] + "/metrics")
 	if err != nil {
 		t.Fatal(err)

@@ -67,7 +67,7 @@ func (s *secured) envoy(t *testing.T, ca *peerstest.CA, name string) (url, dir s
 
 func (s *secured) metric(t *testing.T, name string) string {
 	t.Helper()
-	all := adminOn.FindAllStringSubmatch(s.output.String(), -1)
+	all := adminURL.FindAllStringSubmatch(s.output.String(), -1)
 	response, err := client.Get(all[len(all)-1][1] + "/metrics")
 	if err != nil {
 		t.Fatal(err)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,8 +13,6 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/goccy/go-yaml"
 )
-
-var update = flag.Bool("update", false, "write envoy/compose/envoy.yaml")
 
 // service is what these tests look at of one in docker-compose.yaml.
 type service struct {

@@ -68,6 +68,7 @@ type processorOptions struct {
 	Review                reviewFlags
 	Alerts                alertFlags
 	Pseudonyms            *budget.PseudonymKeys // nil where there is no key
+	Profiles              profileFlags
 	Log                   *slog.Logger
 }
 
@@ -88,6 +89,9 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 		return nil, err
 	}
 	defer closeOnError(&err, adminListener)
+	if err := o.Profiles.check(adminListener.Addr()); err != nil {
+		return nil, err
+	}
 	review, err := o.Review.open(o, adminListener.Addr())
 	if err != nil {
 		return nil, err
@@ -181,7 +185,7 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 	p.following.Go(func() { p.filter.FindMissed(watch) })
 	go func() { p.failed <- p.filter.Serve(grpcListener) }()
 
-	p.admin = &http.Server{Handler: p.adminPages(), ReadHeaderTimeout: 10 * time.Second}
+	p.admin = &http.Server{Handler: p.adminPages(o.Profiles), ReadHeaderTimeout: 10 * time.Second}
 	go func() {
 		if err := p.admin.Serve(adminListener); !errors.Is(err, http.ErrServerClosed) {
 			p.failed <- err
@@ -258,8 +262,9 @@ func (p *processor) Close(ctx context.Context) error {
 	return err
 }
 
-func (p *processor) adminPages() http.Handler {
+func (p *processor) adminPages(profiles profileFlags) http.Handler {
 	mux := http.NewServeMux()
+	profiles.register(mux)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(p.metrics, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	// Ready means that decisions are made. A database that is away does not make

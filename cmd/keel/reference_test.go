@@ -20,7 +20,7 @@ import (
 	"keel/envoy"
 )
 
-var update = flag.Bool("update", false, "write the reference pages of docs from the code")
+var update = flag.Bool("update", false, "write the reference pages of docs, and envoy/compose/envoy.yaml, from the code")
 
 // golden compares a page of docs with what the code says, or writes it.
 func golden(t *testing.T, page, text string) {

@@ -22,6 +22,7 @@ type serveCmd struct {
 	pseudonymFlag
 	reviewFlags
 	alertFlags
+	profileFlags
 	Orphan time.Duration `name:"orphan-after" help:"Silence after which a processor counts as dead and its open calls are closed." default:"30s"`
 }
 
@@ -68,7 +69,7 @@ func (c *serveCmd) Run(ctx context.Context, m *Main) error {
 	}
 	p, err := startProcessor(ctx, processorOptions{
 		Audit: sequencer, Pseudonyms: pseudonyms,
-		GRPC: c.GRPC, Admin: c.Admin, Database: dsn, Journal: c.Journal,
+		GRPC: c.GRPC, Admin: c.Admin, Database: dsn, Journal: c.Journal, Profiles: c.profileFlags,
 		Transport: c.transportFlags, Hosts: providerHosts(envoy.DefaultProviders()), OrphanAfter: c.Orphan, Review: c.reviewFlags, Alerts: c.alertFlags,
 		Log: log,
 	})
