@@ -21,7 +21,7 @@ var importers = []struct {
 	why      string
 }{
 	{"github.com/envoyproxy/go-control-plane/...", []string{"keel/filter", "keel/filter/frame", "keel/envoy", "keel/envoy/lint", "keel/e2e/..."}, "Envoy stays at the edge"},
-	{"github.com/jackc/pgx/v5/...", []string{"keel/budget/ledger/...", "keel/budget/audit/..."}, "Postgres stays behind the ledger"},
+	{"github.com/jackc/pgx/v5/...", []string{"keel/budget/ledger/...", "keel/budget/audit/...", "keel/e2e/bench"}, "Postgres stays behind the ledger"},
 	{"cel.dev/cel-go/...", []string{"keel/budget/policy"}, "one policy language, in one place"},
 	{"github.com/coreos/go-oidc/v3/...", []string{"keel/budget/audit/pages/signin"}, "people sign in in one place"},
 	{"golang.org/x/oauth2/...", []string{"keel/budget/audit/pages/signin"}, "people sign in in one place"},

@@ -75,6 +75,9 @@ var (
 	budgeted  = []string{"full-1-budget", "full-100-budgets", "full-100000-budgets"}
 )
 
+// budgetCell is where the number of budgets is varied.
+const budgetCell = "1k-unique-unary-c64"
+
 // defaultGroups fit into eight minutes: what the limits stand on first.
 func defaultGroups() []group {
 	return []group{
@@ -86,7 +89,7 @@ func defaultGroups() []group {
 		{mustCell("32k-unique-unary-c1"), compared, gateRounds},
 		{mustCell("32k-tail-unary-c16"), compared, gateRounds},
 		{mustCell("32k-tail-unary-c1"), compared, gateRounds},
-		{mustCell("1k-unique-unary-c64"), budgeted, gateRounds},
+		{mustCell(budgetCell), budgeted, gateRounds},
 		{mustCell("300k-tail-unary-c1"), compared, otherRounds},
 		{mustCell("300k-unique-unary-c16"), compared, otherRounds},
 		{mustCell("1k-tail-unary-c16"), compared, otherRounds},
@@ -110,5 +113,5 @@ func fullGroups() []group {
 			}
 		}
 	}
-	return append(groups, group{mustCell("1k-unique-unary-c64"), budgeted, gateRounds})
+	return append(groups, group{mustCell(budgetCell), budgeted, gateRounds})
 }

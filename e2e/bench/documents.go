@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // subjects say who pays for the calls of requestHead.
@@ -53,15 +56,29 @@ targets:
 `
 }
 
-// budgets has n of them, of which the first matches.
-func budgets(n int) func() string {
-	return func() string {
-		var s strings.Builder
-		s.WriteString(subjects)
-		s.WriteString("{kind: Budget, name: budget-0, selector: {team: research}, limit: 100000000 USD, window: month, mode: enforce}\n")
-		for i := 1; i < n; i++ {
-			fmt.Fprintf(&s, "---\n{kind: Budget, name: budget-%d, selector: {user: user-%d}, limit: 100 USD, window: month, mode: enforce}\n", i, i)
-		}
-		return s.String()
+// oneBudget is a budget that enforces and matches every call. Others are added by addBudgets.
+func oneBudget() string {
+	return subjects + "{kind: Budget, name: budget-0, selector: {team: research}, limit: 100000000 USD, window: month, mode: enforce}\n"
+}
+
+// addBudgets adds n budgets that match no call, with their limits, past the triggers that version
+// every change: those need minutes for so many, and no call that is measured meets these budgets.
+func addBudgets(ctx context.Context, dsn string, n int) error {
+	db, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return err
 	}
+	defer db.Close(context.WithoutCancel(ctx))
+	for _, sql := range []string{
+		`set session_replication_role = replica`,
+		fmt.Sprintf(`insert into keel.budgets (name, selector, limit_usd, version, updated_at, updated_by)
+select 'more-' || i, jsonb_build_object('user', 'user-' || i), 100, 1, now(), 'bench' from generate_series(1, %d) i`, n),
+		`insert into keel.limits (org, budget, version, limit_n, ceiling_n, rolling_us, changed_at)
+select org, name, version, keel.nanos(limit_usd), keel.ceiling_n(limit_usd, tiers), keel.rolling_us("window"), updated_at from keel.budgets where name like 'more-%'`,
+	} {
+		if _, err := db.Exec(ctx, sql); err != nil {
+			return fmt.Errorf("%d more budgets: %w", n, err)
+		}
+	}
+	return nil
 }

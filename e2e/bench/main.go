@@ -39,7 +39,9 @@ type options struct {
 	Variants []string      `help:"Variants to measure instead of those of each cell; --list has them." placeholder:"NAME"`
 	Rounds   int           `help:"Rounds of each cell instead of its own number." placeholder:"N"`
 	Window   time.Duration `help:"How long each variant is under load in a round." default:"800ms"`
-	Limit    time.Duration `help:"Begin no round after this time. Default: 8m, none with --full." placeholder:"TIME"`
+	Limit    time.Duration `help:"Leave out rounds that do not fit into this time. Default: 7m, none with --full; open streams come on top." placeholder:"TIME"`
+	Streams  int           `help:"Open so many SSE calls at once and look at the memory. Default: 5000, none with --cells." placeholder:"N"`
+	Out      bool          `help:"Write docs/performance.md also when --cells, --variants or --rounds pick a part."`
 	Full     bool          `help:"The whole matrix, which takes hours." env:"BENCH_FULL"`
 	List     bool          `help:"List variants and cells, and end."`
 }
@@ -158,19 +160,46 @@ func measureAll(ctx context.Context, o options, stdout, stderr io.Writer) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	r := &runner{stage: s, prose: text, window: o.Window}
+	r := &runner{stage: s, prose: text, window: o.Window, limit: o.Limit}
 	if o.Limit == 0 && !o.Full {
-		o.Limit = 8 * time.Minute
+		r.limit = defaultLimit
 	}
-	if o.Limit > 0 {
-		r.deadline = time.Now().Add(o.Limit)
-	}
-	var all results
-	return r.runAll(ctx, groups, func(m *measured) {
-		all = append(all, m)
-		m.write(stdout)
+	page := report{window: o.Window, began: time.Now(), command: strings.Join(append([]string{"go run ./e2e/bench"}, os.Args[1:]...), " ")}
+	page.loads[0] = loadAverage()
+	err = r.runAll(ctx, groups, func(m *measured) {
+		page.results = append(page.results, m)
+		if o.picked() {
+			m.write(stdout)
+		}
 	})
+	if err != nil {
+		return err
+	}
+	if o.Streams == 0 && len(o.Cells) == 0 {
+		o.Streams = limitStreams
+	}
+	if o.Streams > 0 {
+		if page.streams, err = r.openStreams(ctx, "full", o.Streams); err != nil {
+			return err
+		}
+	}
+	page.took, page.loads[1], page.machine = time.Since(page.began), loadAverage(), describeMachine(s)
+	if !o.picked() || o.Out {
+		file, err := page.save(root)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(stderr, "bench: %s is written\n", file)
+	}
+	fmt.Fprintln(stdout)
+	writeMusts(stdout, &page)
+	return nil
 }
+
+const defaultLimit = 7 * time.Minute
+
+// picked reports whether only a part is measured.
+func (o options) picked() bool { return len(o.Cells) > 0 || len(o.Variants) > 0 || o.Rounds > 0 }
 
 // checkout is the root of Keel's source.
 func checkout() (string, error) {

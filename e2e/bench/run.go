@@ -30,14 +30,15 @@ func (r results) of(cell, variant string) []figures {
 // runner measures groups of variants.
 type runner struct {
 	*stage
-	prose    prose
-	window   time.Duration // of one measurement
-	deadline time.Time     // no round is begun after it; zero is never
+	prose  prose
+	window time.Duration // of one measurement
+	limit  time.Duration // for all groups together; 0 is none
 }
 
 // run measures a group round by round, in each round every variant, in an order
 // that is rotated, so that none has always the same neighbour.
-func (r *runner) run(ctx context.Context, g group) (*measured, error) {
+// Past the deadline it begins no second round.
+func (r *runner) run(ctx context.Context, g group, deadline time.Time) (*measured, error) {
 	m := &measured{cell: g.cell, order: g.variants, rounds: map[string][]figures{}}
 	for _, name := range g.variants {
 		t, err := r.start(ctx, name)
@@ -50,8 +51,8 @@ func (r *runner) run(ctx context.Context, g group) (*measured, error) {
 		}
 	}
 	for round := range g.rounds {
-		if !r.deadline.IsZero() && time.Now().After(r.deadline) {
-			fmt.Fprintf(r.progress, "bench: %s: the time is over after %d of %d rounds\n", g.cell, round, g.rounds)
+		if round > 0 && r.limit > 0 && time.Now().After(deadline) {
+			fmt.Fprintf(r.progress, "bench: %s: its share of the time is over after %d of %d rounds\n", g.cell, round, g.rounds)
 			break
 		}
 		for i := range g.variants {
@@ -71,6 +72,8 @@ func (r *runner) run(ctx context.Context, g group) (*measured, error) {
 const (
 	warmUp = 300 * time.Millisecond
 	lead   = 100 * time.Millisecond
+
+	sseAnswers = 4 // that a client gets in a window
 )
 
 func (r *runner) load(t *target, c cell) load {
@@ -125,7 +128,7 @@ func (r *runner) measure(ctx context.Context, t *target, c cell) (figures, error
 	}
 	window := r.window
 	if c.SSE {
-		window = max(window, 3*sseChunks*sseGap)
+		window = max(window, sseAnswers*sseChunks*sseGap)
 	}
 	tally, err := l.run(ctx, window)
 	if err != nil {
@@ -156,14 +159,14 @@ func (r *runner) tell(round int, g group, name string, f figures) {
 func milliseconds(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()*1e3) }
 func microseconds(d time.Duration) string { return fmt.Sprintf("%.1f", d.Seconds()*1e6) }
 
-// runAll measures the groups and ends each variant after the last group that needs it.
+// runAll measures the groups, each in its share of what is left of the time, and
+// ends a variant after the last group that needs it.
 func (r *runner) runAll(ctx context.Context, groups []group, done func(*measured)) error {
+	end := time.Now().Add(r.limit)
 	for i, g := range groups {
-		if !r.deadline.IsZero() && time.Now().After(r.deadline) {
-			fmt.Fprintf(r.progress, "bench: the time is over: %d of %d cells are not measured\n", len(groups)-i, len(groups))
-			return nil
-		}
-		m, err := r.run(ctx, g)
+		now := time.Now()
+		share := time.Duration(float64(end.Sub(now)) * g.weight() / weight(groups[i:]))
+		m, err := r.run(ctx, g, now.Add(share))
 		if err != nil {
 			return err
 		}
@@ -177,6 +180,20 @@ func (r *runner) runAll(ctx context.Context, groups []group, done func(*measured
 		}
 	}
 	return nil
+}
+
+// weight is how much of the time a group needs, relative to others: each variant
+// is started, too.
+func (g group) weight() float64 {
+	const starting = 2 // rounds
+	return float64(len(g.variants) * (g.rounds + starting))
+}
+
+func weight(groups []group) (sum float64) {
+	for _, g := range groups {
+		sum += g.weight()
+	}
+	return sum
 }
 
 func needed(groups []group, name string) bool {

@@ -28,6 +28,7 @@ type stage struct {
 	provider      *provider
 	postgres      *pgserver.Server // nil until a variant needs it
 	targets       map[string]*target
+	starts        int
 }
 
 // target is a running variant. A func that is nil is of something that it does not have.
@@ -89,11 +90,13 @@ func (s *stage) start(ctx context.Context, name string) (*target, error) {
 	if v == nil {
 		return nil, fmt.Errorf("no variant %q; there are %s", name, strings.Join(variantNames(), ", "))
 	}
-	if err := os.MkdirAll(filepath.Join(s.dir, name), 0o755); err != nil {
+	s.starts++ // a variant that is started again has a folder, a journal and a database of its own
+	run := fmt.Sprintf("%s-%d", name, s.starts)
+	if err := os.MkdirAll(filepath.Join(s.dir, run), 0o755); err != nil {
 		return nil, err
 	}
 	fmt.Fprintf(s.progress, "bench: starting %s\n", name)
-	t, err := v.start(ctx, s, name)
+	t, err := v.start(ctx, s, run)
 	if err != nil {
 		return nil, fmt.Errorf("%s does not start: %w", name, err)
 	}
@@ -158,27 +161,35 @@ func (s *stage) startNothing(ctx context.Context, name string) (*processorChild,
 	return s.startProcessor(ctx, name, s.nothing, "127.0.0.1:0")
 }
 
-// startKeel starts "keel serve" with documents, on a database and a journal of its own.
-func (s *stage) startKeel(ctx context.Context, name, documents string) (_ *processorChild, err error) {
+// startKeel starts "keel serve" with documents and more budgets, on a database and a journal of its own.
+func (s *stage) startKeel(ctx context.Context, name, documents string, more int) (_ *processorChild, err error) {
 	if s.postgres == nil {
 		s.postgres, err = pgserver.Start(ctx, pgserver.Options{Dir: filepath.Join(s.dir, "postgres"), Progress: s.progress, Durable: true})
 		if err != nil {
 			return nil, err
 		}
 	}
-	dsn, _, err := s.postgres.NewDatabase(ctx, "bench_"+strings.ReplaceAll(name, "-", "_")+"_"+strconv.FormatInt(time.Now().UnixNano(), 36))
+	dsn, _, err := s.postgres.NewDatabase(ctx, "bench_"+strings.ReplaceAll(name, "-", "_"))
 	if err != nil {
 		return nil, err
 	}
 	dir := filepath.Join(s.dir, name)
-	if err := program.Run(ctx, program.Command{Name: "keel migrate", Path: s.keel, Args: []string{"migrate", "--database", dsn}, Log: filepath.Join(dir, "migrate.log")}); err != nil {
-		return nil, err
-	}
 	config := filepath.Join(dir, "config.yaml")
 	if err := os.WriteFile(config, []byte(documents), 0o600); err != nil {
 		return nil, err
 	}
-	args := []string{"serve", "--grpc", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--database", dsn, "--journal", filepath.Join(dir, "journal"), "--config", config, "--drain", "2s"}
+	for _, args := range [][]string{{"migrate"}, {"apply", "-f", config}} {
+		err := program.Run(ctx, program.Command{Name: "keel " + args[0], Path: s.keel, Args: append(args, "--database", dsn), Log: filepath.Join(dir, args[0]+".log")})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if more > 0 {
+		if err := addBudgets(ctx, dsn, more); err != nil {
+			return nil, err
+		}
+	}
+	args := []string{"serve", "--grpc", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--database", dsn, "--journal", filepath.Join(dir, "journal"), "--drain", "2s"}
 	if s.pprof {
 		args = append(args, "--pprof")
 	}

@@ -6,8 +6,6 @@ import (
 	"time"
 )
 
-const reportName = "performance.md"
-
 // write is a cell as a Markdown table: of each figure the median of the rounds.
 func (m *measured) write(w io.Writer) {
 	fmt.Fprintf(w, "\n### %s\n\n", m.cell)
@@ -23,7 +21,7 @@ func (m *measured) write(w io.Writer) {
 		for _, f := range rounds {
 			requests += f.Requests
 		}
-		megabytes := func(of func(figures) int64) string { return fmt.Sprintf("%d", middle(rounds, of)>>20) }
+		megabytes := func(of func(figures) int64) string { return fmt.Sprintf("%d", middle(rounds, of)/1e6) }
 		fmt.Fprintf(w, "| %s | %s | %s | %s | %.0f | %s | %s | %s | %s | %.1f | %s | %s | %d, %d |\n", name,
 			milliseconds(duration(func(f figures) time.Duration { return f.P50 })),
 			milliseconds(duration(func(f figures) time.Duration { return f.P90 })),

@@ -13,26 +13,27 @@ import (
 // variant is one way of putting something, or nothing, between client and provider.
 type variant struct {
 	name, about string
+	floor       string // the variant that does nothing in the same place; "" where there is none
 	start       func(context.Context, *stage, string) (*target, error)
 }
 
 // variants are all that there are. Another mode of Keel is one more line.
 var variants = []variant{
-	{"direct", "the provider, with nothing between", direct},
-	{"envoy", "Envoy alone", gateway(envoy.ModeFull, nobody, withoutProcessor, withoutLog)},
-	{"envoy-log", "Envoy alone, and its access log service", gateway(envoy.ModeFull, nothing, withoutProcessor)},
-	{"envoy-usage-log", "the same, with Envoy's own usage filter", gateway(envoy.ModeFull, nothing, withoutProcessor, nativeUsage)},
-	{"nothing", "an external processor that does nothing, in Keel's place in mode full", gateway(envoy.ModeFull, nothing, withoutLog)},
-	{"nothing-log", "the same, and the access log service: Keel's configuration of mode full with the processor swapped", gateway(envoy.ModeFull, nothing)},
-	{"nothing-request", "an external processor that does nothing and sees the request alone", gateway(envoy.ModeFull, nothing, withoutLog, requestOnly)},
-	{"nothing-request-log", "the same, and the access log service", gateway(envoy.ModeFull, nothing, requestOnly)},
-	{"nothing-attempts-log", "Keel's configuration of mode attempts with the processor swapped", gateway(envoy.ModeAttempts, nothing)},
-	{"full", "Keel, mode full", gateway(envoy.ModeFull, keel(sixBudgets))},
-	{"attempts", "Keel, mode attempts", gateway(envoy.ModeAttempts, keel(sixBudgets))},
-	{"full-route", "Keel, mode full, with a route of five targets", gateway(envoy.ModeFull, keel(withRoute))},
-	{"full-1-budget", "Keel, mode full, one budget, which matches, and no policy", gateway(envoy.ModeFull, keel(budgets(1)))},
-	{"full-100-budgets", "Keel, mode full, 100 budgets, of which one matches, and no policy", gateway(envoy.ModeFull, keel(budgets(100)))},
-	{"full-100000-budgets", "Keel, mode full, 100,000 budgets, of which one matches, and no policy", gateway(envoy.ModeFull, keel(budgets(100_000)))},
+	{"direct", "the provider, with nothing between", "", direct},
+	{"envoy", "Envoy alone", "", gateway(envoy.ModeFull, nobody, withoutProcessor, withoutLog)},
+	{"envoy-log", "Envoy alone, and its access log service", "", gateway(envoy.ModeFull, nothing, withoutProcessor)},
+	{"envoy-usage-log", "the same, with Envoy's own usage filter", "", gateway(envoy.ModeFull, nothing, withoutProcessor, nativeUsage)},
+	{"nothing", "an external processor that does nothing, in Keel's place in mode full", "", gateway(envoy.ModeFull, nothing, withoutLog)},
+	{"nothing-log", "the same, and the access log service: Keel's configuration of mode full with the processor swapped", "", gateway(envoy.ModeFull, nothing)},
+	{"nothing-request", "an external processor that does nothing and sees the request alone", "", gateway(envoy.ModeFull, nothing, withoutLog, requestOnly)},
+	{"nothing-request-log", "the same, and the access log service", "", gateway(envoy.ModeFull, nothing, requestOnly)},
+	{"nothing-attempts-log", "Keel's configuration of mode attempts with the processor swapped", "", gateway(envoy.ModeAttempts, nothing)},
+	{"full", "Keel, mode full", "nothing-log", gateway(envoy.ModeFull, keel(sixBudgets))},
+	{"attempts", "Keel, mode attempts", "nothing-attempts-log", gateway(envoy.ModeAttempts, keel(sixBudgets))},
+	{"full-route", "Keel, mode full, with a route of five targets", "nothing-log", gateway(envoy.ModeFull, keel(withRoute))},
+	{"full-1-budget", "Keel, mode full, one budget, which matches, and no policy", "", gateway(envoy.ModeFull, keel(oneBudget))},
+	{"full-100-budgets", "Keel, mode full, 100 budgets, of which one matches, and no policy", "", gateway(envoy.ModeFull, keelWith(oneBudget, 99))},
+	{"full-100000-budgets", "Keel, mode full, 100,000 budgets, of which one matches, and no policy", "", gateway(envoy.ModeFull, keelWith(oneBudget, 99_999))},
 }
 
 func variantOf(name string) *variant {
@@ -67,9 +68,12 @@ func nothing(ctx context.Context, s *stage, name string, _ *target) (*processorC
 }
 
 // keel is "keel serve" with documents.
-func keel(documents func() string) starter {
+func keel(documents func() string) starter { return keelWith(documents, 0) }
+
+// keelWith has so many budgets besides.
+func keelWith(documents func() string, more int) starter {
 	return func(ctx context.Context, s *stage, name string, t *target) (*processorChild, error) {
-		child, err := s.startKeel(ctx, name, documents())
+		child, err := s.startKeel(ctx, name, documents(), more)
 		if err != nil {
 			return nil, err
 		}
