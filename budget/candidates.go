@@ -100,6 +100,8 @@ func (l *deliberation) target(i int, asked *candidate) *candidate {
 	switch prompt, able := l.call.Prompt, &l.route.abilities[i]; {
 	case l.call.Routable != nil && !l.call.Routable(c.provider):
 		c.skipped = "its provider does not speak " + l.call.API
+	case c.model != l.call.Model && l.unchangeable() != nil:
+		c.skipped = "the model can't be written into the request: " + l.unchangeable().Error()
 	case c.provider != l.call.Provider && target.Credential != CredentialInjected:
 		c.skipped = "the call brings the credential of " + l.call.Provider + " and the target has none of its own"
 	case able.NoTools && prompt.Tools > 0:

@@ -77,15 +77,26 @@ func (d *Decision) ChargeHeld(c *Closeout) {
 	c.Cost, c.CostKnown = pricing.Cost{Total: d.Estimate.Bound}, d.Estimate.Unpriced == ""
 }
 
+// ChargeBeside fills c for a call that reported usage and may be billed for more that nobody could see: it
+// costs its bound, and no less than what was reported.
+func (d *Decision) ChargeBeside(c *Closeout, cfg *Config, r *Reported) {
+	reported, ok := cfg.Price(d, r)
+	d.ChargeHeld(c)
+	c.Usage = r.Metered()
+	if ok && reported.Total > c.Cost.Total {
+		c.Cost = reported
+	}
+}
+
 // Free fills c for a call that no provider bills.
 func (d *Decision) Free(c *Closeout) {
 	c.Metered, c.Usage, c.Cost, c.CostKnown, c.Bills = NothingSeen, nil, pricing.Cost{}, true, nil
 }
 
-// bytesPerToken turns generated text into tokens. Tokenizers of today make
+// BytesPerToken turns generated text into tokens. Tokenizers of today make
 // about four bytes of English a token, and fewer of code and other scripts;
 // three errs on the side of more.
-const bytesPerToken = 3
+const BytesPerToken = 3
 
 // EstimateAborted estimates the usage of a call that was cut. Providers bill
 // what was generated until they notice.
@@ -103,8 +114,8 @@ func (d *Decision) EstimateAborted(seen *meter.Usage, outputBytes int64) *meter.
 	if u.InputTokens() == 0 {
 		u[meter.Input] = d.Estimate.InputTokens
 	}
-	generated := outputBytes / bytesPerToken
-	if outputBytes%bytesPerToken > 0 {
+	generated := outputBytes / BytesPerToken
+	if outputBytes%BytesPerToken > 0 {
 		generated++
 	}
 	if bound := d.Estimate.OutputTokensBound; bound > 0 {

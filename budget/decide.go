@@ -98,7 +98,7 @@ func (d *Decider) deliberate(ctx context.Context, cfg *Config, call *Call, dry b
 	defer l.done()
 	l.org, l.call, l.estimator, l.ledger, l.health, l.dry = cfg.org(call.Org), call, d.Estimator, d.Ledger, d.Health, dry
 	l.draft = Decision{Call: *call, Action: Allow, RoutedProvider: call.Provider, RoutedModel: call.Model, Shape: call.Prompt.Shape(), Rules: l.draft.Rules}
-	l.draft.Prompt, l.draft.Constrainable, l.draft.Watchable = nil, nil, nil // a decision outlives the request body
+	l.draft.Prompt, l.draft.Constrainable, l.draft.Changeable, l.draft.Watchable = nil, nil, nil, nil // a decision outlives the request body
 	l.draft.Org = l.org.name
 	l.draft.PriceVersion = l.org.book.Version()
 

@@ -91,6 +91,7 @@ func TestDecide(t *testing.T) {
 	spent := strings.Replace(enforced, "---", "mode: observe\n---", 1) +
 		"kind: Policy\nname: spent\nwhen: budgets.research.used_percent >= 100 && !request.model.endsWith(\"-nano\")\ndo: {deny: the budget is spent}\n"
 	route := func(mode string) string { return fmt.Sprintf(testRoute, mode) }
+	fixed := func(c *Call) { c.Changeable = func() error { return errors.New("it passes unread") } }
 	spend := func(name, settled, held string) func(testing.TB, *Config, *memoryLedger, *Call) {
 		return func(tb testing.TB, cfg *Config, l *memoryLedger, _ *Call) { l.spend(tb, cfg, name, "", settled, held) }
 	}
@@ -179,6 +180,14 @@ func TestDecide(t *testing.T) {
 		{"route observe", route("observe") + enforced, change(func(c *Call) { c.Model = "gpt-4.1-nano" })},
 		{"route prefer-cheap", route("prefer-cheap") + enforced, nil},
 		{"route prefer-cheap, quality just enough", strings.Replace(route("prefer-cheap"), "min_quality: 0.7", "min_quality: 0.50", 1), nil},
+		{"route to another model, request can't be changed", route("prefer-cheap"), change(fixed)},
+		{"route observes, request can't be changed", route("observe"), change(fixed)},
+		{"budget presses, request can't be changed", route("observe") + strings.Replace(enforced, "---", "tiers: [{at: 90%, do: prefer-cheap}]\n---", 1), func(tb testing.TB, cfg *Config, l *memoryLedger, c *Call) {
+			spend("research", "0.90", "0")(tb, cfg, l, c)
+			fixed(c)
+		}},
+		{"policy bounds the output, request can't be changed", "kind: Policy\nname: a\nwhen: 'true'\ndo: {constrain: {max_output_tokens: 500}}\n---\n" + enforced, change(fixed)},
+		{"policy bounds the output above what is stated, request can't be changed", "kind: Policy\nname: a\nwhen: 'true'\ndo: {constrain: {max_output_tokens: 5000}}\n---\n" + enforced, change(fixed)},
 		{"route without usable target", route("prefer-cheap"), change(func(c *Call) { c.API = "x"; c.Routable = func(string) bool { return false } })},
 		{"route, quality out of reach", strings.Replace(route("prefer-cheap"), "- {provider: openai, model: gpt-4.1}\n  - {provider: openai, model: gpt-4.1-mini, quality: 0.8}\n  ", "", 1), nil},
 		{"budget presses below its tier", route("observe") + strings.Replace(enforced, "---", "tiers: [{at: 90%, do: prefer-cheap}]\n---", 1), spend("research", "0.89", "0")},

@@ -36,6 +36,9 @@ type Call struct {
 	Prompt *tokens.Prompt
 	// Constrainable says what is against applying a constraint to the request, nil for nothing.
 	Constrainable func(Constraint) error
+	// Changeable says what is against changing the request's body at all, nil for nothing: then a call goes out
+	// as it came or not at all.
+	Changeable func() error
 	// Watchable says what is against ending the answer's stream, nil for nothing.
 	Watchable func() error
 	// Routable are the providers that speak the call's API here: targets elsewhere are skipped.

@@ -11,9 +11,9 @@ import (
 // fit tries c again with its output bounded to what the account that refused it has left, where
 // the client stated no limit of its own: it is then written into the request, so that the hold is
 // a true maximum. It returns nil where what is left is below the floor of the settings, and where it is
-// not the output that does not fit.
+// not the output that does not fit, or the request can't be changed.
 func (l *deliberation) fit(ctx context.Context, c *candidate, d *Decision, full *Refused) (*Decision, *Refused, error) {
-	if l.call.MaxOutputTokens > 0 || l.call.Prompt.Task != tokens.Generate || c.rates == nil || full.Hold.Amount != d.Envelope.Limit {
+	if l.unchangeable() != nil || l.call.MaxOutputTokens > 0 || l.call.Prompt.Task != tokens.Generate || c.rates == nil || full.Hold.Amount != d.Envelope.Limit {
 		return nil, nil, nil
 	}
 	room := full.Hold.Ceiling - full.Standing.Settled - full.Standing.Held
@@ -34,6 +34,14 @@ func (l *deliberation) fit(ctx context.Context, c *candidate, d *Decision, full 
 		return nil, again, nil
 	}
 	return small, nil, err
+}
+
+// unchangeable says why the request goes out as it came or not at all, nil where it may be changed.
+func (l *deliberation) unchangeable() error {
+	if l.call.Changeable == nil {
+		return nil
+	}
+	return l.call.Changeable()
 }
 
 // outputWithin is how many output tokens a choice may have for every attempt of the envelope to fit into

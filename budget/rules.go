@@ -131,12 +131,14 @@ func (l *deliberation) saw(p *activePolicy) (saw string) {
 
 // constrain lowers what the call may ask for, and says so. A request that can't be changed so is denied.
 func (l *deliberation) constrain(p *activePolicy) (effect string, denial *Denial) {
-	if p.Do.Constraint == (Constraint{}) {
-		return l.capOutput(p), nil
-	}
-	var did []string
 	if p.Do.MaxOutputTokens > 0 {
-		did = append(did, l.capOutput(p))
+		effect = l.capOutput(p)
+		if err := l.unchangeable(); err != nil && l.outputCap > 0 {
+			return "denied: " + err.Error(), l.policyDenial(p, fmt.Sprintf("it bounds the output at %d tokens, which can't be written into the request: %v; state max_tokens of no more than that", p.Do.MaxOutputTokens, err))
+		}
+	}
+	if p.Do.Constraint == (Constraint{}) {
+		return effect, nil
 	}
 	c := p.Do.Constraint
 	if l.draft.Constraint != nil {
@@ -155,7 +157,11 @@ func (l *deliberation) constrain(p *activePolicy) (effect string, denial *Denial
 		l.call.ServiceTier, l.draft.ServiceTier = c.ServiceTier, c.ServiceTier
 	}
 	l.asked = l.estimated(l.call.Provider, l.call.Model)
-	return strings.Join(append(did, p.Do.Constraint.words()...), ", "), nil
+	words := p.Do.Constraint.words()
+	if effect != "" {
+		words = append([]string{effect}, words...)
+	}
+	return strings.Join(words, ", "), nil
 }
 
 // and is what is left when both are kept to.

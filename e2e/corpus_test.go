@@ -324,6 +324,13 @@ func (p *replay) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("content-length", strconv.Itoa(len(body)))
 	}
 	w.WriteHeader(x.Status)
+	if share, err := strconv.Atoi(r.Header.Get("x-corpus-percent")); err == nil { // and then hang up
+		defer func() {
+			time.Sleep(100 * time.Millisecond) // what was sent has to arrive
+			panic(http.ErrAbortHandler)
+		}()
+		body = body[:len(body)*share/100]
+	}
 	for len(body) > 0 { // in pieces that are no events
 		n := min(len(body), 1500)
 		w.Write(body[:n])

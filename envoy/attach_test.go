@@ -39,9 +39,16 @@ func attachments() map[string]Attachment {
 		"envoy-gateway-full":        {Target: TargetEnvoyGateway, Config: config(ModeFull, inCluster, nil)},
 		"envoy-gateway-attempts":    {Target: TargetEnvoyGateway, Config: config(ModeAttempts, inCluster, often)},
 		"envoy-gateway-uds":         {Target: TargetEnvoyGateway, Config: config(ModeAttempts, "unix:/run/keel/keel.sock", &Retry{})},
-		"envoy-observe":             {Target: TargetEnvoy, Config: config(ModeObserve, "keel.internal:10002", nil)},
+		"envoy-observe":             {Target: TargetEnvoy, Config: secured(config(ModeObserve, "keel.internal:10002", nil), "keel.internal")},
 		"istio-observe":             {Target: TargetIstio, Config: config(ModeObserve, inCluster, nil), Namespace: "istio-system"},
 		"istio-observe-mesh-config": {Target: TargetIstio, Config: config(ModeObserve, inCluster, nil), MeshConfig: true},
+		"envoy-light":               {Target: TargetEnvoy, Config: config(ModeLight, "127.0.0.1:10002", nil)},
+		"envoy-authz":               {Target: TargetEnvoy, Config: config(ModeAuthz, "127.0.0.1:10002", nil)},
+		"istio-light":               {Target: TargetIstio, Config: config(ModeLight, inCluster, nil), Namespace: "istio-system"},
+		"istio-authz":               {Target: TargetIstio, Config: config(ModeAuthz, inCluster, nil), Namespace: "istio-system"},
+		"istio-authz-mesh-config":   {Target: TargetIstio, Config: config(ModeAuthz, inCluster, nil), MeshConfig: true},
+		"envoy-gateway-light":       {Target: TargetEnvoyGateway, Config: config(ModeLight, inCluster, nil)},
+		"envoy-gateway-authz":       {Target: TargetEnvoyGateway, Config: config(ModeAuthz, inCluster, nil)},
 	}
 }
 
@@ -75,7 +82,7 @@ func TestAttachments(t *testing.T) {
 
 // What a person reads with comments is what "keel dev" runs without them.
 func TestRenderedBootstrapIsTheBootstrap(t *testing.T) {
-	for _, name := range []string{"envoy-full", "envoy-attempts", "envoy-uds", "envoy-observe"} {
+	for _, name := range []string{"envoy-full", "envoy-attempts", "envoy-light", "envoy-authz", "envoy-uds", "envoy-observe"} {
 		a, err := attachments()[name].complete()
 		if err != nil {
 			t.Fatal(err)
@@ -145,7 +152,7 @@ func TestRenderRefuses(t *testing.T) {
 		change func(*Attachment)
 		want   string
 	}{
-		"mode of nobody":           {func(a *Attachment) { a.Mode = "half" }, "there are full, attempts and observe"},
+		"mode of nobody":           {func(a *Attachment) { a.Mode = "half" }, "there are full, attempts, light, authz and observe"},
 		"target of nobody":         {func(a *Attachment) { a.Target = "nginx" }, "there are envoy, istio and envoy-gateway"},
 		"observe in Envoy Gateway": {func(a *Attachment) { a.Target, a.Mode = TargetEnvoyGateway, ModeObserve }, "not built for envoy-gateway"},
 		"billed retries":           {func(a *Attachment) { a.Mode, a.Retry = ModeFull, &Retry{On: []string{"5xx"}, Times: 1} }, "only mode attempts sees each try"},

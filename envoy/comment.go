@@ -36,11 +36,13 @@ const (
 	atRouter   = `*\[` + PhaseRouter + `\] `
 	atAttempt  = `*\[` + PhaseUpstream + `\] `
 	atObserver = `*\[` + PhaseObserve + `\] `
+	atAuthz    = `*\[` + AuthzFilterName + `\] typed_config `
+	atLight    = `*\[` + PhaseLight + `\] `
 )
 
 // comments of what Envoy itself reads; those of manifests follow in manifestComments.
 var comments = []comment{
-	{at: `*\[` + FilterName + `\] typed_config*`, text: "The last filter before the router. Its name is not Envoy's own, under which Istio inserts another."},
+	{at: `*\[` + FilterName + `\] typed_config*`, text: "The last before the router that changes a request. Its name is not Envoy's own, under which Istio inserts another."},
 	{at: atRouter + "grpc_service timeout", text: "A stream lasts as long as its call."},
 	{at: atRouter + "grpc_service initial_metadata", text: "Both filters call one service, and say here which of them calls."},
 	{at: atRouter + "failure_mode_allow", text: "A processor that fails must not mean free calls.", value: false},
@@ -61,6 +63,31 @@ var comments = []comment{
 	{at: atObserver + "processing_mode request_body_mode", text: "In one piece a body would not be sent in this mode."},
 	{at: atObserver + "request_attributes", text: "By the id and the time of a request the access log is matched with what the filter saw."},
 	{at: atObserver + "grpc_service initial_metadata", text: "Says that looking on is meant."},
+	{at: atLight + "grpc_service timeout", text: "A decision ends it; an idle connection does not."},
+	{at: atLight + "grpc_service initial_metadata", text: "Keel is told that it sees requests only, so that the access log ends a call."},
+	{at: atLight + "failure_mode_allow", text: "A processor that fails must not mean free calls.", value: false},
+	{at: atLight + "processing_mode request_body_mode", text: "A call is priced, and may be rewritten, whole."},
+	{at: atLight + "processing_mode response_header_mode", text: "Answers do not pass Keel: nothing waits for it but the request."},
+	{at: atLight + "message_timeout", text: "Above the 2s that a decision may take. Envoy's default is 200ms."},
+	{at: atLight + "status_on_error", text: "What an application gets while no processor answers; Envoy's default is 500."},
+	{at: atLight + "allow_mode_override", text: "The body of a call that is not to an LLM is not sent to Keel."},
+	{at: atLight + "metadata_options", text: "The decision travels with the call in the metadata of this name, to its end in the access log."},
+	{at: atLight + "mutation_rules", text: "Keel may change the path, which has the model in some APIs; not the host, and not what steers Envoy."},
+
+	{at: atAuthz + "grpc_service timeout", text: "Above the 2s that a decision may take. Envoy's default is 200ms."},
+	{at: atAuthz + "with_request_body max_request_bytes", text: "A longer body is refused by Keel, or passed unmetered, by its settings."},
+	{at: atAuthz + "with_request_body pack_as_bytes", text: "A body need not be UTF-8."},
+	{at: atAuthz + "clear_route_cache", text: "The call is matched again when Keel has set its target."},
+	{at: atAuthz + "failure_mode_allow", text: "A processor that fails must not mean free calls.", value: false},
+	{at: atAuthz + "status_on_error", text: "What an application gets while no processor answers; Envoy's default is 403."},
+	{at: atAuthz + "include_peer_certificate", text: "Subjects may be read from the names in it."},
+	{at: atAuthz + "decoder_header_mutation_rules", text: "Keel may not change the host, and not what steers Envoy."},
+
+	{at: `*\[` + UsageJSONName + `\] typed_config`, text: "Reads what an answer of JSON says that it used. It holds such an answer until it is whole, up to the\nbuffer limit of the route; past it Envoy answers 500. No decompressor behind it: compressed answers would hang."},
+	{at: "xds_matcher", text: "Gemini's streams of JSON would be held back, and have their usage where it can't be read."},
+	{at: `*\[` + UsageSSEName + `\] typed_config`, text: "The same for a stream of events. It holds nothing back, and tells of a stream that was cut what it saw."},
+	{at: "response_rules max_event_size", text: "Envoy's default is 8 KiB; the last event of a Responses stream has all of the response."},
+	{at: "response_headers_to_add", text: "What Keel says of a call in its answer, which does not pass Keel. A header without a value is left out."},
 	{at: atAttempt + "processing_mode", text: "Headers only. Keel asks for the body of an attempt that failed, which says what was billed,\nand for a request whose endpoint is for another model."},
 	{at: atAttempt + "failure_mode_allow", text: "An attempt that Keel can't hold money for is not made.", value: false},
 	{at: atAttempt + "request_attributes", text: "Which attempt it is, and at whose endpoint."},
@@ -78,7 +105,7 @@ var comments = []comment{
 	{at: "include_request_attempt_count", text: "Tells which try of a call a request is."},
 	{at: "validate_clusters", text: "The last route leads to a cluster that does not exist, which Envoy answers itself."},
 	{at: `routes\[*\] match headers`, text: "A call enters by the last route, and is matched again when Keel has set its target. A target that a\nclient made up is overwritten before anything is sent."},
-	{at: "route retry_policy", text: "In mode full only after failures that no provider can have seen, let alone billed. In mode attempts\nany will do: each try is held and charged by itself."},
+	{at: "route retry_policy", text: "In modes full and light only after failures that no provider can have seen, let alone billed. In mode attempts\nany will do: each try is held and charged by itself."},
 	{at: "route timeout", text: "A stream may take as long as it moves."},
 	{at: "request_headers_to_remove", text: "A provider is told neither where a call goes nor who in the house makes it."},
 	{at: "request_body_buffer_limit", text: "Past it a call is answered with 413. Envoy's default is 1 MiB, less than a long conversation."},

@@ -22,6 +22,9 @@ const (
 	// filter, which Istio uses for another purpose.
 	FilterName = "keel.ext_proc"
 
+	// AuthzFilterName is the name of the ext_authz filter of mode authz.
+	AuthzFilterName = "keel.ext_authz"
+
 	// AttemptFilterName is the name of the filter that every attempt passes.
 	AttemptFilterName = "keel.ext_proc.attempt"
 
@@ -30,6 +33,12 @@ const (
 	PhaseRouter   = "router"
 	PhaseUpstream = "upstream"
 	PhaseObserve  = "observe" // says that nobody waits for the answers; the processor goes by what Envoy itself says of that
+	PhaseLight    = "light"
+
+	// UsageKey is the gRPC metadata by which the filter says, with UsageForce, that every stream is to be asked
+	// for its usage although the client sees the event that tells it.
+	UsageKey   = "x-keel-usage"
+	UsageForce = "force"
 
 	// MetadataNamespace is the dynamic metadata that the processor writes.
 	MetadataNamespace = "keel"
@@ -54,9 +63,18 @@ const (
 	// of a call is held and charged by itself.
 	ModeAttempts Mode = "attempts"
 
+	// ModeLight is a filter before the router that sends requests only. Envoy itself reads what the provider
+	// reported, and tells it in the access log.
+	ModeLight Mode = "light"
+
+	// ModeAuthz is ext_authz with the body: one round trip, after which a call goes out as it came or not at all.
+	ModeAuthz Mode = "authz"
 	// ModeObserve is a filter that Envoy waits for in nothing: Keel reads and meters what passes, and can't touch it.
 	ModeObserve Mode = "observe"
 )
+
+// Logged reports whether calls of the mode are ended by the access log: their answers do not pass Keel.
+func (m Mode) Logged() bool { return m == ModeLight || m == ModeAuthz }
 
 // Config is what Bootstrap needs to know. Processor and Providers are required.
 type Config struct {
@@ -83,6 +101,9 @@ type Config struct {
 
 	// Retry is when Envoy tries a call again. nil is DefaultRetry.
 	Retry *Retry
+
+	// ForceUsage asks every stream for its usage in a mode in which the client then sees the event that tells it.
+	ForceUsage bool
 
 	// CAFile holds the certificates that a provider's is checked against;
 	// "" is the machine's own.
@@ -186,16 +207,23 @@ func (c Config) complete() (Config, error) {
 func (c Config) checkMode() error {
 	switch c.Mode {
 	case ModeAttempts:
-		return nil
-	case ModeFull, ModeObserve:
+		return c.checkForce()
+	case ModeFull, ModeLight, ModeAuthz, ModeObserve:
 		for _, condition := range c.Retry.conditions() {
 			if c.Retry.Times > 0 && !UnbilledRetry(condition) {
 				return fmt.Errorf("mode %s: after %q a provider may bill the try that failed, and only mode %s sees each try", c.Mode, condition, ModeAttempts)
 			}
 		}
-		return nil
+		return c.checkForce()
 	}
-	return fmt.Errorf("mode %q: there are %s, %s and %s", c.Mode, ModeFull, ModeAttempts, ModeObserve)
+	return fmt.Errorf("mode %q: there are %s, %s, %s, %s and %s", c.Mode, ModeFull, ModeAttempts, ModeLight, ModeAuthz, ModeObserve)
+}
+
+func (c Config) checkForce() error {
+	if c.ForceUsage && c.Mode != ModeLight {
+		return fmt.Errorf("mode %s: only in mode %s is it a choice to ask streams for their usage", c.Mode, ModeLight)
+	}
+	return nil
 }
 
 // address is a host, which may be a name or an IP, and a port; or the path of a socket.

@@ -2,7 +2,7 @@
 // Keel's processor, and starts an Envoy with it.
 //
 // Bootstrap turns a Config into a whole static configuration: one listener; one
-// external processor filter, last before the router; the access log sent to
+// external processor filter, last before the router, or ext_authz and filters that read usage; the access log sent to
 // the same processor; and a route and a cluster for each provider. Start
 // installs a pinned Envoy, has it check that configuration, and runs it.
 //

@@ -16,6 +16,13 @@ const (
 func (a Attachment) gateway() ([]byte, error) {
 	b := newBuilder(a.Config)
 	b.processorCluster = fmt.Sprintf("envoyextensionpolicy/%s/keel/extproc/0", a.Namespace)
+	policy := func(processor, settings yaml.MapSlice) document {
+		return document{body: a.gatewayObject(envoyAPI, "EnvoyExtensionPolicy", "keel", a.gatewayPolicy(processor, settings)),
+			head: []string{a.gatewayPolicyHead()}}
+	}
+	if a.Mode == ModeAuthz {
+		policy = a.gatewayCheck
+	}
 	processor, backend := a.gatewayProcessor()
 	var all []document
 	if backend != nil {
@@ -29,14 +36,13 @@ func (a Attachment) gateway() ([]byte, error) {
 		document{body: a.gatewayObject(envoyAPI, "EnvoyProxy", "keel", object("telemetry", object("accessLog", object("settings", list(object(
 			"sinks", list(object("type", "ALS", "als", object(
 				"logName", LogName, "type", "HTTP", "backendRefs", list(processor), "backendSettings", settings,
-				"http", object("requestHeaders", list("x-request-id"), "responseHeaders", list("content-type")),
+				"http", object("requestHeaders", list("x-request-id"), "responseHeaders", strs(b.headersToLog())),
 			))))))))),
 			head: []string{"The access log. Name this object in infrastructure.parametersRef of the Gateway, or in parametersRef of its GatewayClass."}},
 		document{body: a.gatewayObject(envoyAPI, "ClientTrafficPolicy", "keel", object(
 			"targetRefs", list(a.gatewayRef()), "connection", object("bufferLimit", quantity(a.RequestLimit)),
 			"timeout", object("http", object("streamIdleTimeout", a.IdleTimeout.String()))))},
-		document{body: a.gatewayObject(envoyAPI, "EnvoyExtensionPolicy", "keel", a.gatewayPolicy(processor, settings)),
-			head: []string{"The filter before the router. What it can't say is in the EnvoyPatchPolicy; without that it fails closed all the same."}},
+		policy(processor, settings),
 	)
 	for _, p := range a.Providers {
 		all = append(all, a.gatewayBackend(p))
@@ -97,19 +103,38 @@ func (a Attachment) gatewayProcessor() (ref, backend yaml.MapSlice) {
 
 func (a Attachment) gatewayPolicy(processor, settings yaml.MapSlice) yaml.MapSlice {
 	seconds := func(d fmt.Stringer) string { return d.String() }
+	mode := object("allowModeOverride", true, "request", object("body", "Buffered", "attributes", strs(requestAttributes)))
+	if a.Mode != ModeLight {
+		mode = append(mode, yaml.MapItem{Key: "response", Value: object("body", "Streamed", "attributes", strs(responseAttributes))})
+	}
 	return object("targetRefs", list(a.gatewayRef()), "extProc", list(object(
 		"backendRefs", list(processor),
 		"backendSettings", settings,
 		"messageTimeout", seconds(messageTimeout),
 		"failOpen", false,
 		"statusOnError", 503,
-		"processingMode", object(
-			"allowModeOverride", true,
-			"request", object("body", "Buffered", "attributes", strs(requestAttributes)),
-			"response", object("body", "Streamed", "attributes", strs(responseAttributes)),
-		),
+		"processingMode", mode,
 		"metadata", object("accessibleNamespaces", strs(a.readable()), "writableNamespaces", list(MetadataNamespace)),
 	)))
+}
+
+func (a Attachment) gatewayPolicyHead() string {
+	if a.Mode == ModeLight {
+		return "The filter before the router. It needs the EnvoyPatchPolicy, which says that it sees requests only: without that it fails closed, and every call is charged its envelope."
+	}
+	return "The filter before the router. What it can't say is in the EnvoyPatchPolicy; without that it fails closed all the same."
+}
+
+// gatewayCheck asks Keel once for each call.
+func (a Attachment) gatewayCheck(processor, settings yaml.MapSlice) document {
+	return document{
+		body: a.gatewayObject(envoyAPI, "SecurityPolicy", "keel", object("targetRefs", list(a.gatewayRef()), "extAuth", object(
+			"grpc", object("backendRefs", list(processor), "backendSettings", settings),
+			"timeout", messageTimeout.String(), "failOpen", false, "statusOnError", 503, "recomputeRoute", true,
+			"bodyToExtAuth", object("maxRequestBytes", a.RequestLimit),
+		))),
+		head: []string{"The check before the router, on the Gateway: on an HTTPRoute it would leave every other route unmetered. A longer body is answered with 413."},
+	}
 }
 
 // gatewayBackend makes a provider known, and has its certificate checked.
@@ -184,24 +209,52 @@ func (b *builder) gatewayPatches(a Attachment) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
+	const listenerType, routesType = "type.googleapis.com/envoy.config.listener.v3.Listener", "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 	listener := fmt.Sprintf("%s/%s/%s", a.Namespace, a.Gateway, a.Listener)
 	name := "envoy.filters.http.ext_proc/" + b.processorCluster // which Envoy Gateway gives the filter
 	retry, err := tree(logRetry())
 	if err != nil {
 		return nil, err
 	}
-	patches := list(
-		object("type", "type.googleapis.com/envoy.config.listener.v3.Listener", "name", listener, "operation", object(
+	patches := list()
+	if a.Mode == ModeAuthz {
+		name = fmt.Sprintf("envoy.filters.http.ext_authz/securitypolicy/%s/keel", a.Namespace)
+	} else {
+		patches = list(object("type", listenerType, "name", listener, "operation", object(
 			"op", "replace",
 			"jsonPath", fmt.Sprintf("..http_filters[?(@.name=='%s')].typed_config", name),
-			"value", field(filter, "typed_config"))),
-		object("type", "type.googleapis.com/envoy.config.listener.v3.Listener", "name", listener, "operation", object(
+			"value", field(filter, "typed_config"))))
+	}
+	if a.Mode.Logged() {
+		for _, f := range b.usageFilters() { // each right before the router
+			usage, err := tree(f)
+			if err != nil {
+				return nil, err
+			}
+			patches = append(patches, object("type", listenerType, "name", listener, "operation", object(
+				"op", "add", "jsonPath", "..http_filters[?(@.name=='envoy.filters.http.router')]", "value", usage)))
+		}
+	}
+	if headers := b.answerHeaders(); headers != nil {
+		var all []any
+		for _, h := range headers {
+			header, err := tree(h)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, header)
+		}
+		patches = append(patches, object("type", routesType, "name", listener, "operation", object(
+			"op", "add", "jsonPath", "..virtual_hosts[*]", "path", "response_headers_to_add", "value", all)))
+	}
+	patches = append(patches,
+		object("type", listenerType, "name", listener, "operation", object(
 			"op", "add", "jsonPath", fmt.Sprintf("..access_log[?(@.typed_config.common_config.log_name=='%s')].typed_config.common_config", LogName),
 			"path", "filter_state_objects_to_log", "value", list(name))),
-		object("type", "type.googleapis.com/envoy.config.listener.v3.Listener", "name", listener, "operation", object(
+		object("type", listenerType, "name", listener, "operation", object(
 			"op", "add", "jsonPath", fmt.Sprintf("..access_log[?(@.typed_config.common_config.log_name=='%s')].typed_config.common_config", LogName),
 			"path", "grpc_stream_retry_policy", "value", retry)),
-		object("type", "type.googleapis.com/envoy.config.route.v3.RouteConfiguration", "name", listener, "operation", object(
+		object("type", routesType, "name", listener, "operation", object(
 			"op", "add", "jsonPath", "..virtual_hosts[*]", "path", "include_request_attempt_count", "value", true)),
 	)
 	if a.Mode != ModeAttempts {

@@ -8,8 +8,14 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// providerName of Istio's extensionProviders.
-const istioProvider = "keel"
+// Names of Istio's extensionProviders.
+const (
+	istioProvider      = "keel"
+	istioAuthzProvider = "keel-authz"
+)
+
+// istioAuthzFilter is what Istio calls the filter that it makes of an AuthorizationPolicy.
+const istioAuthzFilter = "envoy.filters.http.ext_authz"
 
 // istio is everything that a mesh takes as manifests.
 func (a Attachment) istio() ([]byte, error) {
@@ -30,7 +36,7 @@ func (a Attachment) istio() ([]byte, error) {
 			"trafficPolicy", object("tls", a.istioTLS(host)))), head: []string{"How the processor is spoken to: the gateway's pods have the certificates in a folder."}})
 	}
 	all = append(all,
-		document{body: a.istioFilter("keel", router), head: []string{"The filter before the router of the gateway."}},
+		document{body: a.istioFilter("keel", router), head: []string{a.istioFilterHead()}},
 		document{body: a.istioObject("telemetry.istio.io/v1", "Telemetry", "keel", object(
 			"selector", object("matchLabels", a.istioSelector()),
 			"accessLogging", list(object("providers", list(object("name", istioProvider)))),
@@ -39,6 +45,12 @@ func (a Attachment) istio() ([]byte, error) {
 	if a.Mode == ModeObserve { // routes stay as they are
 		all[0].head = append(append(a.heading(), "Apply with kubectl, and lint it together with MeshConfig.", ""), all[0].head...)
 		return documentsOf(b, all)
+	}
+	if a.Mode == ModeAuthz {
+		all = append(all, document{body: a.istioObject("security.istio.io/v1", "AuthorizationPolicy", "keel", object(
+			"selector", object("matchLabels", a.istioSelector()),
+			"action", "CUSTOM", "provider", object("name", istioAuthzProvider), "rules", list(object()),
+		)), head: []string{"Every call is checked: one that no rule meets would reach a provider unmetered. The provider of the check is in MeshConfig, too."}})
 	}
 	for _, p := range a.Providers {
 		provider, err := a.istioProviderObjects(p)
@@ -71,15 +83,30 @@ func documentsOf(b *builder, all []document) ([]byte, error) {
 // meshConfig is what goes into Istio's own configuration.
 func (a Attachment) meshConfig() ([]byte, error) {
 	host, port, _ := a.istioProcessor()
-	body := object("extensionProviders", list(object(
+	filter := FilterName
+	if a.Mode == ModeAuthz {
+		filter = istioAuthzFilter
+	}
+	providers := list(object(
 		"name", istioProvider,
 		"envoyHttpAls", object(
 			"service", host, "port", port, "logName", newBuilder(a.Config).logName(),
-			"filterStateObjectsToLog", list(FilterName),
+			"filterStateObjectsToLog", list(filter),
 			"additionalRequestHeadersToLog", list("x-request-id"),
-			"additionalResponseHeadersToLog", list("content-type"),
+			"additionalResponseHeadersToLog", strs(newBuilder(a.Config).headersToLog()),
 		),
-	)))
+	))
+	if a.Mode == ModeAuthz {
+		providers = append(providers, object(
+			"name", istioAuthzProvider,
+			"envoyExtAuthzGrpc", object(
+				"service", host, "port", port, "timeout", messageTimeout.String(),
+				"failOpen", false, "statusOnError", "503", "clearRouteCache", true,
+				"includeRequestBodyInCheck", object("maxRequestBytes", a.RequestLimit, "allowPartialMessage", true, "packAsBytes", true),
+			),
+		))
+	}
+	body := object("extensionProviders", providers)
 	return documents([]document{{body: body, head: append(a.heading(), "Merge into MeshConfig: meshConfig of the Helm chart istiod, or of istioctl install.")}})
 }
 
@@ -115,9 +142,31 @@ func (a Attachment) istioTLS(host string) yaml.MapSlice {
 }
 
 func (b *builder) istioRouter(a Attachment) ([]any, error) {
-	filter, err := tree(b.processorFilter())
-	if err != nil {
-		return nil, err
+	filters := b.filters()
+	if b.Mode == ModeAuthz { // Istio makes the filter of the AuthorizationPolicy
+		filters = b.usageFilters()
+	}
+	var patches []any
+	for _, f := range filters { // each comes behind those before it
+		filter, err := tree(f)
+		if err != nil {
+			return nil, err
+		}
+		patches = append(patches, object("applyTo", "HTTP_FILTER",
+			"match", object("context", "GATEWAY", "listener", object("filterChain", object("filter", object(
+				"name", "envoy.filters.network.http_connection_manager", "subFilter", object("name", "envoy.filters.http.router"))))),
+			"patch", object("operation", "INSERT_BEFORE", "value", filter)))
+	}
+	host := object("include_request_attempt_count", true)
+	for _, h := range b.answerHeaders() {
+		header, err := tree(h)
+		if err != nil {
+			return nil, err
+		}
+		if len(host) == 1 {
+			host = append(host, yaml.MapItem{Key: "response_headers_to_add", Value: []any{}})
+		}
+		host[1].Value = append(host[1].Value.([]any), header)
 	}
 	// Of the cluster only what Istio does not set by itself: it has no limits of its own.
 	plain := *b
@@ -126,22 +175,25 @@ func (b *builder) istioRouter(a Attachment) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	host, _, _ := a.istioProcessor()
-	return list(
-		object("applyTo", "HTTP_FILTER",
-			"match", object("context", "GATEWAY", "listener", object("filterChain", object("filter", object(
-				"name", "envoy.filters.network.http_connection_manager", "subFilter", object("name", "envoy.filters.http.router"))))),
-			"patch", object("operation", "INSERT_BEFORE", "value", filter)),
+	service, _, _ := a.istioProcessor()
+	return append(patches,
 		object("applyTo", "LISTENER",
 			"match", object("context", "GATEWAY"),
 			"patch", object("operation", "MERGE", "value", object("per_connection_buffer_limit_bytes", a.RequestLimit))),
 		object("applyTo", "VIRTUAL_HOST",
 			"match", object("context", "GATEWAY"),
-			"patch", object("operation", "MERGE", "value", object("include_request_attempt_count", true))),
+			"patch", object("operation", "MERGE", "value", host)),
 		object("applyTo", "CLUSTER",
-			"match", object("context", "GATEWAY", "cluster", object("service", host)),
+			"match", object("context", "GATEWAY", "cluster", object("service", service)),
 			"patch", object("operation", "MERGE", "value", object("health_checks", field(cluster, "health_checks")))),
 	), nil
+}
+
+func (a Attachment) istioFilterHead() string {
+	if a.Mode == ModeAuthz {
+		return "The filters that read usage, before the router of the gateway. Istio itself puts the check before them."
+	}
+	return "The filter before the router of the gateway."
 }
 
 func (b *builder) istioAttempts(a Attachment) ([]any, error) {

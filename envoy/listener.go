@@ -46,10 +46,9 @@ func (b *builder) listener() *listenerv3.Listener {
 			ValidateClusters: wrapperspb.Bool(false), // see routes
 			VirtualHosts:     b.virtualHosts(),
 		}},
-		HttpFilters: []*hcmv3.HttpFilter{
-			b.processorFilter(),
-			{Name: "envoy.filters.http.router", ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: b.any(&routerv3.Router{})}},
-		},
+		HttpFilters: append(b.filters(), &hcmv3.HttpFilter{
+			Name: "envoy.filters.http.router", ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: b.any(&routerv3.Router{})},
+		}),
 	}
 	return &listenerv3.Listener{
 		Name:    statPrefix,
@@ -68,8 +67,46 @@ func (b *builder) virtualHosts() []*routev3.VirtualHost {
 	if b.Mode == ModeObserve {
 		return b.hosts()
 	}
-	return []*routev3.VirtualHost{{Name: statPrefix, Domains: []string{"*"}, Routes: b.routes(), IncludeRequestAttemptCount: true}}
+	return []*routev3.VirtualHost{{
+		Name: statPrefix, Domains: []string{"*"}, Routes: b.routes(), IncludeRequestAttemptCount: true,
+		ResponseHeadersToAdd: b.answerHeaders(),
+	}}
 }
+
+// filters are Keel's, in their order.
+func (b *builder) filters() []*hcmv3.HttpFilter {
+	filters := []*hcmv3.HttpFilter{b.filter()}
+	if b.Mode.Logged() {
+		filters = append(filters, b.usageFilters()...)
+	}
+	return filters
+}
+
+func (b *builder) filter() *hcmv3.HttpFilter {
+	if b.Mode == ModeAuthz {
+		return b.authzFilter()
+	}
+	return b.processorFilter()
+}
+
+// filterName is the name of the filter that filter returns.
+func (m Mode) filterName() string {
+	if m == ModeAuthz {
+		return AuthzFilterName
+	}
+	return FilterName
+}
+
+func (b *builder) answerHeaders() []*corev3.HeaderValueOption {
+	if b.Mode != ModeLight {
+		return nil
+	}
+	return headersFromMetadata()
+}
+
+// answerHeadersLogged are what the end of a call is read from that does not pass Keel: the form of the answer, and a tier that
+// Gemini tells nowhere else.
+var answerHeadersLogged = []string{"content-type", "content-encoding", "x-gemini-service-tier"}
 
 // accessLog tells the processor how each call ended, which it can't see itself.
 func (b *builder) accessLog() *accesslogv3.AccessLog {
@@ -82,11 +119,11 @@ func (b *builder) accessLog() *accesslogv3.AccessLog {
 				GrpcService:             grpcService(b.accessLogCluster),
 				BufferFlushInterval:     durationpb.New(200 * time.Millisecond),
 				BufferSizeBytes:         wrapperspb.UInt32(16 << 10),
-				FilterStateObjectsToLog: []string{FilterName},
+				FilterStateObjectsToLog: []string{b.Mode.filterName()},
 				GrpcStreamRetryPolicy:   logRetry(),
 			},
 			AdditionalRequestHeadersToLog:  []string{"x-request-id"},
-			AdditionalResponseHeadersToLog: []string{"content-type"},
+			AdditionalResponseHeadersToLog: b.headersToLog(),
 		})},
 	}
 }
@@ -98,6 +135,13 @@ func logRetry() *corev3.RetryPolicy {
 		RetryOn: "connect-failure", NumRetries: wrapperspb.UInt32(math.MaxUint32),
 		RetryBackOff: &corev3.BackoffStrategy{BaseInterval: durationpb.New(250 * time.Millisecond), MaxInterval: durationpb.New(2 * time.Second)},
 	}
+}
+
+func (b *builder) headersToLog() []string {
+	if b.Mode.Logged() {
+		return answerHeadersLogged
+	}
+	return []string{"content-type"}
 }
 
 // routes are one for each provider, then one for all the rest. A call enters

@@ -52,21 +52,20 @@ func (b *builder) processorFilter() *hcmv3.HttpFilter {
 	}
 	service := grpcService(b.processorCluster)
 	service.Timeout = durationpb.New(0) // one stream lasts as long as its call
-	service.InitialMetadata = []*corev3.HeaderValue{{Key: PhaseKey, Value: PhaseRouter}}
+	phase, mode, answer := PhaseRouter, b.processingMode(), responseAttributes
+	if b.Mode == ModeLight {
+		phase, answer = PhaseLight, nil
+	}
+	service.InitialMetadata = []*corev3.HeaderValue{{Key: PhaseKey, Value: phase}}
+	if b.ForceUsage {
+		service.InitialMetadata = append(service.InitialMetadata, &corev3.HeaderValue{Key: UsageKey, Value: UsageForce})
+	}
 	return &hcmv3.HttpFilter{
 		Name: FilterName,
 		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: b.any(&extprocv3.ExternalProcessor{
-			StatPrefix:  statPrefix,
-			GrpcService: service,
-			ProcessingMode: &extprocv3.ProcessingMode{
-				RequestHeaderMode:  extprocv3.ProcessingMode_SEND,
-				RequestBodyMode:    extprocv3.ProcessingMode_BUFFERED,
-				RequestTrailerMode: extprocv3.ProcessingMode_SKIP,
-				ResponseHeaderMode: extprocv3.ProcessingMode_SEND,
-				ResponseBodyMode:   extprocv3.ProcessingMode_STREAMED,
-				// Without it a stream with trailers ends without a mark, which looks like an abort.
-				ResponseTrailerMode: extprocv3.ProcessingMode_SEND,
-			},
+			StatPrefix:               statPrefix,
+			GrpcService:              service,
+			ProcessingMode:           mode,
 			MessageTimeout:           durationpb.New(messageTimeout),
 			MaxMessageTimeout:        durationpb.New(maxMessageTimeout),
 			FailureModeAllow:         false,
@@ -74,7 +73,7 @@ func (b *builder) processorFilter() *hcmv3.HttpFilter {
 			AllowModeOverride:        true,
 			AllowContentLengthHeader: true,
 			RequestAttributes:        requestAttributes,
-			ResponseAttributes:       responseAttributes,
+			ResponseAttributes:       answer,
 			MetadataOptions: &extprocv3.MetadataOptions{
 				ForwardingNamespaces: &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: b.readable()},
 				ReceivingNamespaces:  &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: []string{MetadataNamespace}},
@@ -89,6 +88,24 @@ func (b *builder) processorFilter() *hcmv3.HttpFilter {
 			},
 		})},
 	}
+}
+
+// processingMode is what of a call goes to Keel.
+func (b *builder) processingMode() *extprocv3.ProcessingMode {
+	mode := &extprocv3.ProcessingMode{
+		RequestHeaderMode:  extprocv3.ProcessingMode_SEND,
+		RequestBodyMode:    extprocv3.ProcessingMode_BUFFERED,
+		RequestTrailerMode: extprocv3.ProcessingMode_SKIP,
+		ResponseHeaderMode: extprocv3.ProcessingMode_SEND,
+		ResponseBodyMode:   extprocv3.ProcessingMode_STREAMED,
+		// Without it a stream with trailers ends without a mark, which looks like an abort.
+		ResponseTrailerMode: extprocv3.ProcessingMode_SEND,
+	}
+	if b.Mode == ModeLight {
+		mode.ResponseHeaderMode, mode.ResponseTrailerMode = extprocv3.ProcessingMode_SKIP, extprocv3.ProcessingMode_SKIP
+		mode.ResponseBodyMode = extprocv3.ProcessingMode_NONE
+	}
+	return mode
 }
 
 // attemptFilter sends every attempt at a provider past Keel: its headers, and what comes

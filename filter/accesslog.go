@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -52,9 +53,20 @@ func (s *Server) readAccessLogs(stream accesslogv3.AccessLogService_StreamAccess
 			note = s.notePassing
 		}
 		for _, entry := range message.GetHttpLogs().GetLogEntry() {
-			note(entry)
+			s.noteSafely(note, entry)
 		}
 	}
+}
+
+// noteSafely takes one entry. A defect in reading one loses that one.
+func (s *Server) noteSafely(note func(*accesslogdatav3.HTTPAccessLogEntry), entry *accesslogdatav3.HTTPAccessLogEntry) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.metrics.panics.Inc()
+			s.log.Error("filter: panic in an access log entry", "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	note(entry)
 }
 
 // note takes one entry.
@@ -68,7 +80,7 @@ func (s *Server) note(entry *accesslogdatav3.HTTPAccessLogEntry) {
 	if passed {
 		s.metrics.failedOpen.Inc()
 	}
-	carried := common.GetMetadata().GetFilterMetadata()[metadataSpace].GetFields()
+	carried := carriedIn(common.GetMetadata())
 	id, err := uuid.Parse(carried[metadataDecision].GetStringValue())
 	undecided := err != nil || carried[metadataPending].GetStringValue() != ""
 	if undecided && mayCost(entry) {
@@ -82,9 +94,11 @@ func (s *Server) note(entry *accesslogdatav3.HTTPAccessLogEntry) {
 	if err != nil {
 		return
 	}
-	correction := s.correction(id, entry)
+	s.endLogged(id, carried, entry)
+	decided := carried[metadataAsked].GetStringValue() != "" && carried[metadataCall].GetStringValue() != "" // and no more was to pass the filter
+	correction := s.correction(id, carried, entry)
 	switch {
-	case mayCost(entry) && (passed || undecided):
+	case mayCost(entry) && (passed && !decided || undecided):
 		correction = passedOn(id, entry)
 	case undecided && common.GetUpstreamRequestAttemptCount() == 0 && common.GetUpstreamRemoteAddress() == nil:
 		correction = neverLetOut(id, entry)

@@ -29,13 +29,17 @@ type Call struct {
 	provider string
 	codec    wire.Codec // nil for unknown traffic
 	dryRun   bool
+	logged   bool     // its answer does not pass here: the access log ends it, see log_close.go
+	fixed    bool     // of a logged call: its body can't be changed
+	force    bool     // of a logged call: usage may be forced, though the event that tells it can't be hidden
 	remove   []string // x-keel-* request headers, Keel's own
 
 	// Decided from the request body.
 	request   *wire.Request
 	decision  *budget.Decision
-	bodiless  bool // answered at its headers
-	retrieval bool // fetches what an earlier call made
+	bodiless  bool   // answered at its headers
+	retrieval bool   // fetches what an earlier call made
+	beside    string // of a logged call: what is billed, and is not in the usage that Envoy can read
 	released  time.Time
 	sent      bool // the answer that lets the call out was handed to Envoy
 
@@ -51,7 +55,8 @@ type Call struct {
 	buffered bool   // Envoy holds the whole body, and the headers with it
 	watch    *watch // nil for an answer that no policy watches
 	fault    error
-	ended    bool // a terminal marker was seen
+	size     int64 // of the answer, for a call that the access log ends
+	ended    bool  // a terminal marker was seen
 
 	closed bool
 }

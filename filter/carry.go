@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -23,7 +24,16 @@ import (
 // access log. So it does not matter which replica gets which stream. A value is JSON in
 // a string: numbers of dynamic metadata are floats.
 
-// carriedCall is what an attempt has to know of the decision.
+// carriedAsked is what is known of a logged call before it is decided.
+type carriedAsked struct {
+	At       time.Time      `json:"at"`
+	Method   string         `json:"method"`
+	Path     string         `json:"path"`
+	Provider string         `json:"provider,omitempty"`
+	Subject  budget.Subject `json:"subject,omitempty"`
+}
+
+// carriedCall is what an attempt, and the end of a logged call, has to know of the decision.
 type carriedCall struct {
 	At              time.Time       `json:"at"`
 	Method          string          `json:"method"`
@@ -42,21 +52,54 @@ type carriedCall struct {
 	Unpriced        string          `json:"unpriced,omitempty"`
 	budget.Envelope `json:"envelope"`
 	Rewrites        []budget.Rewrite `json:"rewrites,omitempty"`
+
+	// Of a logged call.
+	Input      int64  `json:"input_tokens,omitempty"` // likely
+	WantsUsage bool   `json:"wants_usage,omitempty"`  // the stream was asked for its usage
+	Choices    int64  `json:"choices,omitempty"`
+	Background bool   `json:"background,omitempty"`
+	Retrieval  bool   `json:"retrieval,omitempty"`
+	Beside     string `json:"beside,omitempty"` // what is billed, and is not in the usage that Envoy can read
 }
 
 // carryCall is the metadata of a call that is let out with an envelope.
 func carryCall(call *Call) *structpb.Struct {
 	d := call.decision
-	return carry(call, metadataCall, carriedCall{
+	c := carriedCall{
 		At: d.At, Method: call.method, Path: call.path, Asked: call.provider, Stream: d.Stream, Provider: d.RoutedProvider, Model: d.RoutedModel,
 		ServiceTier: d.ServiceTier, Speed: d.Speed, Region: d.Region, SearchContext: d.SearchContext,
 		InputBound: d.Estimate.InputTokensBound, OutputBound: d.Estimate.OutputTokensBound, Bound: d.Estimate.Bound,
 		Unpriced: d.Estimate.Unpriced, Envelope: d.Envelope, Rewrites: d.Rewrites,
-	})
+	}
+	if !call.logged {
+		return carry(call, metadataCall, c)
+	}
+	c.Input, c.Background, c.Retrieval, c.Beside = d.Estimate.InputTokens, call.request.Background, call.retrieval, call.beside
+	c.WantsUsage, c.Choices = call.request.WantsUsage || call.request.UsageForced, call.request.Choices
+	out := carry(call, metadataCall, c)
+	out.Fields[metadataSpace].GetStructValue().Fields[metadataAsked] = carried(asked(call))
+	if call.retrieval || call.fixed { // ext_authz adds the headers itself
+		return out
+	}
+	fields := out.Fields[metadataSpace].GetStructValue().Fields
+	for _, h := range responseHeaders(call) { // Envoy adds them to the answer, which does not pass here
+		fields[h.Header.Key] = structpb.NewStringValue(string(h.Header.RawValue))
+	}
+	return out
 }
 
-// carryNothing is the metadata of a call that is not limited: its name.
-func carryNothing(call *Call) *structpb.Struct { return carry(call, "", nil) }
+// carryNothing is the metadata of a call that is not limited, or not decided yet: its name, and
+// for a logged one what it is.
+func carryNothing(call *Call) *structpb.Struct {
+	if !call.logged {
+		return carry(call, "", nil)
+	}
+	return carry(call, metadataAsked, asked(call))
+}
+
+func asked(call *Call) carriedAsked {
+	return carriedAsked{At: call.at, Method: call.method, Path: call.path, Provider: call.provider, Subject: call.subject}
+}
 
 // carryPending is the metadata of a call that waits for its body. Should it go on without the filter, the access log can tell
 // that nobody decided.
@@ -98,7 +141,7 @@ func (c *carriedCall) decision(id uuid.UUID, org string, api wire.API) *budget.D
 			ServiceTier: c.ServiceTier, Speed: c.Speed, Region: c.Region, SearchContext: c.SearchContext,
 		},
 		RoutedProvider: c.Provider, RoutedModel: c.Model, Envelope: c.Envelope, Rewrites: c.Rewrites,
-		Estimate: budget.Estimate{InputTokensBound: c.InputBound, OutputTokensBound: c.OutputBound, Bound: c.Bound, Unpriced: c.Unpriced},
+		Estimate: budget.Estimate{InputTokens: c.Input, InputTokensBound: c.InputBound, OutputTokensBound: c.OutputBound, Bound: c.Bound, Unpriced: c.Unpriced},
 	}
 }
 
@@ -123,4 +166,12 @@ func attemptsIn(fields map[string]*structpb.Value) (attempts []budget.Attempt, e
 	}
 	slices.SortFunc(attempts, func(a, b budget.Attempt) int { return a.Number - b.Number })
 	return attempts, nil
+}
+
+// carriedIn is what travelled with a call: where ext_proc left it, else where ext_authz did.
+func carriedIn(m *corev3.Metadata) map[string]*structpb.Value {
+	if fields := m.GetFilterMetadata()[metadataSpace].GetFields(); len(fields) > 0 {
+		return fields
+	}
+	return m.GetFilterMetadata()[authzSpace].GetFields()
 }

@@ -7,6 +7,7 @@ import (
 
 	accesslogdatav3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
 	"github.com/google/uuid"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"keel/budget"
 	"keel/filter/wire/apis"
@@ -15,9 +16,8 @@ import (
 // correction is the end of a call by the attempts that its metadata tells of, for a call whose end no filter may have
 // seen: the client left before a response, or the processor was gone. It is nil where the log
 // does not tell of all of them, or what one may have cost: then the envelope stays charged.
-func (s *Server) correction(id uuid.UUID, entry *accesslogdatav3.HTTPAccessLogEntry) *budget.Closeout {
+func (s *Server) correction(id uuid.UUID, fields map[string]*structpb.Value, entry *accesslogdatav3.HTTPAccessLogEntry) *budget.Closeout {
 	common, response := entry.GetCommonProperties(), entry.GetResponse()
-	fields := common.GetMetadata().GetFilterMetadata()[metadataSpace].GetFields()
 	var carried carriedCall
 	if response.GetResponseCodeDetails() == viaUpstream || json.Unmarshal([]byte(fields[metadataCall].GetStringValue()), &carried) != nil {
 		return nil

@@ -75,6 +75,9 @@ func (s *Server) admitBodiless(call *Call) *extprocv3.ProcessingResponse {
 		ClearRouteCache: true,
 	})
 	answer.DynamicMetadata = carryNothing(call)
+	if call.logged { // the usage that it fetches comes with the access log
+		answer.DynamicMetadata = carryCall(call)
+	}
 	return answer
 }
 
@@ -135,8 +138,14 @@ func (s *Server) decide(call *Call, body []byte) *extprocv3.ProcessingResponse {
 		return s.refuseUnreadable(call, err)
 	}
 	facts := s.facts(call)
-	facts.Constrainable = func(c budget.Constraint) error { return call.constrainable(plain, c) }
+	facts.Constrainable = func(c budget.Constraint) error {
+		if err := call.changeable(); err != nil {
+			return err
+		}
+		return call.constrainable(plain, c)
+	}
 	facts.Watchable = call.watchable
+	facts.Changeable = call.changeable
 	if call.dryRun {
 		return s.dryRun(call, &facts)
 	}
@@ -146,6 +155,9 @@ func (s *Server) decide(call *Call, body []byte) *extprocv3.ProcessingResponse {
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 	defer cancel()
 	call.decision = s.decider.Decide(ctx, call.config, &facts)
+	if call.logged {
+		call.beside = besideUsage(call)
+	}
 	call.request.Prompt.Release() // the body is Envoy's again; the call may last for hours
 	s.metrics.decisions.WithLabelValues(string(call.codec.API()), string(call.decision.Action)).Inc()
 	if call.decision.Action == budget.Deny {
@@ -157,7 +169,10 @@ func (s *Server) decide(call *Call, body []byte) *extprocv3.ProcessingResponse {
 // release lets the call out to the routed target, changed as decided.
 func (s *Server) release(call *Call, body []byte, replaced bool) *extprocv3.ProcessingResponse {
 	d := call.decision
-	edit := wire.Edit{MaxOutputTokens: d.MaxOutputTokens, ForceUsage: call.request.Stream && !call.request.WantsUsage}
+	edit := wire.Edit{MaxOutputTokens: d.MaxOutputTokens, ForceUsage: call.request.Stream && !call.request.WantsUsage && (!call.logged || call.force)}
+	if call.fixed {
+		return s.releaseFixed(call)
+	}
 	if d.RoutedModel != call.request.Model {
 		edit.Model = d.RoutedModel
 	}

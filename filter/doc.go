@@ -1,5 +1,5 @@
 // Package filter is what Envoy talks to: the external processor that sees every
-// call, and the access log service that tells how calls ended.
+// call, the authorization service that sees its request, and the access log service that tells how calls ended.
 //
 // One call is one gRPC stream and one [Call] value, filled phase by phase:
 //
@@ -13,6 +13,9 @@
 //	carry.go     what travels with the call in Envoy's dynamic metadata
 //	mutation.go  the answers in Envoy's terms
 //	accesslog.go the access log service
+//	authz.go     a call whose request alone is asked about, by ext_authz, in the same phases
+//	logged.go    the end of a call whose answer does not pass here, from its access log entry
+//	extracted.go what Envoy's own filters found in that answer, for the format's reader
 //
 // The filter refuses to know prices, limits and rules (packages pricing and
 // budget) and provider formats (the packages below wire). It holds no state

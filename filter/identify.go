@@ -33,6 +33,7 @@ const (
 	metadataOrg      = "org"
 	metadataPending  = "pending" // not "" while the call is not decided
 	metadataCall     = "call"
+	metadataAsked    = "asked"
 	metadataAttempt  = "attempt_"
 	attributeSpace   = "envoy.filters.http.ext_proc"
 	jwtSpace         = "envoy.filters.http.jwt_authn"
@@ -41,6 +42,11 @@ const (
 	// A stream says by gRPC metadata which filter it comes from; without it, from the one at the router.
 	envoyPhase    = "x-keel-phase"
 	phaseUpstream = "upstream"
+	phaseLight    = "light" // the filter at the router sends requests only
+
+	// Whether usage may be forced where its event can't be hidden from the client.
+	envoyUsage = "x-keel-usage"
+	usageForce = "force"
 )
 
 // identify fills the first section of call from the request headers.

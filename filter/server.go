@@ -10,6 +10,7 @@ import (
 	"time"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
@@ -55,11 +56,12 @@ type Options struct {
 	TLS *tls.Config
 }
 
-// Server implements Envoy's external processor and access log services. It is
+// Server implements Envoy's external processor, authorization and access log services. It is
 // safe for concurrent use.
 type Server struct {
 	extprocv3.UnimplementedExternalProcessorServer
 	accesslogv3.UnimplementedAccessLogServiceServer
+	authv3.UnimplementedAuthorizationServer
 
 	config  *atomic.Pointer[budget.Config]
 	decider *budget.Decider
@@ -120,6 +122,7 @@ func New(o Options) *Server {
 	}
 	s.grpc = grpc.NewServer(options...)
 	frame.Register(s.grpc, s)
+	authv3.RegisterAuthorizationServer(s.grpc, s)
 	accesslogv3.RegisterAccessLogServiceServer(s.grpc, s)
 	healthv1.RegisterHealthServer(s.grpc, s.health)
 	return s

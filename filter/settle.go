@@ -17,6 +17,9 @@ func (s *Server) settle(call *Call) string {
 	if call.decoder != nil {
 		defer call.decoder.Close()
 	}
+	if call.logged && (call.sent || call.retrieval) {
+		return "" // the access log ends it
+	}
 	if call.retrieval {
 		s.settleRetrieval(call)
 		return ""
@@ -152,6 +155,9 @@ func (s *Server) lastAttempt(call *Call) *budget.Closeout {
 		c.Detail = join(c.Detail, call.watch.detail)
 	}
 	switch {
+	case said.Metered() != nil && !reading.Partial && (call.ended || reading.Terminal) && call.beside != "" && !call.toolsCounted():
+		c.Detail = join(c.Detail, call.beside+" can't be read in this mode; charged at its bound")
+		d.ChargeBeside(c, call.config, said)
 	case said.Metered() != nil && !reading.Partial && (call.ended || reading.Terminal):
 		d.ChargeUsage(c, call.config, said)
 	case call.status >= http.StatusBadRequest && providerAnswered(call):
@@ -200,8 +206,20 @@ func providerAnswered(call *Call) bool {
 	return call.details == "" || call.details == viaUpstream
 }
 
+// toolsCounted reports whether the answer of a logged call counts the calls of hosted tools itself.
+func (call *Call) toolsCounted() bool {
+	x, ok := call.reader.(*extracted)
+	return ok && x.tools
+}
+
 func shortfall(call *Call, reading *wire.Reading) string {
 	switch {
+	case call.logged && !call.ended:
+		return fmt.Sprintf("cut after %d bytes of its answer; estimated from their number", call.size)
+	case call.logged && reading.Usage == nil && call.request.Stream && !call.request.WantsUsage && (call.codec.API() == wire.OpenAIChat || call.codec.API() == wire.OpenAICompletions):
+		return fmt.Sprintf("the stream was not asked for its usage (stream_options.include_usage); estimated from the %d bytes of its answer", call.size)
+	case call.logged && reading.Usage == nil:
+		return fmt.Sprintf("Envoy found no usage in the answer; estimated from its %d bytes", call.size)
 	case !call.ended:
 		return fmt.Sprintf("cut after %d bytes of output; estimated from what was seen", reading.OutputBytes)
 	case reading.Usage == nil:

@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -20,10 +21,11 @@ import (
 func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) (err error) {
 	s.open.Add(1)
 	defer s.open.Add(-1)
-	if phase := metadata.ValueFromIncomingContext(stream.Context(), envoyPhase); len(phase) == 1 && phase[0] == phaseUpstream {
+	phase := said(stream.Context(), envoyPhase)
+	if phase == phaseUpstream {
 		return s.processAttempt(stream)
 	}
-	call := new(Call)
+	call := &Call{logged: phase == phaseLight, force: said(stream.Context(), envoyUsage) == usageForce}
 	s.metrics.inFlight.Inc()
 	defer func() {
 		s.metrics.inFlight.Dec()
@@ -73,6 +75,14 @@ func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) (err 
 			s.settle(call)
 		}
 	}
+}
+
+// said is what a stream says of itself under a key of its metadata, "" for nothing.
+func said(ctx context.Context, key string) string {
+	if values := metadata.ValueFromIncomingContext(ctx, key); len(values) == 1 {
+		return values[0]
+	}
+	return ""
 }
 
 // processAttempt serves one attempt. It never returns nil, as Process.

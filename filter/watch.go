@@ -25,6 +25,9 @@ type watch struct {
 
 // watchable says what is against watching the call's answer.
 func (call *Call) watchable() error {
+	if call.logged {
+		return errors.New("the mode that Keel is attached in does not let it see answers")
+	}
 	if api := call.codec.API(); !ending.Known(api) {
 		return fmt.Errorf("streams of %s can't be ended before their provider does", api)
 	}

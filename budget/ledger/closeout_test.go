@@ -415,3 +415,38 @@ func TestAwaited(t *testing.T) {
 		t.Errorf("%+v\n%s", e.Closeout, e.Record)
 	}
 }
+
+// The end of a call may come to another replica. What the call held in the one that permitted it is free there, too.
+func TestCloseOutElsewhere(t *testing.T) {
+	t.Parallel()
+	dsn := database(t)
+	options := func() Options {
+		o := testOptions(t)
+		o.AskEvery = 20 * time.Millisecond
+		return o
+	}
+	a, b := open(t, dsn, options()), open(t, dsn, options())
+	d := permitted(t, a, hold("a", 8*cent, 10*cent), hold("b", 8*cent, 100*cent))
+	b.CloseOut(closeout(d, 2*cent))
+	flush(t, b)
+	flush(t, a)
+	deadline := time.Now().Add(30 * time.Second)
+	for a.Stats().Open > 0 {
+		if time.Now().After(deadline) {
+			t.Fatal("the call is still open where it was permitted")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	wantAccount(t, dsn, "a", 2*cent, 0)
+	if got := a.Standing(month("a")); got != (budget.Standing{Settled: 2 * cent}) {
+		t.Errorf("standing %+v", got)
+	}
+	next := permitted(t, a, hold("a", 8*cent, 10*cent))
+	a.CloseOut(closeout(next, 8*cent))
+	flush(t, a)
+	wantAccount(t, dsn, "a", 10*cent, 0)
+	var r *budget.Refused
+	if err := b.Permit(t.Context(), decision(hold("a", cent, 10*cent))); !errors.As(err, &r) {
+		t.Errorf("beyond the limit: %v", err)
+	}
+}

@@ -40,6 +40,7 @@ type Options struct {
 	Grace          time.Duration // from an access log line until the ledger closes what nobody closed, 10 s when 0
 	ForfeitAfter   time.Duration // the end of a window, until what a lost replica had leased in it counts as spent, 24 h when 0
 	FoldEvery      time.Duration // of statements, 1 s when 0
+	AskEvery       time.Duration // which open calls somebody else closed, 1 s when 0
 	RefreshEvery   time.Duration // of standings, 500 ms when 0; at most 1 s
 }
 
@@ -51,6 +52,7 @@ func (o Options) withDefaults() Options {
 	o.MaxConns = cmp.Or(o.MaxConns, 12)
 	o.NoteBytes = cmp.Or(o.NoteBytes, 16<<20)
 	o.SweepEvery = cmp.Or(o.SweepEvery, 2*time.Second)
+	o.AskEvery = cmp.Or(o.AskEvery, time.Second)
 	o.FoldEvery = cmp.Or(o.FoldEvery, time.Second)
 	o.StaleAfter = cmp.Or(o.StaleAfter, 30*time.Second)
 	o.MaxAge = cmp.Or(o.MaxAge, 24*time.Hour)
@@ -97,7 +99,7 @@ func Open(ctx context.Context, dsn string, opts Options) (*Ledger, error) {
 	}
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	l.stop = stop
-	for _, work := range []func(context.Context){l.writeNotes, l.sweepLoop, l.foldLoop} {
+	for _, work := range []func(context.Context){l.writeNotes, l.sweepLoop, l.foldLoop, l.askLoop} {
 		l.running.Go(func() { work(run) })
 	}
 	return l, nil

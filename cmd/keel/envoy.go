@@ -17,7 +17,7 @@ type envoyCmd struct {
 }
 
 type envoyConfigCmd struct {
-	Mode         string        `help:"How much of a call Keel sees: full (one filter, before the router), attempts (and one in each provider's cluster) or observe (it only looks on)." default:"attempts" placeholder:"MODE"`
+	Mode         string        `help:"How much of a call Keel sees: full (one filter, before the router), attempts (and one in each provider's cluster), light (one that sends requests only; Envoy reads the usage), authz (ext_authz: one round trip, and no change to the body) or observe (it only looks on)." default:"attempts" placeholder:"MODE"`
 	Target       string        `help:"What takes it: envoy, istio or envoy-gateway." required:"" placeholder:"TARGET"`
 	GRPC         string        `name:"grpc" help:"Where Envoy finds \"keel serve\": HOST:PORT, unix:PATH, or uds for unix:/run/keel/keel.sock." default:"127.0.0.1:10002" placeholder:"ADDR"`
 	Provider     []string      `help:"A provider and where its calls go, as in openai=https://api.openai.com; a known NAME alone is enough. May be given more than once. All that Keel knows, unless given." sep:"none" placeholder:"NAME[=URL]"`
@@ -25,6 +25,7 @@ type envoyConfigCmd struct {
 	Listen       string        `help:"Where Envoy listens for applications. Target envoy only." default:"0.0.0.0:10000" placeholder:"ADDR"`
 	EnvoyAdmin   string        `help:"Where Envoy's own admin interface listens, on loopback. Target envoy only." default:"127.0.0.1:9901" placeholder:"ADDR"`
 	CA           string        `name:"ca-file" help:"File of certificates that a provider's is checked against. Target envoy only. The system's own, unless given." placeholder:"FILE"`
+	ForceUsage   bool          `help:"Ask every OpenAI-style stream for its usage, although the client then gets one more event, with no choices. Mode light only."`
 	RequestLimit uint64        `help:"Most bytes of a request body; a longer one is answered with 413." default:"33554432" placeholder:"BYTES"`
 	IdleTimeout  time.Duration `help:"Ends a call in which nothing moves for so long." default:"300s"`
 	RetryOn      []string      `help:"When Envoy tries again, by Envoy's names; in mode full only what no provider can have seen." default:"connect-failure,refused-stream,reset-before-request" placeholder:"CONDITION,..."`
@@ -53,13 +54,7 @@ Examples:
   keel envoy config --target envoy-gateway --grpc keel.keel.svc.cluster.local:10002 --provider openai > keel.yaml`
 }
 
-// planned modes are those of the design that this version can't serve.
-var plannedModes = []string{"authz", "light"}
-
 func (c *envoyConfigCmd) Run(m *Main) error {
-	if slices.Contains(plannedModes, c.Mode) {
-		return fmt.Errorf("--mode %s: not built yet; there are %s, %s and %s", c.Mode, envoy.ModeFull, envoy.ModeAttempts, envoy.ModeObserve)
-	}
 	providers, err := namedProviders(c.Provider)
 	if err != nil {
 		return err
@@ -78,7 +73,7 @@ func (c *envoyConfigCmd) Run(m *Main) error {
 		Target: envoy.Target(c.Target),
 		Config: envoy.Config{
 			Mode: envoy.Mode(c.Mode), Listen: c.Listen, Admin: c.EnvoyAdmin, Processor: processor, Providers: providers,
-			RequestLimit: c.RequestLimit, IdleTimeout: c.IdleTimeout, CAFile: c.CA, TLS: transport, Namespaces: c.Metadata,
+			RequestLimit: c.RequestLimit, IdleTimeout: c.IdleTimeout, CAFile: c.CA, TLS: transport, Namespaces: c.Metadata, ForceUsage: c.ForceUsage,
 			Retry: &envoy.Retry{On: c.RetryOn, Times: c.Retries},
 		},
 		Journal: c.Journal, Namespace: c.Namespace, Gateway: c.Gateway, Listener: c.Listener, Selector: c.Selector, MeshConfig: c.MeshConfig, Secret: c.TLSSecret,

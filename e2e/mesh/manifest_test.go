@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	meshconfig "istio.io/api/mesh/v1alpha1"
 	networking "istio.io/api/networking/v1alpha3"
+	security "istio.io/api/security/v1beta1"
 	telemetry "istio.io/api/telemetry/v1alpha1"
 	gatewayapi "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/yaml"
@@ -60,6 +61,7 @@ func TestIstio(t *testing.T) {
 		"networking.istio.io/v1 DestinationRule":   func() proto.Message { return new(networking.DestinationRule) },
 		"networking.istio.io/v1 VirtualService":    func() proto.Message { return new(networking.VirtualService) },
 		"telemetry.istio.io/v1 Telemetry":          func() proto.Message { return new(telemetry.Telemetry) },
+		"security.istio.io/v1 AuthorizationPolicy": func() proto.Message { return new(security.AuthorizationPolicy) },
 	}
 	seen := map[string]bool{}
 	for file, docs := range manifests(t, "istio-*.yaml") {
@@ -98,6 +100,7 @@ func TestEnvoyGateway(t *testing.T) {
 		"gateway.envoyproxy.io/v1alpha1 ClientTrafficPolicy":  func() any { return new(gateway.ClientTrafficPolicy) },
 		"gateway.envoyproxy.io/v1alpha1 BackendTrafficPolicy": func() any { return new(gateway.BackendTrafficPolicy) },
 		"gateway.envoyproxy.io/v1alpha1 EnvoyExtensionPolicy": func() any { return new(gateway.EnvoyExtensionPolicy) },
+		"gateway.envoyproxy.io/v1alpha1 SecurityPolicy":       func() any { return new(gateway.SecurityPolicy) },
 		"gateway.envoyproxy.io/v1alpha1 EnvoyPatchPolicy":     func() any { return new(gateway.EnvoyPatchPolicy) },
 		"gateway.envoyproxy.io/v1alpha1 Backend":              func() any { return new(gateway.Backend) },
 		"gateway.envoyproxy.io/v1alpha1 HTTPRouteFilter":      func() any { return new(gateway.HTTPRouteFilter) },

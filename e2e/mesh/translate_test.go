@@ -26,7 +26,7 @@ func TestTranslated(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, mode := range []string{"full", "attempts", "uds"} {
+	for _, mode := range []string{"full", "attempts", "uds", "light", "authz"} {
 		t.Run(mode, func(t *testing.T) {
 			own, err := os.ReadFile("../../envoy/testdata/attach/envoy-gateway-" + mode + ".yaml")
 			if err != nil {

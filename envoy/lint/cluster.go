@@ -158,17 +158,58 @@ func (l *linter) judgeAuthz(f *filter) {
 	} else if n, ok := body.get("max_request_bytes").number(); ok && n <= smallBuffer {
 		l.find(bufferSmall, body.get("max_request_bytes"), "max_request_bytes is %d", n)
 	}
+	l.judgeExtraction(f)
+}
+
+// judgeExtraction looks for the filters that read usage where answers do not pass Keel.
+func (l *linter) judgeExtraction(f *filter) {
 	if f.manager == nil {
+		if f.object != nil {
+			l.needUsage(f.node)
+		}
 		return
 	}
-	extracts := slices.ContainsFunc(f.manager.filters, func(n *node) bool {
-		switch n.get("typed_config").typeName() {
-		case msgAIProtocol, msgJSONToMetadata, msgSSEToMetadata:
-			return true
+	extracts, forKeel := false, false
+	for _, n := range f.manager.filters {
+		if n.get("disabled").yes() {
+			continue
 		}
-		return false
-	})
+		switch wrapped(n).typeName() {
+		case msgAIProtocol:
+			extracts = true
+		case msgJSONToMetadata, msgSSEToMetadata:
+			extracts, forKeel = true, forKeel || writesUsage(n)
+		}
+	}
 	if !extracts {
 		l.find(usageUnseen, f.node, "no filter of the list extracts usage from responses")
+	} else if f.isKeel() && !forKeel {
+		l.find(usageUnseen, f.node, "no filter of the list puts usage where Keel reads it, in the namespace %s", envoy.UsageNamespace)
 	}
+}
+
+// needUsage looks for the filters that read usage among the patches of manifests.
+func (l *linter) needUsage(at *node) {
+	if !slices.ContainsFunc(l.patches, func(p *patch) bool { return writesUsage(p.value) }) {
+		l.absent(usageUnseen, at, "no filter of these files puts usage in the namespace "+envoy.UsageNamespace)
+	}
+}
+
+// writesUsage reports whether a filter writes to the namespace that Keel reads usage in.
+func writesUsage(n *node) (writes bool) {
+	if n != nil {
+		n.walk(func(v *node) {
+			writes = writes || v.name == "metadata_namespace" && v.is(envoy.UsageNamespace)
+		})
+	}
+	return writes
+}
+
+// wrapped is the configuration of a filter, also where a matcher may leave it out.
+func wrapped(n *node) *node {
+	config := n.get("typed_config")
+	if config.typeName() == msgWithMatcher {
+		return config.get("extension_config", "typed_config")
+	}
+	return config
 }

@@ -122,6 +122,38 @@ func without(words ...string) edit {
 	}
 }
 
+// replaced gives every field of a name another value.
+func replaced(name string, value any) edit {
+	return func(c configuration) bool {
+		return everywhere(c, func(v any) (any, bool) {
+			if m, ok := v.(map[string]any); ok && m[name] != nil && m[name] != value {
+				m[name] = value
+				return m, true
+			}
+			return v, false
+		})
+	}
+}
+
+// lastBeforeRouter puts a filter right before the router.
+func lastBeforeRouter(filter obj) edit {
+	return func(c configuration) bool {
+		return everywhere(c, func(v any) (any, bool) {
+			m, ok := v.(map[string]any)
+			filters, listed := m["http_filters"].([]any)
+			if !ok || !listed || len(filters) < 2 {
+				return v, false
+			}
+			at := len(filters) - 2
+			if last, _ := filters[at].(map[string]any); last["name"] == filter["name"] {
+				return v, false
+			}
+			m["http_filters"] = slices.Insert(slices.Clone(filters), len(filters)-1, any(map[string]any(filter)))
+			return m, true
+		})
+	}
+}
+
 // again adds a copy of Keel's filter under another name.
 func again(c configuration) bool {
 	return everywhere(c, func(v any) (any, bool) {

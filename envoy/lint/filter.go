@@ -47,6 +47,22 @@ func (f *filter) processor() string {
 	return f.config.get("grpc_service", "envoy_grpc", "cluster_name").text()
 }
 
+// phase is where a filter says that it stands: without a word, Keel takes it for the one at the router.
+func (f *filter) phase() (phase string, at *node) {
+	for _, h := range f.config.get("grpc_service", "initial_metadata").list() {
+		if h.get("key").is(envoy.PhaseKey) {
+			return h.get("value").text(), h
+		}
+	}
+	return envoy.PhaseRouter, f.config.at("grpc_service", "initial_metadata")
+}
+
+// logged reports whether answers do not pass the filter, so that Envoy has to read what they used.
+func (f *filter) logged() bool {
+	phase, _ := f.phase()
+	return f.authz || phase == envoy.PhaseLight
+}
+
 // newFilter makes a filter of a node with name and typed_config; nil if it is of another kind.
 func newFilter(n *node, upstream bool) *filter {
 	config := n.get("typed_config")
@@ -149,6 +165,9 @@ func (l *linter) judgeFilter(f *filter) {
 		l.unseen(breakerDefault, c.at("grpc_service"), "the processor is called past Envoy's clusters: its limits and health checks are not judged")
 	}
 	l.judgePhase(f)
+	if f.logged() {
+		l.judgeExtraction(f)
+	}
 	l.judgeMetadata(f)
 	l.judgeModes(c.get("processing_mode"), c, f)
 	if !c.get("allow_mode_override").yes() {
@@ -173,13 +192,11 @@ func (l *linter) judgeFilter(f *filter) {
 	}
 }
 
-// judgePhase holds a filter to saying where it stands: without a word, Keel takes it for the one at the router.
+// judgePhase holds a filter to saying where it stands.
 func (l *linter) judgePhase(f *filter) {
-	phase, at := envoy.PhaseRouter, f.config.at("grpc_service", "initial_metadata")
-	for _, h := range f.config.get("grpc_service", "initial_metadata").list() {
-		if h.get("key").is(envoy.PhaseKey) {
-			phase, at = h.get("value").text(), h
-		}
+	phase, at := f.phase()
+	if phase == envoy.PhaseLight && !f.upstream {
+		return
 	}
 	want := map[bool]string{false: envoy.PhaseRouter, true: envoy.PhaseUpstream}[f.upstream]
 	if phase != want {
@@ -217,8 +234,9 @@ func (l *linter) judgeModes(mode, owner *node, f *filter) {
 		}
 		return mode.at(name)
 	}
+	light := f.logged()
 	for _, name := range []string{"request_header_mode", "response_header_mode"} {
-		if mode.get(name).is("SKIP") {
+		if mode.get(name).is("SKIP") && !(light && name == "response_header_mode") {
 			l.find(headersSkipped, at(name), "%s is SKIP", name)
 		}
 	}
@@ -232,6 +250,9 @@ func (l *linter) judgeModes(mode, owner *node, f *filter) {
 	}
 	if request != "BUFFERED" {
 		l.find(requestBody, at("request_body_mode"), "request_body_mode is %s", request)
+	}
+	if light {
+		return
 	}
 	if response != "STREAMED" {
 		l.find(responseBody, at("response_body_mode"), "response_body_mode is %s", response)

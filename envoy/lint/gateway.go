@@ -183,8 +183,11 @@ func (l *linter) judgePolicy(p *policy) {
 	}
 	l.judgeTimeout(n, n.get("messageTimeout"), 200*time.Millisecond, "messageTimeout")
 	mode := n.get("processingMode")
+	light := slices.ContainsFunc(l.filters, func(f *filter) bool {
+		return f.judged && f.object != nil && f.object.kind == "EnvoyPatchPolicy" && f.logged()
+	})
 	for _, side := range []string{"request", "response"} {
-		if mode.get(side) == nil {
+		if mode.get(side) == nil && !(light && side == "response") {
 			l.find(headersSkipped, n.at("processingMode"), "%s has no processingMode.%s: not even headers are sent", p.object.name, side)
 		}
 		for _, a := range mode.get(side, "attributes").list() {
@@ -196,7 +199,7 @@ func (l *linter) judgePolicy(p *policy) {
 	if body := orDefault(mode.get("request", "body").text(), "not sent"); body != "Buffered" {
 		l.find(requestBody, n.at("processingMode", "request", "body"), "the body of a request is %s", body)
 	}
-	if body := orDefault(mode.get("response", "body").text(), "not sent"); body != "Streamed" {
+	if body := orDefault(mode.get("response", "body").text(), "not sent"); body != "Streamed" && !light {
 		l.find(responseBody, n.at("processingMode", "response", "body"), "the body of a response is %s", body)
 	}
 	if !mode.get("allowModeOverride").yes() {
@@ -413,5 +416,8 @@ func (l *linter) judgeSecurityPolicy(o *object) {
 	}
 	if v := auth.get("timeout"); v != nil {
 		l.judgeTimeout(v, v, 0, "timeout")
+	}
+	if strings.HasPrefix(o.name, "keel") {
+		l.needUsage(auth)
 	}
 }

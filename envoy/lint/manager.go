@@ -70,6 +70,9 @@ func (l *linter) judgeBypass(m *manager) {
 // judgeOrder looks at what stands before and behind the filters that are judged.
 func (l *linter) judgeOrder(m *manager, judged []*filter) {
 	for _, f := range judged {
+		if f.logged() {
+			l.judgeUsageOrder(m)
+		}
 		if f.authz {
 			continue
 		}
@@ -91,6 +94,18 @@ func (l *linter) judgeOrder(m *manager, judged []*filter) {
 				l.find(targetTrusted, other, "%s reads %s before %s has set it", other.get("name").text(), envoy.TargetHeader, f.shown())
 			}
 		}
+	}
+}
+
+// judgeUsageOrder looks for decompressors around the filter that reads usage in JSON, which holds an answer
+// until it is whole.
+func (l *linter) judgeUsageOrder(m *manager) {
+	at := slices.IndexFunc(m.filters, func(n *node) bool { return wrapped(n).typeName() == msgJSONToMetadata })
+	for i, other := range m.filters {
+		if config := other.get("typed_config"); at < 0 || i < at || config.typeName() != msgDecompressor || other.get("disabled").yes() || !decodesResponses(config) {
+			continue
+		}
+		l.find(decompressorHangs, other, "%s stands behind %s, which holds an answer until it is whole", other.get("name").text(), m.filters[at].get("name").text())
 	}
 }
 

@@ -105,7 +105,7 @@ var gatewayMutations = []mutation{
 	{"log sampled", accessLogSampled, []edit{set("{EnvoyProxy}/spec/telemetry/accessLog/settings/0/matches", []any{"response.code >= 400"})}},
 	{"retries of what is billed", attemptsUnseen, []edit{withoutAttempts, set("{BackendTrafficPolicy}/spec/retry", obj{"numRetries": 2, "retryOn": obj{"triggers": []any{"5xx"}}})}},
 	{"header not removed", targetKept, []edit{remove("{HTTPRoute}/spec/rules/0/filters")}},
-	{"copies", mirrored, []edit{set("{HTTPRoute}/spec/rules/0/filters/+", obj{"type": "RequestMirror", "requestMirror": obj{"backendRef": obj{"name": "shadow"}}})}},
+	{"copies", mirrored, []edit{set("{HTTPRoute}/spec/rules/0/filters", []any{obj{"type": "RequestMirror", "requestMirror": obj{"backendRef": obj{"name": "shadow"}}}})}},
 	{"header of the client", clientRoutes, []edit{set("{HTTPRoute}/spec/rules/0/matches/0/headers", []any{obj{"name": "x-model-name", "value": "dear"}})}},
 	{"a nameless fallback", fallbackUnlabeled, []edit{set("{Backend}/spec/fallback", true)}},
 	{"patch without trailers", trailersSkipped, []edit{givenPatch, set("{EnvoyPatchPolicy}/spec/jsonPatches/0/operation/value/processing_mode/response_trailer_mode", "SKIP")}},

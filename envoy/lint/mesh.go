@@ -2,6 +2,7 @@ package lint
 
 import (
 	"slices"
+	"strings"
 )
 
 // providers are the extension providers of a kind.
@@ -112,6 +113,9 @@ func (l *linter) judgeMeshAuthz() {
 			l.find(authzBody, c, "provider %s has no includeRequestBodyInCheck", name)
 		} else if n, ok := body.get("maxRequestBytes").number(); ok && n <= smallBuffer {
 			l.find(bufferSmall, body.get("maxRequestBytes"), "maxRequestBytes is %d", n)
+		}
+		if strings.HasPrefix(name, "keel") {
+			l.needUsage(p)
 		}
 	}
 }

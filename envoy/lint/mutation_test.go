@@ -33,6 +33,12 @@ func perRoute(config obj) obj {
 	return obj{"keel.ext_proc": config, "spend.ext_proc.router": config}
 }
 
+// authzPerRoute is the same for ext_authz.
+func authzPerRoute(config obj) obj {
+	config["@type"] = "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute"
+	return obj{"keel.ext_authz": config, "envoy.filters.http.ext_authz": config}
+}
+
 // anotherListener leads to the first route's cluster, and has no filter.
 func anotherListener(c configuration) bool {
 	root, ok := c.docs[0][0].(map[string]any)
@@ -172,11 +178,23 @@ var authzMutations = []mutation{
 	{"log gone", accessLogMissing, []edit{remove("hcm/access_log")}},
 	{"log sampled", accessLogSampled, []edit{set("log/filter", obj{"not_health_check_filter": obj{}})}},
 	{"breakers gone", breakerDefault, []edit{remove("clusters/[processor]/circuit_breakers")}},
-	{"route switched off", routeNotCovered, []edit{set("host/routes/0/typed_per_filter_config", obj{"envoy.filters.http.ext_authz": obj{"@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute", "disabled": true}})}},
+	{"route switched off", routeNotCovered, []edit{set("host/routes/0/typed_per_filter_config", authzPerRoute(obj{"disabled": true}))}},
 	{"attempts not counted", attemptCount, []edit{remove("host/include_request_attempt_count")}},
 	{"stream with an end", streamLimited, []edit{set("clusters/[processor]/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions/common_http_protocol_options", obj{"max_stream_duration": "60s"})}},
 	{"usage not extracted", usageUnseen, []edit{without("sse_to_metadata", "json_to_metadata", "ai_protocol_manager")}},
 }
+
+// usageMutations are of manifests in which Envoy reads the usage.
+var usageMutations = []mutation{
+	{"usage elsewhere", usageUnseen, []edit{replaced("metadata_namespace", "spend")}},
+	{"usage in a namespace of that name and more", usageUnseen, []edit{replaced("metadata_namespace", "keel.usage.old")}},
+}
+
+// loggedMutations are of a raw configuration in which Envoy reads the usage.
+var loggedMutations = append([]mutation{
+	{"usage not extracted", usageUnseen, []edit{without("keel.usage")}},
+	{"decompressor before the router", decompressorHangs, []edit{lastBeforeRouter(extension("gunzip", "decompressor.v3.Decompressor", nil))}},
+}, usageMutations...)
 
 // seen are the rules that some mutation has shown to be found.
 var seen sync.Map
@@ -237,6 +255,12 @@ func testOwn(t *testing.T) {
 		"envoy-uds":              {[]string{"envoy-uds.yaml"}, envoyMutations, 45},
 		"envoy-observe":          {[]string{"envoy-observe.yaml"}, observerMutations, 15},
 		"istio-observe":          {[]string{"istio-observe.yaml", "istio-observe-mesh-config.yaml"}, nil, 0},
+		"envoy-light":            {[]string{"envoy-light.yaml"}, loggedMutations, 4},
+		"envoy-authz":            {[]string{"envoy-authz.yaml"}, append(loggedMutations, authzMutations...), 14},
+		"istio-light":            {[]string{"istio-light.yaml", "istio-mesh-config.yaml"}, usageMutations, 2},
+		"istio-authz":            {[]string{"istio-authz.yaml", "istio-authz-mesh-config.yaml"}, usageMutations, 2},
+		"envoy-gateway-light":    {[]string{"envoy-gateway-light.yaml"}, usageMutations, 2},
+		"envoy-gateway-authz":    {[]string{"envoy-gateway-authz.yaml"}, usageMutations, 2},
 		"istio-full":             {[]string{"istio-full.yaml", "istio-mesh-config.yaml"}, istioMutations, 20},
 		"istio-attempts":         {[]string{"istio-attempts.yaml", "istio-mesh-config.yaml"}, istioMutations, 25},
 		"istio-uds":              {[]string{"istio-uds.yaml", "istio-mesh-config.yaml"}, nil, 0},

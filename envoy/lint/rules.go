@@ -139,5 +139,5 @@ var rules = []Rule{
 	{accessLogName, Error, "Keel reads the log as that of another mode: calls are not matched, and counted as unmetered.", "log_name: keel_observe for mode observe, keel for all others."},
 	{mirrored, Error, "A provider bills the copies. No filter, no budget and no access log sees them.", "No request_mirror_policies on routes to providers; try a model by a Route of Keel, or by keel replay."},
 	{hedged, Error, "A second try begins while the first goes on, after whatever condition: both are billed, and the filter before the router sees one.", "Mode attempts, whose filter in the cluster sees each try, and max_attempts of the settings at as many as are wanted; or no hedge_policy."},
-	{usageUnseen, Error, "ext_authz sees no response: without Envoy's own extraction nothing says what a call used.", "json_to_metadata and sse_to_metadata, or ai_protocol_manager, before the router."},
+	{usageUnseen, Error, "Answers do not pass Keel (ext_authz, x-keel-phase: light): without Envoy's own extraction nothing says what a call used, and all is estimated.", "json_to_metadata and sse_to_metadata before the router, into the namespace keel.usage, as keel envoy config writes them."},
 }

@@ -2,6 +2,7 @@ package escrow
 
 import (
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -13,10 +14,14 @@ import (
 // openCall is a permitted decision that nobody has closed yet.
 type openCall struct {
 	id    uuid.UUID
+	org   string
 	epoch *epoch
 	takes []take        // with what was added since
 	holds []budget.Hold // as they were permitted
 	room  [8]take       // for takes, of most calls
+
+	opened time.Time
+	askAt  time.Time // when the bank is asked next whether somebody else closed it; of the lock that it is found under
 
 	// mu orders the records of the call in the journal: each extension is before the closeout.
 	// Who has it writes one record, and waits for nothing else.
@@ -27,7 +32,8 @@ type openCall struct {
 
 // call returns what a decision takes, before it is taken.
 func (e *epoch) call(d *budget.Decision) *openCall {
-	c := &openCall{id: d.ID, debt: d.Debt, epoch: e, holds: d.Holds}
+	now := time.Now()
+	c := &openCall{id: d.ID, org: d.Org, debt: d.Debt, epoch: e, holds: d.Holds, opened: now, askAt: now.Add(askAfter)}
 	c.takes = c.room[:0]
 	for i := range d.Holds {
 		h := &d.Holds[i]

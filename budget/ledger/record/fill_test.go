@@ -17,6 +17,7 @@ var leftOut = map[string]bool{
 	"Decision.Call.Prompt":        true,
 	"Decision.Call.Routable":      true,
 	"Decision.Call.Constrainable": true,
+	"Decision.Call.Changeable":    true,
 	"Decision.Call.Watchable":     true,
 	"Decision.Call.Effort":        true, // the policies that read it say it, in Rules
 	"Decision.Constraint":         true, // its policies say it, in Rules

@@ -42,7 +42,7 @@ var generators = rapid.MakeConfig{
 		reflect.TypeFor[budget.Subject](): subjects.AsAny(),
 	},
 	Fields: map[reflect.Type]map[string]*rapid.Generator[any]{
-		reflect.TypeFor[budget.Call]():     {"Prompt": nothing, "Routable": nothing, "Constrainable": nothing, "Watchable": nothing, "Effort": rapid.Just("").AsAny()},
+		reflect.TypeFor[budget.Call]():     {"Prompt": nothing, "Routable": nothing, "Constrainable": nothing, "Changeable": nothing, "Watchable": nothing, "Effort": rapid.Just("").AsAny()},
 		reflect.TypeFor[budget.Decision](): {"Alternatives": nothing, "Budgets": nothing, "Constraint": nothing, "Watched": nothing, "Rewrites": nothing},
 		reflect.TypeFor[budget.Attempt]():  {"Bill": nothing},
 	},

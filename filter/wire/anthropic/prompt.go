@@ -225,6 +225,8 @@ func (p prompt) tool(c *walk.Cursor) error {
 	case kind == "" || kind == "custom":
 		p.Tools++
 		p.Segments = append(p.Segments, tokens.Segment{Class: tokens.ToolSchema, JSON: raw})
+	case strings.HasPrefix(kind, "advisor"): // another model, whose usage stands beside that of the call
+		p.Hosted = "several models by tool " + kind
 	default:
 		fields.Hosted(p.Prompt, "tool "+kind)
 	}

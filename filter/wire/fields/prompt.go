@@ -1,12 +1,20 @@
 package fields
 
-import "keel/pricing/tokens"
+import (
+	"strings"
 
-// Hosted notes the first thing that the provider adds to a prompt.
+	"keel/pricing/tokens"
+)
+
+// Hosted notes the first thing that the provider adds to a prompt, tools before all else: what they do is billed.
 func Hosted(p *tokens.Prompt, what string) {
-	if p.Hosted == "" {
+	if p.Hosted == "" || isTool(what) && !isTool(p.Hosted) && !strings.HasPrefix(p.Hosted, "several models") {
 		p.Hosted = what
 	}
+}
+
+func isTool(what string) bool {
+	return strings.HasPrefix(what, "tool ") || strings.HasPrefix(what, "hosted tool ")
 }
 
 // Classify gives the texts among the segments from the one numbered first on

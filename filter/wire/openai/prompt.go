@@ -3,6 +3,7 @@ package openai
 import (
 	"bytes"
 
+	"keel/filter/wire/fields"
 	"keel/filter/wire/media"
 	"keel/filter/wire/walk"
 	"keel/pricing/tokens"
@@ -218,9 +219,5 @@ func present(c *walk.Cursor, p *tokens.Prompt, what string) error {
 	return nil
 }
 
-// hosted notes what the provider adds to the prompt, the first such thing.
-func hosted(p *tokens.Prompt, what string) {
-	if p.Hosted == "" {
-		p.Hosted = what
-	}
-}
+// hosted notes what the provider adds to the prompt.
+func hosted(p *tokens.Prompt, what string) { fields.Hosted(p, what) }

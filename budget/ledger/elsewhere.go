@@ -1,0 +1,75 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"keel/budget/ledger/record"
+	"keel/pricing"
+)
+
+// askMost bounds the open calls of one question.
+const askMost = 5000
+
+// askLoop asks which open calls somebody else has closed, until ctx ends.
+func (l *Ledger) askLoop(ctx context.Context) {
+	ticker := time.NewTicker(l.opts.AskEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			if err := l.askOnce(ctx, now); err != nil && ctx.Err() == nil {
+				l.log.Debug("ledger: can't ask which calls were closed elsewhere, will go on trying", "error", err)
+			}
+		}
+	}
+}
+
+func (l *Ledger) askOnce(ctx context.Context, now time.Time) error {
+	for org, ids := range l.Unsure(now, askMost) {
+		closed, err := l.bank.closed(ctx, org, ids)
+		if err != nil {
+			return err
+		}
+		for id, charges := range closed {
+			l.ClosedElsewhere(id, charges)
+		}
+	}
+	return nil
+}
+
+// closed returns what was charged for those of some decisions that are closed, in the order of their holds.
+func (b *Bank) closed(ctx context.Context, org string, ids []uuid.UUID) (map[uuid.UUID][]record.Charge, error) {
+	rows, err := b.pool.Query(ctx, `
+select decision_id, charges::text from keel.closeouts where org = $1 and decision_id = any($2) and charges is not null`, text(org), ids)
+	if err != nil {
+		return nil, explainError("ask which calls are closed", err)
+	}
+	all := make(map[uuid.UUID][]record.Charge)
+	var id uuid.UUID
+	var raw string
+	_, err = pgx.ForEachRow(rows, []any{&id, &raw}, func() error {
+		var columns []chargeColumns
+		if err := json.Unmarshal([]byte(raw), &columns); err != nil {
+			return fmt.Errorf("charges of decision %s: %w", id, err)
+		}
+		charges := make([]record.Charge, len(columns))
+		for i := range columns {
+			account, err := columns[i].account(org)
+			if err != nil {
+				return fmt.Errorf("charges of decision %s: %w", id, err)
+			}
+			charges[i] = record.Charge{Account: account, Held: pricing.NanoUSD(columns[i].Held), Amount: pricing.NanoUSD(columns[i].Amount), Leased: columns[i].Leased}
+		}
+		all[id] = charges
+		return nil
+	})
+	return all, explainError("ask which calls are closed", err)
+}

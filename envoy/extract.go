@@ -1,0 +1,178 @@
+package envoy
+
+import (
+	"fmt"
+	"strings"
+
+	matcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+
+	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	matchingv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/matching/v3"
+	jsonparserv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/content_parsers/json/v3"
+	skipv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/matcher/action/v3"
+	jsonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/json_to_metadata/v3"
+	ssev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/sse_to_metadata/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	typematcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+// Usage that Envoy itself reads in an answer, for modes in which answers do not pass Keel. Each value goes
+// to the metadata UsageNamespace under its path in the body.
+//
+// json_to_metadata takes numbers and strings one by one, and sse_to_metadata whole objects, as JSON in a string (proven on 1.40): a
+// key that ends in {} says so. Not ai_protocol_manager: it sums up what is priced apart (cache writes by their lifetime,
+// sound and images), knows no service tier and no cost, and tells nothing of a stream that was cut.
+const (
+	UsageNamespace = "keel.usage"
+
+	// UsageJSONName and UsageSSEName are the names of the two filters.
+	UsageJSONName = "keel.usage.json"
+	UsageSSEName  = "keel.usage.sse"
+
+	// maxEvent is the most that sse_to_metadata takes. The last event of a Responses stream has the whole response.
+	maxEvent = 10 << 20
+)
+
+// paths are where the APIs have usage, and what it is priced by, in a body in one piece. {a,b} is either.
+var usagePaths = []string{
+	"id", "model", "service_tier", "modelVersion", "responseId",
+	// OpenAI and those who speak as it does.
+	"usage.{prompt_tokens,completion_tokens,input_tokens,output_tokens,total_tokens}",
+	"usage.{prompt_tokens_details,input_tokens_details}.{cached_tokens,cache_write_tokens,audio_tokens,image_tokens,video_tokens}",
+	"usage.{prompt_tokens_details,input_tokens_details}.cached_tokens_details.{audio_tokens,image_tokens}",
+	"usage.{completion_tokens_details,output_tokens_details}.{reasoning_tokens,audio_tokens,image_tokens,text_tokens}",
+	"usage.{prompt_cache_hit_tokens,cached_tokens,num_cached_tokens,reasoning_tokens,citation_tokens,connector_tokens}",
+	"usage.{seconds,prompt_audio_seconds,num_search_queries,search_context_size}",
+	"usage.{cost,cost_in_usd_ticks,market_cost,is_byok}", "usage.cost.total_cost", "usage.cost_details.upstream_inference_cost",
+	"usage.{server_side_tool_usage_details,server_tool_use_details}.{web_search_calls,x_search_calls,file_search_calls,document_search_calls,code_interpreter_calls,tool_calls_executed}",
+	"tool_usage.web_search.num_requests", "tool_usage.image_gen.{input_tokens,output_tokens,total_tokens}",
+	"tool_usage.image_gen.{input_tokens_details,output_tokens_details}.{image_tokens,text_tokens}",
+	// Anthropic.
+	"usage.{cache_read_input_tokens,cache_creation_input_tokens,service_tier,inference_geo,speed}",
+	"usage.cache_creation.{ephemeral_5m_input_tokens,ephemeral_1h_input_tokens}",
+	"usage.output_tokens_details.thinking_tokens", "usage.server_tool_use.web_search_requests",
+	// Gemini.
+	"usageMetadata.{promptTokenCount,toolUsePromptTokenCount,candidatesTokenCount,thoughtsTokenCount,cachedContentTokenCount,totalTokenCount,serviceTier,trafficType}",
+	// Bedrock Converse, Cohere, Ollama.
+	"usage.{inputTokens,outputTokens,totalTokens,cacheReadInputTokens,cacheWriteInputTokens}",
+	"meta.billed_units.{input_tokens,output_tokens,search_units,images,classifications}", "meta.tokens.{input_tokens,output_tokens}",
+	"usage.billed_units.{input_tokens,output_tokens}", "usage.tokens.{input_tokens,output_tokens}",
+	"{prompt_eval_count,eval_count}",
+}
+
+// eventPaths are the same in the events of a stream. A later one goes over an earlier one.
+var eventPaths = []string{
+	"id", "model", "service_tier", "usage{}", "x_groq.usage{}", // OpenAI Chat Completions
+	"message.id", "message.model", "message.usage{}", "delta.stop_reason", // Anthropic
+	"response.id", "response.model", "response.service_tier", "response.status", "response.usage{}", "response.tool_usage{}", // OpenAI Responses
+	"modelVersion", "responseId", "usageMetadata{}", // Gemini
+}
+
+// expand writes out the alternatives of a path.
+func expand(path string) []string {
+	open := strings.IndexByte(path, '{')
+	if open < 0 || strings.HasPrefix(path[open:], "{}") {
+		return []string{path}
+	}
+	end := open + strings.IndexByte(path[open:], '}')
+	var all []string
+	for one := range strings.SplitSeq(path[open+1:end], ",") {
+		all = append(all, expand(path[:open]+one+path[end+1:])...)
+	}
+	return all
+}
+
+func usageRules(paths []string) []*jsonv3.JsonToMetadata_Rule {
+	var rules []*jsonv3.JsonToMetadata_Rule
+	for _, pattern := range paths {
+		for _, path := range expand(pattern) {
+			rule := &jsonv3.JsonToMetadata_Rule{OnPresent: &jsonv3.JsonToMetadata_KeyValuePair{MetadataNamespace: UsageNamespace, Key: path}}
+			for step := range strings.SplitSeq(strings.TrimSuffix(path, "{}"), ".") {
+				rule.Selectors = append(rule.Selectors, &jsonv3.JsonToMetadata_Selector{Selector: &jsonv3.JsonToMetadata_Selector_Key{Key: step}})
+			}
+			rules = append(rules, rule)
+		}
+	}
+	return rules
+}
+
+// arrayStreams are answers that come piece by piece and are JSON all the same: Gemini's streams, unless events were asked for.
+const arrayStreams = `[^?]*:streamGenerateContent(\?.*)?`
+
+const eventsAsked = `[^?]*\?(.*&)?alt=sse(&.*)?`
+
+// usageFilters read usage in answers, behind the filter of Keel.
+func (b *builder) usageFilters() []*hcmv3.HttpFilter {
+	whole := b.any(&jsonv3.JsonToMetadata{ResponseRules: &jsonv3.JsonToMetadata_MatchRules{
+		Rules:                  usageRules(usagePaths),
+		AllowContentTypesRegex: &typematcherv3.RegexMatcher{Regex: "application/json.*"},
+	}})
+	var events []*jsonparserv3.JsonContentParser_RuleConfig
+	for _, rule := range usageRules(eventPaths) {
+		events = append(events, &jsonparserv3.JsonContentParser_RuleConfig{Rule: rule})
+	}
+	return []*hcmv3.HttpFilter{
+		{Name: UsageJSONName, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: b.any(&matchingv3.ExtensionWithMatcher{
+			ExtensionConfig: &corev3.TypedExtensionConfig{Name: "envoy.filters.http.json_to_metadata", TypedConfig: whole},
+			XdsMatcher:      b.skip(arrayStreams, eventsAsked),
+		})}},
+		{Name: UsageSSEName, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: b.any(&ssev3.SseToMetadata{ResponseRules: &ssev3.SseToMetadata_ProcessingRules{
+			MaxEventSize: wrapperspb.UInt32(maxEvent),
+			ContentParser: &corev3.TypedExtensionConfig{
+				Name: "envoy.content_parsers.json", TypedConfig: b.any(&jsonparserv3.JsonContentParser{Rules: events}),
+			},
+		}})}},
+	}
+}
+
+// skip leaves a filter out for paths of one kind that are not of another.
+func (b *builder) skip(path, unless string) *matcherv3.Matcher {
+	is := func(regex string) *matcherv3.Matcher_MatcherList_Predicate {
+		return &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
+			SinglePredicate: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
+				Input: b.xds("path", &typematcherv3.HttpRequestHeaderMatchInput{HeaderName: ":path"}),
+				Matcher: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate_ValueMatch{ValueMatch: &matcherv3.StringMatcher{
+					MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{
+						EngineType: &matcherv3.RegexMatcher_GoogleRe2{GoogleRe2: &matcherv3.RegexMatcher_GoogleRE2{}}, Regex: regex,
+					}},
+				}},
+			},
+		}}
+	}
+	not := &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_NotMatcher{NotMatcher: is(unless)}}
+	return &matcherv3.Matcher{MatcherType: &matcherv3.Matcher_MatcherList_{MatcherList: &matcherv3.Matcher_MatcherList{
+		Matchers: []*matcherv3.Matcher_MatcherList_FieldMatcher{{
+			Predicate: &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_AndMatcher{
+				AndMatcher: &matcherv3.Matcher_MatcherList_Predicate_PredicateList{Predicate: []*matcherv3.Matcher_MatcherList_Predicate{is(path), not}},
+			}},
+			OnMatch: &matcherv3.Matcher_OnMatch{OnMatch: &matcherv3.Matcher_OnMatch_Action{Action: b.xds("skip", &skipv3.SkipFilter{})}},
+		}},
+	}}}
+}
+
+func (b *builder) xds(name string, m proto.Message) *xdscorev3.TypedExtensionConfig {
+	packed, err := anypb.New(m)
+	if err != nil && b.err == nil {
+		b.err = err
+	}
+	return &xdscorev3.TypedExtensionConfig{Name: name, TypedConfig: packed}
+}
+
+// answerHeaders are what Keel says of a call in the headers of its answer. Where the answer does not pass the filter,
+// Envoy takes them from the metadata of the call.
+var answerHeaders = []string{"x-keel-decision-id", "x-keel-estimated-cost-usd", "x-keel-model", "x-keel-requested-cost-usd", "x-keel-warning"}
+
+func headersFromMetadata() []*corev3.HeaderValueOption {
+	var headers []*corev3.HeaderValueOption
+	for _, name := range answerHeaders {
+		headers = append(headers, &corev3.HeaderValueOption{
+			Header:       &corev3.HeaderValue{Key: name, Value: fmt.Sprintf("%%DYNAMIC_METADATA(%s:%s)%%", MetadataNamespace, name)},
+			AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+		})
+	}
+	return headers
+}

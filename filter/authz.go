@@ -1,0 +1,176 @@
+package filter
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
+	grpcstatus "google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"keel/budget"
+)
+
+// authzSpace is where Envoy puts the metadata of an ext_authz answer.
+const authzSpace = "envoy.filters.http.ext_authz"
+
+// partialBody is the header by which Envoy says that a body was longer than what it sent. A client that sets it
+// has its own call refused.
+const partialBody = "x-envoy-auth-partial-body"
+
+// Check decides a call in one round trip: it goes out as it came, with other headers, or not at all. It goes through the phases of
+// a call whose request passes ext_proc, whose answers are the same in other messages. An error makes Envoy
+// refuse the call.
+func (s *Server) Check(ctx context.Context, in *authv3.CheckRequest) (out *authv3.CheckResponse, err error) {
+	call := &Call{logged: true, fixed: true}
+	s.metrics.inFlight.Inc()
+	defer func() {
+		s.metrics.inFlight.Dec()
+		if p := recover(); p != nil {
+			s.metrics.panics.Inc()
+			s.log.Error("filter: panic in a check", "decision", call.id, "panic", p, "stack", string(debug.Stack()))
+			call.sent, out, err = false, nil, grpcstatus.Error(codes.Unavailable, "keel: internal error, see the log of the processor")
+		}
+		s.settle(call) // what was let out is ended by the access log
+	}()
+	request := in.GetAttributes().GetRequest().GetHttp()
+	headers, body, partial := requestOf(request)
+	s.identify(call, headers, &extprocv3.ProcessingRequest{
+		MetadataContext: in.GetAttributes().GetMetadataContext(),
+		Attributes:      map[string]*structpb.Struct{attributeSpace: peerOf(in.GetAttributes().GetSource())},
+	})
+	answer := s.admit(call, len(body) == 0)
+	switch {
+	case answer.GetImmediateResponse() != nil || call.codec == nil || len(body) == 0:
+	case partial:
+		answer = s.refusePartial(call, request.GetSize())
+	default:
+		answer = s.decide(call, body)
+	}
+	if answer.GetImmediateResponse() == nil && ctx.Err() != nil {
+		return nil, grpcstatus.FromContextError(ctx.Err()).Err() // nobody waits any more: it is not let out
+	}
+	call.sent = answer.GetImmediateResponse() == nil
+	return checked(call, answer), nil
+}
+
+// requestOf is a checked request in the terms of ext_proc.
+func requestOf(r *authv3.AttributeContext_HttpRequest) (headers *extprocv3.HttpHeaders, body []byte, partial bool) {
+	list := make([]*corev3.HeaderValue, 0, len(r.GetHeaders())+len(r.GetHeaderMap().GetHeaders()))
+	for name, value := range r.GetHeaders() {
+		partial = partial || name == partialBody && value == "true"
+		list = append(list, &corev3.HeaderValue{Key: name, Value: value})
+	}
+	for _, h := range r.GetHeaderMap().GetHeaders() { // where Envoy is told to encode raw headers
+		partial = partial || strings.EqualFold(h.GetKey(), partialBody) && headerValue(h) == "true"
+		list = append(list, h)
+	}
+	if body = r.GetRawBody(); len(body) == 0 {
+		body = []byte(r.GetBody())
+	}
+	return &extprocv3.HttpHeaders{Headers: &corev3.HeaderMap{Headers: list}, EndOfStream: len(body) == 0}, body, partial
+}
+
+// peerOf is who stands at the other end of the connection: the URI of its certificate, as ext_proc has it, where
+// Envoy sends the certificate, else its first name in it.
+func peerOf(peer *authv3.AttributeContext_Peer) *structpb.Struct {
+	name := peer.GetPrincipal()
+	if text, err := url.QueryUnescape(peer.GetCertificate()); err == nil && text != "" {
+		if block, _ := pem.Decode([]byte(text)); block != nil {
+			if certificate, err := x509.ParseCertificate(block.Bytes); err == nil && len(certificate.URIs) > 0 {
+				name = certificate.URIs[0].String()
+			} else {
+				name = ""
+			}
+		}
+	}
+	return &structpb.Struct{Fields: map[string]*structpb.Value{"connection.uri_san_peer_certificate": structpb.NewStringValue(name)}}
+}
+
+// errFixed is what is against changing a request that ext_authz asks about.
+var errFixed = errors.New("the mode that Keel is attached in (authz) lets a request pass as it is")
+
+// changeable says what is against changing the call's body.
+func (call *Call) changeable() error {
+	if call.fixed {
+		return errFixed
+	}
+	return nil
+}
+
+// releaseFixed lets a call out as it came. A decision that would have to change it was not made: see Call.Changeable in
+// package budget. Should one come all the same, the call is not let out.
+func (s *Server) releaseFixed(call *Call) *extprocv3.ProcessingResponse {
+	d := call.decision
+	if d.RoutedModel != call.request.Model || d.MaxOutputTokens > 0 || d.Constraint != nil {
+		return s.unconstrained(call, errFixed)
+	}
+	if d.RoutedProvider != call.provider {
+		call.remove = append(call.remove, credentialHeaders...)
+	}
+	answer := requestBodyAnswer(&extprocv3.CommonResponse{HeaderMutation: &extprocv3.HeaderMutation{
+		SetHeaders:    []*corev3.HeaderValueOption{setHeader(headerTarget, d.RoutedProvider+"/"+d.RoutedModel)},
+		RemoveHeaders: append(without(call.remove, headerTarget), "accept-encoding"),
+	}})
+	answer.DynamicMetadata = carryCall(call)
+	return answer
+}
+
+// refusePartial answers a call of whose body Envoy sent only the beginning.
+func (s *Server) refusePartial(call *Call, size int64) *extprocv3.ProcessingResponse {
+	err := errors.New("the request body is longer than what Envoy sends to Keel (max_request_bytes)")
+	if call.config.Settings(call.org).Malformed == budget.UnknownPass {
+		return s.refuseUnreadable(call, err)
+	}
+	call.decision = &budget.Decision{Call: s.facts(call)}
+	return s.refuse(call, &budget.Denial{
+		Status: http.StatusRequestEntityTooLarge, Code: "body_too_large", Message: err.Error() + "; raise it, or send less",
+	})
+}
+
+// checked is an answer of ext_proc in the terms of ext_authz.
+func checked(call *Call, answer *extprocv3.ProcessingResponse) *authv3.CheckResponse {
+	out := &authv3.CheckResponse{DynamicMetadata: answer.GetDynamicMetadata().GetFields()[metadataSpace].GetStructValue()}
+	if denied := answer.GetImmediateResponse(); denied != nil {
+		out.Status = &status.Status{Code: int32(codes.PermissionDenied)}
+		out.HttpResponse = &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
+			Status: denied.GetStatus(), Headers: texts(denied.GetHeaders().GetSetHeaders()), Body: string(denied.GetBody()),
+		}}
+		return out
+	}
+	common := answer.GetRequestBody().GetResponse()
+	if headers := answer.GetRequestHeaders(); headers != nil {
+		common = headers.GetResponse()
+	}
+	ok := &authv3.OkHttpResponse{
+		Headers:         texts(common.GetHeaderMutation().GetSetHeaders()),
+		HeadersToRemove: slices.Clone(common.GetHeaderMutation().GetRemoveHeaders()),
+	}
+	if call.decision != nil && call.request != nil && !call.retrieval && !call.decision.Unmetered {
+		ok.ResponseHeadersToAdd = texts(responseHeaders(call))
+	}
+	out.Status = &status.Status{Code: int32(codes.OK)}
+	out.HttpResponse = &authv3.CheckResponse_OkResponse{OkResponse: ok}
+	return out
+}
+
+// texts gives headers their value as text: ext_authz does not read raw values.
+func texts(headers []*corev3.HeaderValueOption) []*corev3.HeaderValueOption {
+	for _, h := range headers {
+		if h.Header.Value == "" {
+			h.Header.Value, h.Header.RawValue = string(h.Header.RawValue), nil
+		}
+	}
+	return headers
+}

@@ -1,0 +1,133 @@
+package filter
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"keel/filter/wire"
+)
+
+// Envoy's own filters (json_to_metadata and sse_to_metadata, as "keel envoy config" writes them) leave what they find
+// in an answer in a namespace of the call's metadata, each value under its path in the body: "usage.prompt_tokens". A key that
+// ends in {} has a whole object, as JSON in a string, which is what sse_to_metadata makes of one; json_to_metadata
+// takes only numbers and strings. From that a body is made again that has nothing else in it, and the format's own reader reads it: so usage
+// means the same in all modes.
+const usageSpace = "keel.usage"
+
+// extracted reads what Envoy found in an answer.
+type extracted struct {
+	wire.ResponseReader
+	terminal bool  // the body told its end
+	written  int64 // see Call.written
+	tools    bool  // it counts its calls of hosted tools
+}
+
+// Reading implements wire.ResponseReader. The body made again is always whole, so it says nothing about that.
+func (x *extracted) Reading() wire.Reading {
+	r := x.ResponseReader.Reading()
+	r.Terminal, r.OutputBytes = x.terminal, x.written
+	return r
+}
+
+func (x *extracted) read(found map[string]*structpb.Value) {
+	if len(found) == 0 {
+		return
+	}
+	root := make(map[string]any)
+	for _, key := range slices.Sorted(maps.Keys(found)) {
+		value, ok := scalar(found[key])
+		if path, object := strings.CutSuffix(key, "{}"); object {
+			if value, ok = decoded(found[key].GetStringValue()); ok {
+				place(root, strings.Split(path, "."), value)
+			}
+		} else if ok {
+			place(root, strings.Split(key, "."), value)
+		}
+	}
+	delta, _ := root["delta"].(map[string]any)
+	response, _ := root["response"].(map[string]any)
+	switch response["status"] {
+	case "completed", "incomplete", "failed", "cancelled":
+		x.terminal = true
+	}
+	x.terminal = x.terminal || delta["stop_reason"] != nil
+	delete(root, "delta")
+	lift(root, "message") // Anthropic's message_start
+	lift(root, "response")
+	_, x.tools = root["tool_usage"]
+	body, err := json.Marshal(root)
+	if err != nil { // plain values always encode
+		panic(err)
+	}
+	x.Feed(body, true)
+}
+
+// lift puts what stands in the object of an event where an answer in one piece has it. A later usage goes over
+// the one there, member by member: that is how Anthropic's stream tells it.
+func lift(root map[string]any, name string) {
+	object, _ := root[name].(map[string]any)
+	delete(root, name)
+	for key, value := range object {
+		before, isObject := value.(map[string]any)
+		after, both := root[key].(map[string]any)
+		switch {
+		case isObject && both:
+			for k, v := range before {
+				if after[k] == nil {
+					after[k] = v
+				}
+			}
+		case root[key] == nil:
+			root[key] = value
+		}
+	}
+}
+
+func place(at map[string]any, path []string, value any) {
+	for ; len(path) > 1; path = path[1:] {
+		inner, ok := at[path[0]].(map[string]any)
+		if !ok {
+			inner = make(map[string]any)
+			at[path[0]] = inner
+		}
+		at = inner
+	}
+	if object, ok := value.(map[string]any); ok {
+		if there, both := at[path[0]].(map[string]any); both {
+			for k, v := range object {
+				there[k] = v
+			}
+			return
+		}
+	}
+	at[path[0]] = value
+}
+
+// scalar is a value of the metadata as JSON has it. Its numbers are floats, which are exact for every count.
+func scalar(v *structpb.Value) (any, bool) {
+	switch k := v.GetKind().(type) {
+	case *structpb.Value_NumberValue:
+		return json.Number(strconv.FormatFloat(k.NumberValue, 'f', -1, 64)), true
+	case *structpb.Value_StringValue:
+		return k.StringValue, true
+	case *structpb.Value_BoolValue:
+		return k.BoolValue, true
+	}
+	return nil, false
+}
+
+func decoded(text string) (any, bool) {
+	d := json.NewDecoder(bytes.NewReader([]byte(text)))
+	d.UseNumber()
+	var object map[string]any
+	if err := d.Decode(&object); err != nil {
+		return nil, false
+	}
+	return object, true
+}
