@@ -18,6 +18,8 @@ func (r *reader) anthropicJSON(page json.RawMessage) error {
 			End     time.Time         `json:"ending_at"`
 			Results []json.RawMessage `json:"results"`
 		} `json:"data"`
+		More bool   `json:"has_more"`
+		Next string `json:"next_page"`
 	}
 	if err := json.Unmarshal(page, &p); err != nil {
 		return err
@@ -25,6 +27,7 @@ func (r *reader) anthropicJSON(page json.RawMessage) error {
 	if p.Data == nil {
 		return errors.New(`no "data": this is not an answer of cost_report or usage_report`)
 	}
+	r.page(p.More, p.Next)
 	for _, b := range p.Data {
 		if err := bucket(b.Start, b.End); err != nil {
 			return err

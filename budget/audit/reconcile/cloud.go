@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,14 +18,16 @@ func (r *reader) awsRow(f fields) error {
 	if !f.anyOf("lineitem/usagetype", "line_item_usage_type") {
 		return errors.New("no column lineItem/UsageType or line_item_usage_type: this is not a Cost and Usage Report")
 	}
-	product := get("lineItem/ProductCode", "line_item_product_code")
+	name := cmp.Or(get("product/ProductName", "product_product_name"), mapValue(f.first("product"), "product_name"))
+	product := strings.ToLower(strings.Join([]string{get("lineItem/ProductCode", "line_item_product_code"), get("product/servicecode", "product_servicecode"), name}, " "))
 	kind := get("lineItem/UsageType", "line_item_usage_type")
-	if !strings.Contains(strings.ToLower(product), "bedrock") && !strings.Contains(strings.ToLower(get("product/ProductName", "product_product_name")), "bedrock") {
-		r.leaveOut("lines of products other than Bedrock")
+	cost, currency := get("lineItem/UnblendedCost", "line_item_unblended_cost"), get("lineItem/CurrencyCode", "line_item_currency_code")
+	if !strings.Contains(product, "bedrock") {
+		r.leaveOut("lines of products other than Bedrock", "", "")
 		return nil
 	}
 	if what := get("lineItem/LineItemType", "line_item_line_item_type"); what != "" && what != "Usage" && what != "DiscountedUsage" {
-		r.leaveOut("lines of type %s", what)
+		r.leaveOut("lines of type "+what, cost, currency)
 		return nil
 	}
 	at, err := r.day(get("lineItem/UsageStartDate", "line_item_usage_start_date"))
@@ -32,23 +35,37 @@ func (r *reader) awsRow(f fields) error {
 		return err
 	}
 	l := Line{At: at, Account: get("lineItem/UsageAccountId", "line_item_usage_account_id"), Meter: meterOf(awsWords(kind)), Model: awsModel(kind)}
-	if strings.Contains(kind, "MP:") { // sold through the Marketplace: the product is the model
-		l.Model, _, _ = strings.Cut(get("product/ProductName", "product_product_name"), " (")
+	sold := strings.Contains(kind, "MP:") || strings.HasSuffix(name, "(Amazon Bedrock Edition)")
+	if sold { // through the Marketplace: the product is the model
+		l.Model, _, _ = strings.Cut(name, " (")
 	}
-	if amount := get("lineItem/UsageAmount", "line_item_usage_amount"); amount != "" && l.Meter != "" {
+	if amount := get("lineItem/UsageAmount", "line_item_usage_amount"); amount != "" && l.Meter != "" && !strings.Contains(kind, "ImageCount") {
 		if l.Quantity, err = number(amount); err != nil {
 			return fmt.Errorf("usage amount: %w", err)
 		}
 		if l.Quantity.Sign() < 0 {
 			return fmt.Errorf("usage amount %s is below zero", amount)
 		}
-		l.Quantity.Mul(l.Quantity, unitSize(get("pricing/unit", "pricing_unit")))
+		unit := get("pricing/unit", "pricing_unit")
+		if sold && strings.HasSuffix(kind, "-Units") && (unit == "" || strings.EqualFold(unit, "Units")) {
+			unit = "1M tokens" // what a "unit" of a model is that is sold so: its price is that of a million
+		}
+		l.Quantity.Mul(l.Quantity, unitSize(unit))
 	}
-	if err := r.cost(&l, get("lineItem/UnblendedCost", "line_item_unblended_cost"), get("lineItem/CurrencyCode", "line_item_currency_code")); err != nil {
+	if err := r.cost(&l, cost, currency); err != nil {
 		return err
 	}
 	r.add(l)
 	return nil
+}
+
+// mapValue is a value of a column of CUR 2.0 that is a map, which its CSV has as JSON.
+func mapValue(column, key string) string {
+	var values map[string]string
+	if json.Unmarshal([]byte(column), &values) != nil {
+		return ""
+	}
+	return values[key]
 }
 
 // unitSize is how many units "1K tokens" and "1M tokens" are.
@@ -66,7 +83,7 @@ func unitSize(unit string) *big.Rat {
 // awsRegion is the prefix of a usage type: "USE1-".
 var (
 	awsRegion = regexp.MustCompile(`^[A-Z]{2,4}[0-9]?-`)
-	awsMeter  = regexp.MustCompile(`(?i)[-_ ]?(cache[-_ ]?(read|write)[-_ ]?)?(input|output|cache)[-_ ]?(token|image|video|audio)?.*$`)
+	awsMeter  = regexp.MustCompile(`(?i)([-_ ]mantle)?[-_ ]?(cache[-_ ]?(read|write)[-_ ]?)?(input|output|cache)[-_ ]?(token|image|video|audio)?.*$`)
 )
 
 // awsWords spells usage types like "CacheReadInputTokenCount" out.
@@ -84,78 +101,6 @@ func awsWords(kind string) string {
 // awsModel is the model of "USE1-Claude3.5Sonnet-input-tokens".
 func awsModel(kind string) string {
 	return strings.Trim(awsMeter.ReplaceAllString(awsRegion.ReplaceAllString(kind, ""), ""), "-_ ")
-}
-
-// Google's billing export to BigQuery, as JSON lines or as CSV with dotted names:
-// https://cloud.google.com/billing/docs/how-to/export-data-bigquery-tables/standard-usage. Days are Pacific.
-func (r *reader) googleJSON(text json.RawMessage) error {
-	var row struct {
-		Service, Sku struct{ Description string }
-		Project      struct{ ID string }
-		Start        string      `json:"usage_start_time"`
-		Cost         json.Number `json:"cost"`
-		Currency     string      `json:"currency"`
-		CostType     string      `json:"cost_type"`
-		Usage        struct {
-			Amount json.Number `json:"amount"`
-			Unit   string      `json:"unit"`
-		}
-		Credits []struct {
-			Amount json.Number `json:"amount"`
-		}
-	}
-	if err := json.Unmarshal(text, &row); err != nil {
-		return err
-	}
-	if len(row.Credits) > 0 {
-		r.leaveOut("credits, which are not usage")
-	}
-	return r.googleLine(row.Service.Description, row.Sku.Description, row.Project.ID, row.Start, row.Cost.String(), row.Currency, row.CostType, row.Usage.Amount.String(), row.Usage.Unit)
-}
-
-func (r *reader) googleRow(f fields) error {
-	if !f.anyOf("sku.description", "sku_description") {
-		return errors.New("no column sku.description: this is not a billing export")
-	}
-	return r.googleLine(f.first("service.description", "service_description"), f.first("sku.description", "sku_description"), f.first("project.id", "project_id"),
-		f.first("usage_start_time"), f.first("cost"), f.first("currency"), f.first("cost_type"), f.first("usage.amount", "usage_amount"), f.first("usage.unit", "usage_unit"))
-}
-
-func (r *reader) googleLine(service, sku, project, start, cost, currency, kind, amount, unit string) error {
-	lower := strings.ToLower(service)
-	if !strings.Contains(lower, "vertex") && !strings.Contains(lower, "generative language") && !strings.Contains(lower, "gemini") {
-		r.leaveOut("services other than Vertex AI and the Gemini API")
-		return nil
-	}
-	if kind != "" && kind != "regular" {
-		r.leaveOut("lines of type %s", kind)
-		return nil
-	}
-	at, err := r.day(start)
-	if err != nil {
-		return err
-	}
-	l := Line{At: at, Account: project, Meter: meterOf(sku), Model: googleModel(sku)}
-	if counted := strings.ToLower(unit); amount != "" && l.Meter != "" && (counted == "count" || strings.Contains(counted, "token")) {
-		if l.Quantity, err = number(amount); err != nil {
-			return fmt.Errorf("usage: %w", err)
-		}
-		if l.Quantity.Sign() < 0 {
-			return fmt.Errorf("usage %s is below zero", amount)
-		}
-	}
-	if err := r.cost(&l, cost, currency); err != nil {
-		return err
-	}
-	r.add(l)
-	return nil
-}
-
-var googleMeter = regexp.MustCompile(`(?i)\b(text|audio|image|video|input|output|thinking|reasoning|cached|caching|context|predictions?|generate|token|batch|long|short|ga|global)\b.*$`)
-
-// googleModel is the model of "Gemini 2.5 Flash Text Input - Predictions".
-func googleModel(sku string) string {
-	return strings.Trim(googleMeter.ReplaceAllString(sku, ""), " -_")
 }
 
 // OpenRouter's activity: GET /api/v1/activity and the CSV of the activity page,
@@ -209,7 +154,7 @@ func (r *reader) openrouterRow(f fields) error {
 		return err
 	}
 	if byok := f.first("byok_usage_inference"); byok != "" && strings.Trim(byok, "0.") != "" {
-		r.leaveOut("usage with keys of your own, which their providers bill")
+		r.leaveOut("usage with keys of your own, which their providers bill", byok, "USD")
 	}
 	r.add(l)
 	return nil

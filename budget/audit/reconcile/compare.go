@@ -89,13 +89,16 @@ func key(model string) string {
 	}
 	m = modelVersion.ReplaceAllString(m, "")
 	m = modelDate.ReplaceAllString(m, "")
-	return strings.Map(func(r rune) rune {
+	m = strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
 			return r
 		}
 		return -1
 	}, m)
+	return claudeOrder.ReplaceAllString(m, "claude$2$1") // AWS has both "Claude4.6Opus" and "Claude Opus 4.6"
 }
+
+var claudeOrder = regexp.MustCompile(`^claude([0-9]+)(opus|sonnet|haiku)$`)
 
 var (
 	modelVersion = regexp.MustCompile(`(-v[0-9]+)?(:[0-9a-z]+)?$|-latest$`)

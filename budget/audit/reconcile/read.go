@@ -70,6 +70,10 @@ func Read(provider string, in io.Reader, o Options) (*Statement, error) {
 	default:
 		err = fmt.Errorf("provider %q: there are %s", provider, strings.Join(Providers, ", "))
 	}
+	r.s.LeftOut = r.leftOut()
+	if err == nil && r.more != "" {
+		err = fmt.Errorf("the last page says that there is another, %s: a part of a statement can't be compared; fetch it, and append it to the file as it is", r.more)
+	}
 	if err == nil && len(r.s.Lines) == 0 {
 		err = errors.New("nothing in the file can be compared")
 		if len(r.s.LeftOut) > 0 {

@@ -112,6 +112,9 @@ func TestReadersRefuse(t *testing.T) {
 		{"openai", `{"data":[{"start_time":1730419200,"end_time":1730505600,"results":[{"amount":{"value":"x","currency":"usd"}}]}]}`, "invalid number"},
 		{"openai", `{"data":[{"start_time":1730419200,"end_time":1730505600,"results":[{"amount":{"value":1,"currency":"gbp"}}]}]}`, "--rate GBP"},
 		{"openai", `{"data":[{"start_time":1730419200,"end_time":1730505600,"results":[{"input_tokens":1,"input_cached_tokens":2}]}]}`, "more than input_tokens"},
+		{"openai", `{"data":[{"start_time":1730419200,"end_time":1730505600,"results":[{"amount":{"value":1,"currency":"usd"}}]}],"has_more":true,"next_page":"page_2"}`, "there is another, page_2"},
+		{"anthropic", `{"data":[{"starting_at":"2026-10-01T00:00:00Z","ending_at":"2026-10-02T00:00:00Z","results":[{"amount":"1","currency":"USD"}]}],"has_more":true,"next_page":"x"}`, "append it to the file"},
+		{"google", `{"service":{"description":"Gemini API"},"sku":{"description":"x"},"usage_start_time":"2026-10-02T01:00:00Z","cost":1,"currency":"TWD","currency_conversion_rate":0}`, "is no rate"},
 		{"openai", "date,input_tokens\nyesterday,3\n", "line 2"},
 		{"openai", "date,input_tokens\n2026-10-01,-3\n", "not a count"},
 		{"openai", "date,colour\n2026-10-01,red\n", "not an export"},
@@ -458,4 +461,22 @@ func fingerprint(t *testing.T, conn *pgx.Conn) (sum string) {
 		t.Fatal(err)
 	}
 	return sum
+}
+
+// Models have many names, and those of one model are found to be.
+func TestNamesOfAModel(t *testing.T) {
+	for _, names := range [][]string{
+		{"claude-opus-4-6", "Claude4.6Opus", "Claude Opus 4.6", "us.anthropic.claude-opus-4-6-v1:0"},
+		{"claude-sonnet-4-5-20250929", "anthropic/claude-4.5-sonnet-20250929", "global.anthropic.claude-sonnet-4-5-20250929-v1:0", "Claude Sonnet 4.5"},
+		{"claude-3-5-sonnet-20240620", "Claude3.5Sonnet"},
+		{"gemini-3.1-flash-lite-preview", googleModel("Generate content output token count gemini 3.1 flash lite preview text")},
+		{"gemini-2.5-flash", googleModel("Gemini 2.5 Flash GA Thinking Text Output - Predictions"), googleModel("Generate content input token count gemini 2.5 flash short input text")},
+		{"gpt-5.5-2026-04-23", "gpt-5.5"},
+	} {
+		for _, name := range names[1:] {
+			if key(name) != key(names[0]) {
+				t.Errorf("%s is %s, and %s is %s", name, key(name), names[0], key(names[0]))
+			}
+		}
+	}
 }

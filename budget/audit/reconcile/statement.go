@@ -1,9 +1,11 @@
 package reconcile
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 	"time"
 )
@@ -47,6 +49,15 @@ type reader struct {
 	*Options
 	s     Statement
 	total *big.Rat // of all costs, without their signs
+	left  []left
+	more  string // the next page, where the last one said that there is one
+}
+
+// left is what is not compared, for one reason.
+type left struct {
+	what  string
+	lines int64
+	cost  *big.Rat // nil where none was told
 }
 
 // maxDigits bounds a number of a file: beyond it is no amount, and no memory is spent on it.
@@ -123,15 +134,45 @@ func (r *reader) quantities(l Line, of map[string]int64) error {
 	return nil
 }
 
-// leaveOut notes what is not compared, once for each reason.
-func (r *reader) leaveOut(format string, args ...any) {
-	note := fmt.Sprintf(format, args...)
-	for _, n := range r.s.LeftOut {
-		if n == note {
-			return
-		}
+// leaveOut notes a line that is not compared, and its cost as it is written, "" for none.
+func (r *reader) leaveOut(what, cost, currency string) {
+	i := slices.IndexFunc(r.left, func(l left) bool { return l.what == what })
+	if i < 0 {
+		i, r.left = len(r.left), append(r.left, left{what: what})
 	}
-	r.s.LeftOut = append(r.s.LeftOut, note)
+	l := &r.left[i]
+	l.lines++
+	var of Line
+	if cost == "" || r.cost(&of, cost, currency) != nil { // in a currency without a rate it is not added up
+		return
+	}
+	if l.cost == nil {
+		l.cost = new(big.Rat)
+	}
+	l.cost.Add(l.cost, of.Cost)
+}
+
+// leftOut says what is not compared, for people.
+func (r *reader) leftOut() (notes []string) {
+	for _, l := range r.left {
+		note := fmt.Sprintf("%s (%d)", l.what, l.lines)
+		if l.cost != nil && l.cost.Sign() != 0 {
+			note = fmt.Sprintf("%s (%d, %s USD)", l.what, l.lines, trimmed(l.cost.FloatString(9)))
+		}
+		notes = append(notes, note)
+	}
+	return notes
+}
+
+func trimmed(decimal string) string {
+	return strings.TrimSuffix(strings.TrimRight(decimal, "0"), ".")
+}
+
+// page notes whether another page follows a page of an API.
+func (r *reader) page(more bool, next string) {
+	if r.more = ""; more {
+		r.more = cmp.Or(next, "unnamed")
+	}
 }
 
 // day reads a day or an instant.
