@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,8 +49,16 @@ func many(t testing.TB, n int) string {
 	return dsn
 }
 
+// peak is the most memory that the process had, in MB; 0 where the system does not tell.
+func peak() int {
+	text, _ := os.ReadFile("/proc/self/status")
+	_, rest, _ := strings.Cut(string(text), "VmHWM:")
+	kilobytes, _ := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(strings.SplitN(rest, "\n", 2)[0]), " kB"))
+	return kilobytes >> 10
+}
+
 // An export takes the memory of a few thousand records, however many there are: what is live at the end is
-// what was live after 20,000. KEEL_EXPORT_RECORDS=300000 makes it longer.
+// what was live after 20,000. Cut in the middle and resumed it is the same file. KEEL_EXPORT_RECORDS=1000000 makes it longer.
 func TestMemoryStaysFlat(t *testing.T) {
 	if testing.Short() {
 		t.Skip("50,000 records")
@@ -80,13 +89,27 @@ func TestMemoryStaysFlat(t *testing.T) {
 		}
 		begun := time.Now()
 		m := mustRun(t, dsn, o)
-		t.Logf("%s: %d records in %.1f s, %.0f a second, %d MB; live heap %d MB early, %d MB at most later", format, m.Records, time.Since(begun).Seconds(),
-			float64(m.Records)/time.Since(begun).Seconds(), m.Bytes>>20, early>>20, late>>20)
+		t.Logf("%s: %d records in %.1f s, %.0f a second, %d MB; live heap %d MB early, %d MB at most later, the process %d MB", format, m.Records, time.Since(begun).Seconds(),
+			float64(m.Records)/time.Since(begun).Seconds(), m.Bytes>>20, early>>20, late>>20, peak())
 		if m.Records < records {
 			t.Errorf("%d records of %s", m.Records, sample.Org)
 		}
 		if late > early+16<<20 {
 			t.Errorf("%s: the live heap grew from %d to %d MB", format, early>>20, late>>20)
+		}
+		if format != CSV {
+			continue
+		}
+		cut := options(CSV, filepath.Join(t.TempDir(), "cut"))
+		begun = time.Now()
+		cutAfter(t, dsn, cut, records/2, false)
+		stopped := time.Since(begun)
+		cut.Resume = true
+		begun = time.Now()
+		again := mustRun(t, dsn, cut)
+		t.Logf("%s: cut after %d records and %.1f s, and resumed in %.1f s", format, records/2, stopped.Seconds(), time.Since(begun).Seconds())
+		if again.SHA256 != m.SHA256 || again.Total != m.Total || len(again.Snapshots) != 2 {
+			t.Errorf("cut and resumed it is another file: %s of %s, and %s of %s", again.SHA256, again.Total.USD, m.SHA256, m.Total.USD)
 		}
 	}
 }
