@@ -30,7 +30,7 @@ func many(t testing.TB, n int) string {
 			t.Fatalf("%s: %v", sql, err)
 		}
 	}
-	exec(`select keel.ensure_partitions('2026-10-01Z', '2026-12-31Z')`)
+	exec(`select keel.ensure_partitions('2026-10-01Z', timestamptz '2026-11-02Z' + $1::bigint * interval '8 seconds')`, n+1000)
 	exec(`create temp table copies (old uuid, new uuid, at timestamptz)`)
 	exec(`insert into copies select old, (substr(keel.uuid_at(at)::text, 1, 24) || lpad(to_hex(k), 12, '0'))::uuid, at from (
 		select d.decision_id as old, k, timestamptz '2026-11-01Z' + k * interval '8 seconds' as at from (
