@@ -157,10 +157,12 @@ func unmetered(ctx context.Context, tx pgx.Tx) ([]Alert, error) {
 		return nil, err
 	}
 	rows, err := tx.Query(ctx, `
-select org, day::text, sum(unmetered)::bigint from keel.statements s
-where unmetered > 0 and meter = '' and day >= greatest(($1::timestamptz at time zone 'UTC')::date, (now() at time zone 'UTC')::date - $2::int)
-  and not exists (select from keel.alerts a where a.org = s.org and a.key = 'unmetered/' || s.day)
-group by org, day order by day, org limit $3`, m.through, keptDays-1, mostFound)
+with found as materialized ( -- of an org each, so it is gathered from where they are; alerts are all in one place
+  select org, day::text as day, sum(unmetered)::bigint as calls from keel.statements
+  where unmetered > 0 and meter = '' and day >= greatest(($1::timestamptz at time zone 'UTC')::date, (now() at time zone 'UTC')::date - $2::int) group by org, day)
+select org, day, calls from found f
+where not exists (select from keel.alerts a where a.org = f.org and a.key = 'unmetered/' || f.day)
+order by day, org limit $3`, m.through, keptDays-1, mostFound)
 	if err != nil {
 		return nil, err
 	}
@@ -181,15 +183,17 @@ func unpriced(ctx context.Context, tx pgx.Tx) ([]Alert, error) {
 		return nil, err
 	}
 	rows, err := tx.Query(ctx, `
-select org, provider, model, day, min(what) from (
+with found as materialized (select org, provider, model, day, min(what) as what from (
   select d.org, coalesce(nullif(d.routed_provider, ''), d.provider) as provider, coalesce(nullif(d.routed_model, ''), d.model) as model, (d.decided_at at time zone 'UTC')::date::text as day, d.unpriced as what
   from keel.decisions d where d.stored_at > $1 and d.unpriced <> ''
   union all
   select c.org, coalesce(d.routed_provider, ''), c.model, (coalesce(d.decided_at, c.closed_at) at time zone 'UTC')::date::text, 'no rate for ' || array_to_string(c.unpriced, ', ')
   from keel.closeouts c left join keel.decisions d on d.org = c.org and d.decision_id = c.decision_id
   where c.stored_at > $1 and c.unpriced <> '{}') x
-where not exists (select from keel.alerts a where a.org = x.org and a.key = 'unpriced/' || day || '/' || provider || '/' || model)
-group by 1, 2, 3, 4 order by 4, 1, 2, 3 limit $2`, m.since(), mostFound)
+  group by 1, 2, 3, 4)
+select org, provider, model, day, what from found f
+where not exists (select from keel.alerts a where a.org = f.org and a.key = 'unpriced/' || f.day || '/' || f.provider || '/' || f.model)
+order by day, org, provider, model limit $2`, m.since(), mostFound)
 	if err != nil {
 		return nil, err
 	}
