@@ -61,15 +61,19 @@ mode: enforce
 	key, anchor := filepath.Join(s.dir, "audit.key.pub"), filepath.Join(s.dir, "audit-anchor")
 	verify := func(dsn string) (code int, findings []struct{ Wrong, What, Why string }) {
 		t.Helper()
-		command := exec.CommandContext(t.Context(), keel, "audit", "verify", "--database", dsn, "--key", key, "--anchor", anchor, "-o", "json")
+		command := exec.CommandContext(t.Context(), keel, "audit", "verify", "--database", dsn, "--key", key, "--anchor", anchor, "--journal", filepath.Join(s.dir, "journal"), "-o", "json")
 		var stdout, stderr bytes.Buffer
 		command.Stdout, command.Stderr = &stdout, &stderr
 		_ = command.Run() // the code says what came of it
 		var report struct {
+			OnDisk   int64 `json:"on_disk"`
 			Findings []struct{ Wrong, What, Why string }
 		}
 		if err := json.Unmarshal(stdout.Bytes(), &report); err != nil {
 			t.Fatalf("%v in %s%s", err, stdout.String(), stderr.String())
+		}
+		if report.OnDisk < 14 { // of 8 calls, and what was not tampered with
+			t.Errorf("%d records of the journal were compared and are the same", report.OnDisk)
 		}
 		return command.ProcessState.ExitCode(), report.Findings
 	}

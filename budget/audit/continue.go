@@ -20,6 +20,7 @@ type ContinueOptions struct {
 	Key      *PrivateKey // of the new log, which has another name
 	Old      *PrivateKey // the key so far, where it is still there: it signs, too
 	Anchors  []Anchor    // all that there are: what they have and the database has not is what was lost
+	Journals []string    // folders of processors' journals, which must have nothing that the database lacks
 	By, Why  string
 	Declare  bool // false: look, and change nothing
 }
@@ -33,6 +34,9 @@ func Continue(ctx context.Context, o ContinueOptions) (*Continuation, error) {
 		return nil, err
 	}
 	defer closeConn(conn)
+	if err := o.restored(ctx, conn); err != nil {
+		return nil, fmt.Errorf("audit: continue: %w", err)
+	}
 	var c *Continuation
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		if c, err = o.look(ctx, tx); err != nil || !o.Declare {
@@ -44,6 +48,25 @@ func Continue(ctx context.Context, o ContinueOptions) (*Continuation, error) {
 		return nil, fmt.Errorf("audit: continue: %w", err)
 	}
 	return c, nil
+}
+
+// restored refuses to go on while journals can bring back what the database lost.
+func (o *ContinueOptions) restored(ctx context.Context, conn *pgx.Conn) error {
+	if len(o.Journals) == 0 {
+		return nil
+	}
+	retired, err := readRetired(ctx, conn)
+	if err != nil {
+		return err
+	}
+	d := &diskCheck{ctx: ctx, conn: conn, gone: retiredMonths(retired), found: func(Wrong, Finding) {}, notice: func(string, ...any) {}}
+	if err := d.run(o.Journals); err != nil {
+		return err
+	}
+	if n := d.lacking + d.waiting; n > 0 {
+		return fmt.Errorf("journals hold %d records that the database lacks: start the processors on these folders, which settles them, and declare the break then", n)
+	}
+	return nil
 }
 
 // look finds where the log ends. The lock on keys keeps everybody from signing until the transaction ends.
@@ -186,7 +209,9 @@ with lost as (delete from keel.checkpoints where size > $1 returning size, note,
 }
 
 // Continuations are the breaks of the log that were declared, oldest first, as the database says.
-func Continuations(ctx context.Context, tx pgx.Tx) ([]Continuation, error) { return continuations(ctx, tx) }
+func Continuations(ctx context.Context, tx pgx.Tx) ([]Continuation, error) {
+	return continuations(ctx, tx)
+}
 
 // continuations are the breaks that were declared, oldest first. A statement that does not hold is left out: verify names it.
 func continuations(ctx context.Context, q querier) (all []Continuation, err error) {

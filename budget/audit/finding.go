@@ -50,6 +50,8 @@ type Report struct {
 	Anchored    int64          `json:"anchored"`    // in anchors
 	Signed      int64          `json:"signed"`      // leaves that the newest checkpoint covers
 	Journals    int64          `json:"journals"`    // epochs whose numbers are whole and whose chain is right
+	OnDisk      int64          `json:"on_disk"`     // records of journals on disk that the database has as they are there
+	Waiting     int64          `json:"waiting"`     // records of journals on disk that are not settled yet
 	Accounts    int64          `json:"accounts"`    // whose sums are right
 	Seconds     float64        `json:"seconds"`
 	Breaks      []Continuation `json:"breaks"`  // that were declared, whether or not they are accepted

@@ -18,6 +18,7 @@ type VerifyOptions struct {
 	Database string
 	Keys     log.Keys // that the verifier trusts; none: those that the database names, which a notice says
 	Anchors  []Anchor
+	Journals []string  // folders of processors' journals, or copies of them, to be compared with the database
 	Org      string    // records of one org; "" for all. The log itself is one, and verified as a whole
 	Accept   []string  // names of logs: breaks that they begin with are known to the verifier, and are no findings
 	Since    time.Time // decisions, and their closeouts, made since then; zero for all
@@ -151,7 +152,7 @@ select o.org, o.kind, i.id, coalesce(o.versions[i.n], 1), o.missing_since is not
 }
 
 // readRetired reads which months are said to be gone. That entries say so is checked as for all entries.
-func readRetired(ctx context.Context, tx pgx.Tx) (map[retirement]string, error) {
+func readRetired(ctx context.Context, tx querier) (map[retirement]string, error) {
 	all := make(map[retirement]string)
 	rows, err := tx.Query(ctx, "select org, cause->>'month', entry_id::text from keel.entries where kind = 'retired' and budget is null and cause ? 'month' order by at")
 	if err != nil {
@@ -188,6 +189,9 @@ func (v *verification) finish(ctx context.Context, tx pgx.Tx) error {
 	v.report.Records = v.records.Load()
 	v.report.Retired = v.retiredLeaves.Load()
 	v.report.Journals = v.journals.finish(v.o.Since.IsZero(), &v.findings)
+	if err := v.onDisk(ctx); err != nil {
+		return err
+	}
 	if !v.o.Since.IsZero() {
 		v.findings.notice("only decisions since %s and their closeouts were made again; numbers of journals and sums of budgets need all of them, and were not checked", v.o.Since.UTC().Format(time.RFC3339))
 		return nil

@@ -4,10 +4,13 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"keel/budget"
@@ -25,12 +28,55 @@ type lab struct {
 	pool *pgxpool.Pool
 	*Bank
 	broken bool // on purpose: not checked at the end
+
+	mu   sync.Mutex
+	held map[[2]string][]escrow.Record // what journals held of what was settled, by org and epoch
+}
+
+// Settle is the bank's. What it took is compared with what is stored whenever the invariants are checked.
+func (l *lab) Settle(ctx context.Context, b escrow.Batch) (escrow.Settled, error) {
+	settled, err := l.Bank.Settle(ctx, b)
+	if err == nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		key := [2]string{b.Org, b.Epoch.String()}
+		for _, r := range b.Records {
+			if !slices.ContainsFunc(l.held[key], func(h escrow.Record) bool { return h.Seq == r.Seq }) {
+				l.held[key] = append(l.held[key], r)
+			}
+		}
+	}
+	return settled, err
+}
+
+// witnessed holds the database against journals.
+func (l *lab) witnessed() (all []Difference) {
+	l.t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	retired := query[time.Time](l.t, l.dsn, "select greatest(retired, '1970-01-01Z') from keel.db_state")
+	defer func() {
+		all = slices.DeleteFunc(all, func(d Difference) bool { // what was dropped with its month
+			return d.Missing && d.Kind != "entry" && time.Unix(d.Decision.Time().UnixTime()).Before(retired)
+		})
+	}()
+	for key, records := range l.held {
+		err := pgx.BeginTxFunc(context.Background(), l.pool, snapshot, func(tx pgx.Tx) error {
+			found, err := CompareJournal(context.Background(), tx, escrow.Batch{Org: key[0], Epoch: uuid.MustParse(key[1]), Records: records}, func(string) bool { return false })
+			all = append(all, found...)
+			return err
+		})
+		if err != nil {
+			l.t.Fatal(err)
+		}
+	}
+	return all
 }
 
 // newLab makes a database whose invariants are checked at the end of the test.
 func newLab(t testing.TB) *lab {
 	t.Helper()
-	l := &lab{t: t, dsn: database(t)}
+	l := &lab{t: t, dsn: database(t), held: make(map[[2]string][]escrow.Record)}
 	var err error
 	if l.pool, err = newPool(l.dsn, 32); err != nil {
 		t.Fatal(err)
@@ -54,6 +100,9 @@ func (l *lab) sound() {
 	}
 	for _, v := range report.Violations {
 		l.t.Errorf("%s", v)
+	}
+	for _, d := range l.witnessed() {
+		l.t.Errorf("the journal says otherwise: %+v", d)
 	}
 }
 

@@ -76,6 +76,7 @@ type auditVerifyCmd struct {
 	databaseFlag
 	keysFlag
 	anchorsFlag
+	Journal     []string `help:"Folder of a processor's journals, or a copy of one: they are compared with the database, record by record. May be given more than once." sep:"none" placeholder:"DIR"`
 	Org         string   `help:"Only the records of one organisation. The log itself is verified as a whole."`
 	Since       string   `help:"Only decisions since then, and their closeouts." placeholder:"2026-11-01"`
 	AcceptBreak []string `help:"Name of a log that goes on in the place of one that ended: that break is known, and no finding. May be given more than once." sep:"none" placeholder:"LOG"`
@@ -91,6 +92,7 @@ docs/audit.md says what each finding means, and what nobody could find.
 Examples:
   keel audit verify --key keel-audit.key.pub --anchor /mnt/worm/keel
   keel audit verify -o json | jq .findings
+  keel audit verify --key keel-audit.key.pub --anchor /mnt/worm/keel --journal /var/lib/keel    # on a processor
   keel audit verify --alert --key keel-audit.key.pub    # from a timer
   keel audit verify bundle.json --key keel.example.com/audit+1a2b3c4d+AbCd…`
 }
@@ -103,7 +105,7 @@ func (c *auditVerifyCmd) Run(ctx context.Context, m *Main) error {
 	if c.Bundle != "" {
 		return c.checkBundle(m, keys)
 	}
-	o := audit.VerifyOptions{Keys: keys, Org: c.Org, Accept: c.AcceptBreak}
+	o := audit.VerifyOptions{Keys: keys, Org: c.Org, Accept: c.AcceptBreak, Journals: c.Journal}
 	if o.Database, err = c.dsn(m); err != nil {
 		return notChecked(err)
 	}
@@ -132,7 +134,7 @@ func (c *auditVerifyCmd) Run(ctx context.Context, m *Main) error {
 			return notChecked(err)
 		}
 	} else {
-		writeReport(m, report)
+		c.report(m, report)
 	}
 	switch n := len(report.Findings); {
 	case n > 0 && report.More:
@@ -154,7 +156,7 @@ func verificationAlerts(r *audit.Report) (alerts []alert.Alert) {
 	return alerts
 }
 
-func writeReport(m *Main, r *audit.Report) {
+func (c *auditVerifyCmd) report(m *Main, r *audit.Report) {
 	for _, f := range r.Findings {
 		fmt.Fprintln(m.Stdout, f)
 	}
@@ -165,6 +167,9 @@ func writeReport(m *Main, r *audit.Report) {
 		r.Leaves, r.Records, r.Signed, r.Retired, r.Pending)
 	fmt.Fprintf(m.Stdout, "%d checkpoints, %d in anchors; %d journals without a gap; %d accounts that add up; as of %s, in %.1f s\n",
 		r.Checkpoints, r.Anchored, r.Journals, r.Accounts, r.At.UTC().Format(time.RFC3339), r.Seconds)
+	if len(c.Journal) > 0 {
+		fmt.Fprintf(m.Stdout, "%d records of journals on disk are in the database as they are there; %d wait to be settled\n", r.OnDisk, r.Waiting)
+	}
 	switch {
 	case len(r.Findings) > 0:
 	case len(r.Breaks) > 0:

@@ -12,11 +12,12 @@ import (
 type auditContinueCmd struct {
 	databaseFlag
 	anchorsFlag
-	Key    string `required:"" help:"File of the new key, of a log with another name: see \"keel audit keys new\"." placeholder:"FILE"`
-	OldKey string `help:"File of the key so far, if it is still there: it signs as well, and those who trust it need no other." placeholder:"FILE"`
-	By     string `required:"" help:"Who declares it, for those who verify." placeholder:"WHO"`
-	Why    string `required:"" help:"What happened, in one line." placeholder:"TEXT"`
-	Yes    bool   `help:"Declare it. Without this the command says what it would declare, and changes nothing."`
+	Key     string   `required:"" help:"File of the new key, of a log with another name: see \"keel audit keys new\"." placeholder:"FILE"`
+	OldKey  string   `help:"File of the key so far, if it is still there: it signs as well, and those who trust it need no other." placeholder:"FILE"`
+	Journal []string `help:"Folders of processors' journals: it is refused while they have records that the database lacks." sep:"none" placeholder:"DIR"`
+	By      string   `required:"" help:"Who declares it, for those who verify." placeholder:"WHO"`
+	Why     string   `required:"" help:"What happened, in one line." placeholder:"TEXT"`
+	Yes     bool     `help:"Declare it. Without this the command says what it would declare, and changes nothing."`
 }
 
 func (c *auditContinueCmd) Help() string {
@@ -27,7 +28,7 @@ why and how many leaves were lost. It is a leaf of the log, can't be taken back,
 reports it as a break, until whoever verifies accepts it by name.
 
 Give every anchor: what they have and the database has not is what was lost. After a failover let the processors run first,
-until their journals are settled again: that brings the records back, under new leaves.
+until their journals are settled again: that brings the records back, under new leaves. With --journal that is checked.
 
 Examples:
   keel audit keys new second.key --origin keel.example.com/audit/2
@@ -36,7 +37,7 @@ Examples:
 }
 
 func (c *auditContinueCmd) Run(ctx context.Context, m *Main) error {
-	o := audit.ContinueOptions{By: c.By, Why: c.Why, Declare: c.Yes}
+	o := audit.ContinueOptions{Journals: c.Journal, By: c.By, Why: c.Why, Declare: c.Yes}
 	var err error
 	if o.Database, err = c.dsn(m); err != nil {
 		return err

@@ -216,7 +216,7 @@ func (r *Replica) read(e *epoch) (batches []*Batch, last journal.Position, read 
 			byOrg[rec.Org] = b
 			batches = append(batches, b)
 		}
-		decoded, err := decode(rec)
+		decoded, err := Decode(rec)
 		if err != nil {
 			return nil, last, 0, fmt.Errorf("ledger: journal %s, org %s, record %d: %w", e.id, rec.Org, rec.Position.Seq, err)
 		}
@@ -225,7 +225,8 @@ func (r *Replica) read(e *epoch) (batches []*Batch, last journal.Position, read 
 	return batches, last, read, nil
 }
 
-func decode(rec journal.Record) (Record, error) {
+// Decode reads a record as it is settled.
+func Decode(rec journal.Record) (Record, error) {
 	var err error
 	out := Record{Seq: rec.Position.Seq, Digest: record.DigestOf(record.Kind(rec.Kind), rec.Payload)}
 	switch record.Kind(rec.Kind) {
