@@ -27,7 +27,10 @@ type SequencerOptions struct {
 	SignEvery   time.Duration // between checkpoints, 1 s when 0; earlier after SignLeaves
 	SignLeaves  int64         // 10,000 when 0
 	AnchorEvery time.Duration // between checkpoints that are anchored, 10 s when 0
-	RetryEvery  time.Duration // until a process that does not sequence tries again, 2 s when 0
+	// KeepCheckpoints is how long the database keeps every checkpoint, 30 days when 0; after that it keeps the last one of
+	// each day (UTC), and those that are anchored. Negative: all of them, for good.
+	KeepCheckpoints time.Duration
+	RetryEvery      time.Duration // until a process that does not sequence tries again, 2 s when 0
 }
 
 func (o SequencerOptions) withDefaults() SequencerOptions {
@@ -38,6 +41,7 @@ func (o SequencerOptions) withDefaults() SequencerOptions {
 	o.SignEvery = cmp.Or(o.SignEvery, time.Second)
 	o.SignLeaves = cmp.Or(o.SignLeaves, 10_000)
 	o.AnchorEvery = cmp.Or(o.AnchorEvery, 10*time.Second)
+	o.KeepCheckpoints = cmp.Or(o.KeepCheckpoints, 30*24*time.Hour)
 	o.RetryEvery = cmp.Or(o.RetryEvery, 2*time.Second)
 	return o
 }
@@ -94,7 +98,15 @@ func (s *Sequencer) turn(ctx context.Context) error {
 		if err != nil && ctx.Err() == nil {
 			return err
 		}
-		w.anchor(false)
+		if err == nil {
+			err = w.anchor(ctx, false)
+		}
+		if err == nil {
+			err = w.thin(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
 		if !more {
 			sleep(ctx, s.o.Every)
 		}
@@ -145,6 +157,8 @@ type writer struct {
 	anchored   int64
 	anchoredAt time.Time
 	broken     bool // an anchor is
+
+	thinnedAt time.Time
 }
 
 // finish takes in all that is left, signs and anchors it.
@@ -161,8 +175,7 @@ func (w *writer) finish(ctx context.Context) error {
 	if err := pgx.BeginFunc(ctx, w.conn, func(tx pgx.Tx) error { return w.sign(ctx, tx, true) }); err != nil {
 		return err
 	}
-	w.anchor(true)
-	return nil
+	return w.anchor(ctx, true)
 }
 
 // begin finds the end of the log, and refuses to sign what contradicts something signed before.
@@ -298,9 +311,9 @@ func (w *writer) sign(ctx context.Context, tx pgx.Tx, now bool) error {
 }
 
 // anchor puts the last checkpoint elsewhere where that is due. It is called when that is committed. One that failed is tried again.
-func (w *writer) anchor(now bool) {
+func (w *writer) anchor(ctx context.Context, now bool) error {
 	if !w.signing || w.signed.Size == w.anchored || !now && time.Since(w.anchoredAt) < w.o.AnchorEvery {
-		return
+		return nil
 	}
 	w.anchoredAt = time.Now()
 	for _, a := range w.o.Anchors {
@@ -309,10 +322,36 @@ func (w *writer) anchor(now bool) {
 				w.o.Logger.Error("audit log: a checkpoint could not be anchored, will go on trying", "anchor", a, "error", err)
 			}
 			w.broken = true
-			return
+			return nil
 		}
 	}
 	w.anchored, w.broken = w.signed.Size, false
+	if len(w.o.Anchors) == 0 {
+		return nil
+	}
+	_, err := w.conn.Exec(ctx, "update keel.checkpoints set anchored = true where size = $1", w.anchored)
+	return err
+}
+
+// thinEvery is how often old checkpoints are looked for.
+const thinEvery = time.Hour
+
+// thin deletes old checkpoints. Every one stays provable that somebody kept: proofs are made of the tree, which has all of its sizes.
+func (w *writer) thin(ctx context.Context) error {
+	if !w.signing || w.o.KeepCheckpoints < 0 || time.Since(w.thinnedAt) < thinEvery {
+		return nil
+	}
+	w.thinnedAt = time.Now()
+	tag, err := w.conn.Exec(ctx, `
+delete from keel.checkpoints c where c.at < now() - $1::interval and not c.anchored
+and (select (l.at at time zone 'UTC')::date from keel.checkpoints l where l.size > c.size order by l.size limit 1) = (c.at at time zone 'UTC')::date`, w.o.KeepCheckpoints)
+	if err != nil {
+		return fmt.Errorf("thin checkpoints: %w", err)
+	}
+	if n := tag.RowsAffected(); n > 0 {
+		w.o.Logger.Info("audit log: old checkpoints were deleted; one of each day, and those that are anchored, are kept", "deleted", n)
+	}
+	return nil
 }
 
 func sleep(ctx context.Context, d time.Duration) {

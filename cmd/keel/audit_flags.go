@@ -13,6 +13,7 @@ type auditFlags struct {
 	AuditKey         string        `help:"File of the key that signs the audit log: see \"keel audit keys new\"." placeholder:"FILE"`
 	AuditAnchor      []string      `help:"Where checkpoints are put besides the database: a folder, or file:NAME. May be given more than once." sep:"none" placeholder:"DIR"`
 	AuditAnchorEvery time.Duration `help:"How often." default:"10s"`
+	AuditKeep        time.Duration `name:"audit-keep-checkpoints" help:"How long the database keeps every checkpoint. After that it keeps the last one of each day, and those that are anchored. Negative: all of them." default:"720h"`
 }
 
 // devOrigin names the log of a development stack.
@@ -33,7 +34,7 @@ func (f auditFlags) auditIn(dir string) (*auditFlags, error) {
 }
 
 func (f *auditFlags) sequencer(dsn string, log *slog.Logger) (*audit.Sequencer, error) {
-	o := audit.SequencerOptions{Database: dsn, Logger: log, AnchorEvery: f.AuditAnchorEvery}
+	o := audit.SequencerOptions{Database: dsn, Logger: log, AnchorEvery: f.AuditAnchorEvery, KeepCheckpoints: f.AuditKeep}
 	var err error
 	if o.Anchors, err = openAnchors("--audit-anchor", f.AuditAnchor); err != nil {
 		return nil, err

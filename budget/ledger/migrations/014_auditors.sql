@@ -9,3 +9,7 @@ create table keel.lost_checkpoints (
   at      timestamptz not null,
   lost_at timestamptz not null default now()
 );
+
+-- Every checkpoint is kept for a time, and then the last one of each day, and those that were put into all anchors.
+alter table keel.checkpoints add column anchored boolean not null default false;
+create index checkpoints_at on keel.checkpoints (at) where not anchored;
