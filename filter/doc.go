@@ -12,10 +12,12 @@
 //	attempt.go   one try at one upstream, a stream of its own from the filter in the cluster
 //	carry.go     what travels with the call in Envoy's dynamic metadata
 //	mutation.go  the answers in Envoy's terms
-//	accesslog.go the access log service
+//	accesslog.go the access log service: how calls ended, and which passed without the filter
 //	authz.go     a call whose request alone is asked about, by ext_authz, in the same phases
 //	logged.go    the end of a call whose answer does not pass here, from its access log entry
 //	extracted.go what Envoy's own filters found in that answer, for the format's reader
+//	passive.go   mode observe: a call that Envoy does not hold for the filter; missed.go finds those that it did not come to read
+//	checks.go    who still has to hear that this replica drains
 //
 // The filter refuses to know prices, limits and rules (packages pricing and
 // budget) and provider formats (the packages below wire). It holds no state
@@ -23,7 +25,8 @@
 //
 // Two facts about Envoy shape this package, both proven on 1.40:
 //   - A processor that ends a stream with OK makes Envoy pass the rest through,
-//     unmetered, whatever failure_mode_allow says. So Process returns an error, always.
+//     unmetered, whatever failure_mode_allow says. So Process returns an error, always; only a call in
+//     mode observe has nothing that could pass, and its stream may end well.
 //   - How a stream ends does not say whether the call succeeded. A call is complete
 //     when a terminal marker was seen: the end of the response body, its trailers, or
 //     headers that end the stream. Anything else was cut.
