@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -113,6 +114,9 @@ func place(at map[string]any, path []string, value any) {
 func scalar(v *structpb.Value) (any, bool) {
 	switch k := v.GetKind().(type) {
 	case *structpb.Value_NumberValue:
+		if math.IsNaN(k.NumberValue) || math.IsInf(k.NumberValue, 0) {
+			return nil, false
+		}
 		return json.Number(strconv.FormatFloat(k.NumberValue, 'f', -1, 64)), true
 	case *structpb.Value_StringValue:
 		return k.StringValue, true

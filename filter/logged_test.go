@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"maps"
+	"math"
 	"net/http"
 	"strings"
 	"testing"
@@ -19,6 +20,8 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"keel/budget"
+	"keel/filter/wire"
+	"keel/filter/wire/apis"
 	"keel/pricing/meter"
 )
 
@@ -205,4 +208,35 @@ func TestCheck(t *testing.T) {
 	if answer, err := server.Check(t.Context(), check("/v1/chat/completions", chat, nil)); err == nil {
 		t.Errorf("a defect lets a call out: %v", answer)
 	}
+}
+
+// Whatever stands in the metadata, it is read or left, and means no more than a body would.
+func FuzzExtracted(f *testing.F) {
+	f.Add("usage.prompt_tokens", "usage{}", `{"prompt_tokens":1,"completion_tokens":2}`, 9.0)
+	f.Add("message.usage{}", "message", `{"input_tokens":null}`, 1e300)
+	f.Add("response", "response.usage{}", `[]`, -1.0)
+	f.Add("usage", "usage.", `{"usage":{}}`, 0.5)
+	f.Add("usage.prompt_tokens", "", "", math.NaN())
+	f.Add("usage.prompt_tokens", "{}", `{"usage":1}`, math.Inf(1))
+	f.Fuzz(func(t *testing.T, first, second, text string, number float64) {
+		for _, path := range []string{"/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1beta/models/gemini-2.5-flash:generateContent"} {
+			codec, _ := apis.Match("", http.MethodPost, path)
+			for _, stream := range []bool{false, true} {
+				request := &wire.Request{API: codec.API(), Stream: stream, Choices: 1}
+				x := &extracted{ResponseReader: codec.NewReader(request, http.StatusOK, http.Header{"Content-Type": {"application/json"}}), written: 5}
+				x.read(map[string]*structpb.Value{first: structpb.NewNumberValue(number), second: structpb.NewStringValue(text)})
+				reading := x.Reading()
+				if reading.OutputBytes != 5 {
+					t.Errorf("%s: %d bytes of output", path, reading.OutputBytes)
+				}
+				if u := reading.Usage; u != nil {
+					for kind, n := range u {
+						if n < 0 {
+							t.Errorf("%s: meter %d is %d", path, kind, n)
+						}
+					}
+				}
+			}
+		}
+	})
 }

@@ -40,7 +40,11 @@ func TestTranslated(t *testing.T) {
 			if err != nil {
 				t.Fatalf("egctl: %v", err)
 			}
-			accepted(t, out)
+			policy := "envoyExtensionPolicies"
+			if mode == "authz" {
+				policy = "securityPolicies"
+			}
+			accepted(t, out, policy)
 			file := filepath.Join(t.TempDir(), "out.json")
 			var made struct{ XDS json.RawMessage }
 			if err := json.Unmarshal(out, &made); err != nil {
@@ -57,7 +61,7 @@ func TestTranslated(t *testing.T) {
 }
 
 // accepted holds every policy and route to have been taken.
-func accepted(t *testing.T, out []byte) {
+func accepted(t *testing.T, out []byte, policy string) {
 	t.Helper()
 	type condition struct{ Type, Status, Message string }
 	type status struct {
@@ -69,7 +73,7 @@ func accepted(t *testing.T, out []byte) {
 	if err := json.Unmarshal(out, &all); err != nil {
 		t.Fatal(err)
 	}
-	for _, kind := range []string{"httpRoutes", "envoyPatchPolicies", "clientTrafficPolicies", "backendTrafficPolicies", "envoyExtensionPolicies", "backends", "envoyProxiesForGateways"} {
+	for _, kind := range []string{"httpRoutes", "envoyPatchPolicies", "clientTrafficPolicies", "backendTrafficPolicies", policy, "backends", "envoyProxiesForGateways"} {
 		var objects []struct {
 			Metadata struct{ Name string }
 			Status   status
