@@ -30,6 +30,7 @@ func attach(t *testing.T, mode string, provider http.Handler, config string, arg
 		upstream.Close()
 	})
 	c := startCluster(t, keel, pgserver.ForTest(t), 1, false, config)
+	t.Cleanup(func() { c.replicas[0].end(syscall.SIGTERM) }) // a kill may leave a query behind that holds the database
 	return &attached{&stack{url: c.envoy(t, mode, upstream.URL, args...), dsn: c.dsn}, c}
 }
 
