@@ -100,6 +100,7 @@ var comments = []comment{
 	{at: "common_config grpc_stream_retry_policy", text: "Kept, up to 64 kB, while no replica takes it: else what passed meanwhile would never be found."},
 	{at: "use_remote_address", text: "What a client says of its own address is not believed."},
 	{at: "stream_idle_timeout", text: "Reasoning models are silent for minutes."},
+	{at: "request_timeout", text: "Until a request is whole, which Envoy keeps in memory: none may come in drops for ever."},
 	{at: "normalize_path", text: "Keel and the provider have to read the same path."},
 	{at: "enable_reuse_port", text: "A second Envoy on the same port would silently take half of the calls."},
 	{at: "include_request_attempt_count", text: "Tells which try of a call a request is."},

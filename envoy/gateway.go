@@ -41,7 +41,7 @@ func (a Attachment) gateway() ([]byte, error) {
 			head: []string{"The access log. Name this object in infrastructure.parametersRef of the Gateway, or in parametersRef of its GatewayClass."}},
 		document{body: a.gatewayObject(envoyAPI, "ClientTrafficPolicy", "keel", object(
 			"targetRefs", list(a.gatewayRef()), "connection", object("bufferLimit", quantity(a.RequestLimit)),
-			"timeout", object("http", object("streamIdleTimeout", a.IdleTimeout.String()))))},
+			"timeout", object("http", object("requestReceivedTimeout", a.IdleTimeout.String(), "streamIdleTimeout", a.IdleTimeout.String()))))},
 		policy(processor, settings),
 	)
 	for _, p := range a.Providers {

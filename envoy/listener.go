@@ -17,6 +17,9 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
+// requestHeadersTimeout is how long a client may take for the headers of a request.
+const requestHeadersTimeout = 10 * time.Second
+
 const (
 	statPrefix = "keel"
 
@@ -35,6 +38,9 @@ func (b *builder) listener() *listenerv3.Listener {
 		UseRemoteAddress:  wrapperspb.Bool(true), // x-forwarded-for of a client is not believed
 		GenerateRequestId: wrapperspb.Bool(true),
 		StreamIdleTimeout: durationpb.New(b.IdleTimeout),
+		// A request is buffered until it is whole, so one that comes in drops must not take for ever.
+		RequestHeadersTimeout: durationpb.New(requestHeadersTimeout),
+		RequestTimeout:        durationpb.New(b.IdleTimeout),
 		// The processor and the provider have to read the same path. Escaped
 		// slashes stay: they are part of model names.
 		NormalizePath:    wrapperspb.Bool(true),

@@ -281,7 +281,7 @@ func (a *attempt) observeBody(body *extprocv3.HttpBody) *extprocv3.ProcessingRes
 	reading := a.reader.Reading()
 	a.Fail(a.config, a.decision, a.Status, reported(&reading))
 	if reading.Failure != "" {
-		a.Detail = join(a.Detail, "provider: "+reading.Failure)
+		a.Detail = join(a.Detail, providerFailed)
 	}
 	if err != nil {
 		a.Detail = join(a.Detail, err.Error())

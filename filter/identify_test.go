@@ -115,6 +115,46 @@ func TestPseudonymsAtIntake(t *testing.T) {
 	}
 }
 
+// A value that is too long for a label is its hash, so that two of them are two subjects and none is anybody else.
+func TestLongLabel(t *testing.T) {
+	t.Parallel()
+	server, _ := newServer(t, rule("default", "team", budget.Source{Header: "x-keel-team"}))
+	read := func(value string) string {
+		call := new(Call)
+		server.identify(call, headers("x-keel-team", value, ":method", "POST", ":path", "/v1/chat/completions"), &extprocv3.ProcessingRequest{})
+		return call.subject["team"]
+	}
+	long := strings.Repeat("a", 60<<10)
+	a, b := read(long+"1"), read(long+"2")
+	if len(a) != len("sha256:")+64 || a == b || a != read(long+"1") {
+		t.Errorf("%d bytes: %.80s; %.80s", len(a), a, b)
+	}
+	if edge := strings.Repeat("é", maxLabelBytes/2); read(edge) != edge {
+		t.Error("a label of 1024 bytes is changed")
+	}
+}
+
+func TestSubjectFromDNSName(t *testing.T) {
+	t.Parallel()
+	server, _ := newServer(t, rule("default", "app", budget.Source{PeerSAN: true}))
+	for want, names := range map[string]map[string]any{
+		"spiffe://mesh/a": {"connection.uri_san_peer_certificate": "spiffe://mesh/a", "connection.dns_san_peer_certificate": "a.internal"},
+		"a.internal":      {"connection.dns_san_peer_certificate": "a.internal"},
+		"":                {},
+	} {
+		attributes, err := structpb.NewStruct(names)
+		if err != nil {
+			t.Fatal(err)
+		}
+		call := new(Call)
+		server.identify(call, headers("x-forwarded-client-cert", "URI=spiffe://mesh/admin", ":method", "POST", ":path", "/v1/chat/completions"),
+			&extprocv3.ProcessingRequest{Attributes: map[string]*structpb.Struct{attributeSpace: attributes}})
+		if call.subject["app"] != want {
+			t.Errorf("%v: %q, want %q", names, call.subject["app"], want)
+		}
+	}
+}
+
 func TestProvider(t *testing.T) {
 	t.Parallel()
 	server, _ := newServer(t)

@@ -15,6 +15,7 @@ type metrics struct {
 	failedOpen   prometheus.Counter     // calls in the access log that passed because the stream to the processor failed
 	extended     prometheus.Counter     // of what is held for a watched answer
 	streamsEnded prometheus.Counter     // before their provider did
+	overloaded   prometheus.Counter     // calls beyond Options.MaxCalls
 	inFlight     prometheus.Gauge
 	panics       prometheus.Counter
 }
@@ -51,6 +52,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		streamsEnded: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "keel_streams_ended_total", Help: "Streamed answers that a policy ended, because their cost passed what is held and could not be extended.",
 		}),
+		overloaded: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "keel_calls_over_limit_total", Help: "Calls that failed closed because too many were in flight: see keel serve --max-calls.",
+		}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "keel_calls_in_flight", Help: "Calls between their request headers and their end.",
 		}),
@@ -58,6 +62,6 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "keel_filter_panics_total", Help: "Streams that ended in a panic; their calls failed closed.",
 		}),
 	}
-	r.MustRegister(m.decisions, m.closeouts, m.compared, m.refused, m.notDurable, m.unlabelled, m.unseen, m.failedOpen, m.extended, m.streamsEnded, m.inFlight, m.panics)
+	r.MustRegister(m.decisions, m.closeouts, m.compared, m.refused, m.notDurable, m.unlabelled, m.unseen, m.failedOpen, m.extended, m.streamsEnded, m.overloaded, m.inFlight, m.panics)
 	return m
 }

@@ -23,6 +23,9 @@ const (
 
 	// maxResponseBytes bounds a response after decoding, against bombs.
 	maxResponseBytes = 1 << 30
+
+	// decodePiece is how many encoded bytes are decoded at a time.
+	decodePiece = 8 << 10
 )
 
 // observeHeaders begins the third section of call.
@@ -169,10 +172,16 @@ func (call *Call) observe(chunk []byte, end bool) []byte {
 	case call.decoder == nil:
 		return call.reader.Feed(chunk, end)
 	}
-	plain, err := call.decoder.Write(chunk, end)
-	call.reader.Feed(plain, end && err == nil)
-	if err != nil {
-		call.fault = errors.Join(errors.New("response body could not be decoded: "+call.header.Get("content-encoding")), err)
+	// In pieces, so that what a bomb makes of them is let go before the next.
+	for rest, last := chunk, false; !last && call.fault == nil; {
+		piece := rest[:min(len(rest), decodePiece)]
+		rest = rest[len(piece):]
+		last = len(rest) == 0
+		plain, err := call.decoder.Write(piece, end && last)
+		call.reader.Feed(plain, end && last && err == nil)
+		if err != nil {
+			call.fault = errors.Join(errors.New("response body could not be decoded: "+call.header.Get("content-encoding")), err)
+		}
 	}
 	return chunk // hiding an event would mean encoding again
 }

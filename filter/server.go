@@ -52,6 +52,9 @@ type Options struct {
 	// stay below message_timeout of the Envoy filter. Default 2 s.
 	DecideTimeout time.Duration
 
+	// MaxCalls is how many calls may be in flight at once; further ones fail closed before anything of them is read. Default 100,000.
+	MaxCalls int
+
 	// TLS is how Envoy is spoken to, and which Envoys; nil is clear text. See package peers.
 	TLS *tls.Config
 }
@@ -75,6 +78,8 @@ type Server struct {
 
 	metrics *metrics
 	missing missing
+	most    int64        // calls in flight
+	calls   atomic.Int64 // in flight
 	grpc    *grpc.Server
 	health  *health.Server
 	checks  checks
@@ -99,6 +104,7 @@ func New(o Options) *Server {
 
 		undecided: o.Undecided, missedAfter: cmp.Or(o.MissedAfter, time.Minute),
 
+		most:    int64(cmp.Or(o.MaxCalls, 100_000)),
 		metrics: newMetrics(o.Metrics),
 		health:  health.NewServer(),
 		quiet:   make(chan struct{}),
@@ -110,7 +116,7 @@ func New(o Options) *Server {
 		grpc.UnaryInterceptor(s.checks.intercept),
 		grpc.MaxRecvMsgSize(maxMessageBytes),
 		grpc.MaxSendMsgSize(maxMessageBytes),
-		grpc.MaxConcurrentStreams(1 << 20), // one stream is one call in flight: the limit on those is Envoy's
+		grpc.MaxConcurrentStreams(1 << 20), // one stream is one call in flight, or one attempt: see Options.MaxCalls
 		// Envoy pings idle connections every 10 s; the default policy would
 		// answer that with GOAWAY.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 2 * time.Second, PermitWithoutStream: true}),

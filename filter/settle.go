@@ -58,6 +58,9 @@ func (s *Server) await(call *Call, receipt budget.Receipt) {
 	}
 }
 
+// providerFailed stands for what a provider said of its error: such messages repeat keys and prompts, and a record is kept for years.
+const providerFailed = "the provider told an error"
+
 var durabilityWait = map[budget.Durability]time.Duration{budget.DurabilityFsync: time.Second, budget.DurabilityPostgres: 2 * time.Second}
 
 // compare counts how our cost stands to the one that the provider reported, where it did.
@@ -146,7 +149,7 @@ func (s *Server) lastAttempt(call *Call) *budget.Closeout {
 	c.Model, c.RawUsage, c.ProviderCost, c.ResponseID = said.Model, said.Raw, said.Cost, said.ResponseID
 	c.Outcome = outcome(call)
 	if reading.Failure != "" {
-		c.Detail = join(c.Detail, "provider: "+reading.Failure)
+		c.Detail = join(c.Detail, providerFailed)
 	}
 	if call.fault != nil {
 		c.Detail = join(c.Detail, call.fault.Error())

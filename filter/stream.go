@@ -25,6 +25,11 @@ func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) (err 
 	if phase == phaseUpstream {
 		return s.processAttempt(stream)
 	}
+	defer s.calls.Add(-1)
+	if s.calls.Add(1) > s.most {
+		s.metrics.overloaded.Inc()
+		return status.Errorf(codes.ResourceExhausted, "keel: %d calls are in flight, which is the most that this processor takes", s.most)
+	}
 	call := &Call{logged: phase == phaseLight, force: said(stream.Context(), envoyUsage) == usageForce}
 	s.metrics.inFlight.Inc()
 	defer func() {

@@ -13,6 +13,7 @@ import (
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -41,6 +42,51 @@ func TestProcessNeverEndsCleanly(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Beyond the limit a call fails closed before anything of it is read; when one ends, there is room again.
+func TestOpenCallLimit(t *testing.T) {
+	t.Parallel()
+	server, _ := newServer(t)
+	server.most = 1
+	call := chatCall(`{"model": "gpt-4o-mini", "max_tokens": 20, "messages": [{"role": "user", "content": "hi"}]}`)
+	inside, leave := make(chan struct{}), make(chan struct{})
+	first := make(chan error)
+	go func() { first <- server.Process(&waitingStream{fakeStream{in: call, end: io.EOF}, inside, leave}) }()
+	<-inside
+	for range 3 {
+		if err := server.Process(&fakeStream{in: call, end: io.EOF}); status.Code(err) != codes.ResourceExhausted {
+			t.Errorf("the second call: %v", err)
+		}
+	}
+	if n := testutil.ToFloat64(server.metrics.overloaded); n != 3 {
+		t.Errorf("%v are counted", n)
+	}
+	close(leave)
+	if err := <-first; status.Code(err) != codes.Unavailable {
+		t.Error(err)
+	}
+	if err := server.Process(&fakeStream{in: call, end: io.EOF}); status.Code(err) != codes.Unavailable {
+		t.Errorf("with room again: %v", err)
+	}
+	if n := server.open.Load(); n != 0 {
+		t.Errorf("%d calls are in flight", n)
+	}
+}
+
+// waitingStream begins when it is told to.
+type waitingStream struct {
+	fakeStream
+	inside, leave chan struct{}
+}
+
+func (s *waitingStream) Recv() (*extprocv3.ProcessingRequest, error) {
+	if s.inside != nil {
+		close(s.inside)
+		s.inside = nil
+		<-s.leave
+	}
+	return s.fakeStream.Recv()
 }
 
 func TestProcessRefusesWhatItDoesNotKnow(t *testing.T) {

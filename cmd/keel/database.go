@@ -7,27 +7,26 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"keel/budget/ledger"
 )
 
 // databaseFlag is how every verb that asks the database finds it.
 type databaseFlag struct {
-	Database string `help:"Postgres to use: a URL or DSN. Default: $KEEL_DATABASE_URL, else the one that \"keel dev\" runs in --dir." placeholder:"DSN"`
-	Dir      string `help:"Folder of a running \"keel dev\"." default:".keel" placeholder:"DIR"`
+	Database     string `help:"Postgres to use: a URL or DSN. Default: $KEEL_DATABASE_URL, else the one that \"keel dev\" runs in --dir." placeholder:"DSN"`
+	DatabaseFile string `help:"File with that URL or DSN, so that its password is in no list of processes." placeholder:"FILE"`
+	Dir          string `help:"Folder of a running \"keel dev\"." default:".keel" placeholder:"DIR"`
 }
 
 // dsn finds the database and says what to do when there is none.
 func (f *databaseFlag) dsn(m *Main) (string, error) {
-	if f.Database != "" {
-		return f.Database, nil
-	}
-	if url := m.Getenv("KEEL_DATABASE_URL"); url != "" {
-		return url, nil
+	if dsn, err := givenDatabase(f.Database, f.DatabaseFile, m); err != nil || dsn != "" {
+		return dsn, err
 	}
 	r, err := readReady(f.Dir)
 	if errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("no database: give --database DSN, set KEEL_DATABASE_URL, or start \"keel dev\" (no %s here)", filepath.Join(f.Dir, readyFile))
+		return "", fmt.Errorf("no database: give --database DSN or --database-file FILE, set KEEL_DATABASE_URL, or start \"keel dev\" (no %s here)", filepath.Join(f.Dir, readyFile))
 	}
 	if err != nil {
 		return "", fmt.Errorf("no database: %w", err)
@@ -46,6 +45,26 @@ func readReady(dir string) (r ready, err error) {
 		return r, fmt.Errorf("%s is not what \"keel dev\" writes: %w; remove it and start \"keel dev\" again", file, err)
 	}
 	return r, nil
+}
+
+// givenDatabase is what the flags or the environment name, "" when they name none.
+func givenDatabase(dsn, file string, m *Main) (string, error) {
+	switch {
+	case dsn != "" && file != "":
+		return "", errors.New("--database and --database-file name two databases: give one")
+	case dsn != "":
+		return dsn, nil
+	case file == "":
+		return m.Getenv("KEEL_DATABASE_URL"), nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("--database-file: %w", err)
+	}
+	if dsn = strings.TrimSpace(string(text)); dsn == "" {
+		return "", fmt.Errorf("--database-file: %s is empty", file)
+	}
+	return dsn, nil
 }
 
 // open connects; the database has to be there, with its schema.

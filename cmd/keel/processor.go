@@ -65,6 +65,7 @@ type processorOptions struct {
 	OrphanAfter           time.Duration // see ledger.Options.StaleAfter
 	Audit                 *audit.Sequencer
 	Transport             transportFlags
+	MaxCalls              int // see filter.Options
 	Review                reviewFlags
 	Alerts                alertFlags
 	Pseudonyms            *budget.PseudonymKeys // nil where there is no key
@@ -177,7 +178,7 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 		Logger:  o.Log,
 		Metrics: metrics,
 		Hosts:   o.Hosts,
-		TLS:     transport,
+		TLS:     transport, MaxCalls: o.MaxCalls,
 
 		Pseudonyms: o.Pseudonyms,
 		Undecided:  p.ledger.Undecided, MissedAfter: 2 * o.OrphanAfter,

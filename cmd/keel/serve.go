@@ -11,19 +11,21 @@ import (
 )
 
 type serveCmd struct {
-	GRPC     string        `name:"grpc" help:"Address for Envoy, ext_proc and access log services: HOST:PORT, or unix:PATH of a socket." default:"127.0.0.1:10002" placeholder:"ADDR"`
-	Admin    string        `help:"Address for the review pages, /metrics, /healthz and /readyz." default:"127.0.0.1:10001" placeholder:"ADDR"`
-	Database string        `help:"Postgres to use: a URL or DSN. Default: $KEEL_DATABASE_URL." placeholder:"DSN"`
-	Journal  string        `help:"Folder for what must outlive the process." required:"" placeholder:"DIR"`
-	Config   []string      `help:"YAML files to apply at the start, as \"keel apply\" does." placeholder:"FILE"`
-	Drain    time.Duration `help:"How long calls in flight may go on after SIGTERM." default:"30s"`
+	GRPC         string        `name:"grpc" help:"Address for Envoy, ext_proc and access log services: HOST:PORT, or unix:PATH of a socket." default:"127.0.0.1:10002" placeholder:"ADDR"`
+	Admin        string        `help:"Address for the review pages, /metrics, /healthz and /readyz." default:"127.0.0.1:10001" placeholder:"ADDR"`
+	Database     string        `help:"Postgres to use: a URL or DSN. Default: $KEEL_DATABASE_URL." placeholder:"DSN"`
+	DatabaseFile string        `help:"File with that URL or DSN, so that its password is in no list of processes." placeholder:"FILE"`
+	Journal      string        `help:"Folder for what must outlive the process." required:"" placeholder:"DIR"`
+	Config       []string      `help:"YAML files to apply at the start, as \"keel apply\" does." placeholder:"FILE"`
+	Drain        time.Duration `help:"How long calls in flight may go on after SIGTERM." default:"30s"`
 	transportFlags
 	auditFlags
 	pseudonymFlag
 	reviewFlags
 	alertFlags
 	profileFlags
-	Orphan time.Duration `name:"orphan-after" help:"Silence after which a processor counts as dead and its open calls are closed." default:"30s"`
+	MaxCalls int           `help:"Most calls in flight at once; further ones fail closed." default:"100000" placeholder:"N"`
+	Orphan   time.Duration `name:"orphan-after" help:"Silence after which a processor counts as dead and its open calls are closed." default:"30s"`
 }
 
 func (c *serveCmd) Help() string {
@@ -46,12 +48,15 @@ grows unsigned. A Subject that says "pseudonym: true" needs --pseudonym-key, the
 }
 
 func (c *serveCmd) Run(ctx context.Context, m *Main) error {
-	dsn := c.Database
-	if dsn == "" {
-		dsn = m.Getenv("KEEL_DATABASE_URL")
+	if c.MaxCalls < 1 {
+		return fmt.Errorf("--max-calls %d: nothing would be let through", c.MaxCalls)
+	}
+	dsn, err := givenDatabase(c.Database, c.DatabaseFile, m)
+	if err != nil {
+		return err
 	}
 	if dsn == "" {
-		return errors.New("no database: give --database DSN or set KEEL_DATABASE_URL")
+		return errors.New("no database: give --database DSN or --database-file FILE, or set KEEL_DATABASE_URL")
 	}
 	if len(c.Config) > 0 {
 		if err := applyFiles(ctx, dsn, c.Config, m.Stderr); err != nil {
@@ -70,7 +75,7 @@ func (c *serveCmd) Run(ctx context.Context, m *Main) error {
 	p, err := startProcessor(ctx, processorOptions{
 		Audit: sequencer, Pseudonyms: pseudonyms,
 		GRPC: c.GRPC, Admin: c.Admin, Database: dsn, Journal: c.Journal, Profiles: c.profileFlags,
-		Transport: c.transportFlags, Hosts: providerHosts(envoy.DefaultProviders()), OrphanAfter: c.Orphan, Review: c.reviewFlags, Alerts: c.alertFlags,
+		Transport: c.transportFlags, MaxCalls: c.MaxCalls, Hosts: providerHosts(envoy.DefaultProviders()), OrphanAfter: c.Orphan, Review: c.reviewFlags, Alerts: c.alertFlags,
 		Log: log,
 	})
 	if err != nil {

@@ -5,7 +5,7 @@ import "fmt"
 // SyntaxError says that a body is not the JSON that it has to be.
 type SyntaxError struct {
 	Offset int64  // in bytes
-	Reason string // "duplicate key \"model\"", "invalid UTF-8", …
+	Reason string // "duplicate key", "invalid UTF-8", …; nothing of the body, because it is kept in the record
 }
 
 func (e *SyntaxError) Error() string {

@@ -47,7 +47,7 @@ func syntaxError(err error, offset int64) error {
 	reason := "broken"
 	switch {
 	case errors.Is(syntactic.Err, jsontext.ErrDuplicateName):
-		reason = "duplicate key \"" + syntactic.JSONPointer.LastToken() + "\""
+		reason = "duplicate key" // without its name, which is the client's own and would be kept in the record
 	case errors.Is(syntactic.Err, io.ErrUnexpectedEOF):
 		reason = "it ends too early"
 	case syntactic.Err != nil:
