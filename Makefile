@@ -9,6 +9,8 @@ MAKEFLAGS     += --warn-undefined-variables --no-builtin-rules
 FUZZTIME ?= 10s
 BENCH    ?= .
 ARGS     ?=
+VULN     ?=
+PACKAGES ?= ./...
 
 .PHONY: help
 help: ## this list
@@ -69,11 +71,20 @@ soak: ## mixed traffic through the real Envoy, and nothing grows: two minutes (S
 	KEEL_SOAK=$${SOAK:-2m} go test ./e2e -run '^TestSoak$$' -count 1 -timeout 0 -v
 
 .PHONY: lint
-lint: ## formatting, go vet, staticcheck, tidy modules
+lint: vulnerabilities ## formatting, go vet, staticcheck, tidy modules, known vulnerabilities
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
 	go vet ./...
 	go tool staticcheck ./...
 	go mod tidy -diff
+
+# Exit status 3 says that there is one. Where its database can't be reached nothing is known: that is said, and fails nothing.
+.PHONY: vulnerabilities
+vulnerabilities: ## govulncheck: known vulnerabilities that the code calls (VULN="-scan package": that are in what it imports)
+	@status=0; said=$$(go tool govulncheck $(VULN) $(PACKAGES) 2>&1) || status=$$?; \
+	if [ $$status -eq 0 ]; then echo "govulncheck: nothing is known"; \
+	elif [ $$status -eq 1 ] && grep -q "fetching vulnerabilities" <<< "$$said"; then \
+	  echo "govulncheck: NOT CHECKED, its database can't be reached: $$(grep -m 1 "fetching vulnerabilities" <<< "$$said")"; \
+	else echo "$$said"; exit 1; fi
 
 # The fuzzer of Go can fail with "context deadline exceeded" at the end of its time, without an
 # input that fails. An input that does fail is written to testdata/fuzz, and is not tried again.
