@@ -24,6 +24,7 @@ var importers = []struct {
 	{"github.com/jackc/pgx/v5/...", []string{"keel/budget/ledger/...", "keel/budget/audit/...", "keel/e2e/bench"}, "Postgres stays behind the ledger"},
 	{"cel.dev/cel-go/...", []string{"keel/budget/policy"}, "one policy language, in one place"},
 	{"github.com/coreos/go-oidc/v3/...", []string{"keel/budget/audit/pages/signin"}, "people sign in in one place"},
+	{"go.opentelemetry.io/...", []string{"keel/filter/spans"}, "spans are sent in one place"},
 	{"golang.org/x/oauth2/...", []string{"keel/budget/audit/pages/signin"}, "people sign in in one place"},
 	{"google.golang.org/grpc/...", []string{"keel/filter", "keel/filter/frame", "keel/envoy", "keel/e2e/..."}, "only Envoy is spoken to by gRPC"},
 	{"github.com/parquet-go/parquet-go/...", []string{"keel/budget/audit/export"}, "files are written in one place"},
@@ -36,7 +37,7 @@ var importers = []struct {
 	{"keel/filter/wire/...", []string{"keel/filter/...", "keel/cmd/keel"}, "wire formats are the filter's business"},
 	{"keel/envoy", []string{"keel/cmd/...", "keel/envoy/lint", "keel/e2e/bench"}, "budgets and prices know no Envoy"},
 	{"keel/envoy/program", []string{"keel/cmd/...", "keel/envoy", "keel/budget/ledger/pgserver", "keel/e2e/bench"}, "only development stacks start programs"},
-	{"keel/budget", []string{"keel/cmd/...", "keel/filter", "keel/budget/ledger/...", "keel/budget/audit/..."}, "prices and wire formats know no budgets"},
+	{"keel/budget", []string{"keel/cmd/...", "keel/filter", "keel/filter/spans", "keel/budget/ledger/...", "keel/budget/audit/..."}, "prices and wire formats know no budgets"},
 	{"keel/budget/ledger", []string{"keel/cmd/...", "keel/budget/audit/..."}, "decisions are made without a database"},
 }
 

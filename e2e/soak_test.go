@@ -89,6 +89,11 @@ limit: 1000000 USD
 window: day
 mode: enforce
 `)
+	for deadline := time.Now().Add(patience); p.post(t, "/v1/chat/completions", soakKinds[5].body, "x-keel-team: poor").status != http.StatusTooManyRequests; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the processor does not follow its budgets")
+		}
+	}
 	var counts [32]atomic.Int64
 	var total atomic.Int64
 	var rests []rest

@@ -29,10 +29,11 @@ type Call struct {
 	provider string
 	codec    wire.Codec // nil for unknown traffic
 	dryRun   bool
-	logged   bool     // its answer does not pass here: the access log ends it, see log_close.go
-	fixed    bool     // of a logged call: its body can't be changed
-	force    bool     // of a logged call: usage may be forced, though the event that tells it can't be hidden
-	remove   []string // x-keel-* request headers, Keel's own
+	logged   bool      // its answer does not pass here: the access log ends it, see logged.go
+	fixed    bool      // of a logged call: its body can't be changed
+	force    bool      // of a logged call: usage may be forced, though the event that tells it can't be hidden
+	parent   [2]string // traceparent and tracestate
+	remove   []string  // x-keel-* request headers, Keel's own
 
 	// Decided from the request body.
 	request   *wire.Request

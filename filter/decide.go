@@ -297,6 +297,7 @@ func (s *Server) answerDenial(call *Call) *extprocv3.ProcessingResponse {
 	denial := call.decision.Denial
 	s.metrics.refused.WithLabelValues(denial.Code).Inc()
 	call.closed = true // a denial is its own end
+	s.span(call, nil)
 	var codec wire.Codec = openai.Chat{}
 	if call.codec != nil {
 		codec = call.codec

@@ -67,6 +67,10 @@ func (s *Server) identify(call *Call, headers *extprocv3.HttpHeaders, message *e
 			call.path = value
 		case "content-encoding":
 			call.encoding = value
+		case "traceparent":
+			call.parent[0] = value
+		case "tracestate":
+			call.parent[1] = value
 		case headerDryRun:
 			call.dryRun = strings.EqualFold(value, "true")
 		}

@@ -22,6 +22,7 @@ import (
 
 	"keel/budget"
 	"keel/filter/frame"
+	"keel/filter/spans"
 )
 
 // maxMessageBytes bounds one gRPC message from Envoy: a whole buffered request
@@ -47,6 +48,8 @@ type Options struct {
 	// passed in mode observe is looked up by it. Default 1 min.
 	Undecided   func(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error)
 	MissedAfter time.Duration
+	// Spans is told of every call; nil for nobody.
+	Spans *spans.Sender
 
 	// DecideTimeout bounds the time in which a decision has to be made; it must
 	// stay below message_timeout of the Envoy filter. Default 2 s.
@@ -80,6 +83,7 @@ type Server struct {
 	missing missing
 	most    int64        // calls in flight
 	calls   atomic.Int64 // in flight
+	spans   *spans.Sender
 	grpc    *grpc.Server
 	health  *health.Server
 	checks  checks
@@ -106,6 +110,7 @@ func New(o Options) *Server {
 
 		most:    int64(cmp.Or(o.MaxCalls, 100_000)),
 		metrics: newMetrics(o.Metrics),
+		spans:   o.Spans,
 		health:  health.NewServer(),
 		quiet:   make(chan struct{}),
 

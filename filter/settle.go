@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"keel/budget"
+	"keel/filter/spans"
 	"keel/filter/wire"
 	"keel/pricing"
 )
@@ -34,6 +35,7 @@ func (s *Server) settle(call *Call) string {
 		s.await(call, receipt)
 	}
 	s.metrics.closeouts.WithLabelValues(string(closeout.Outcome), string(closeout.Metered)).Inc()
+	s.span(call, closeout)
 	s.compare(closeout)
 	s.noteHealth(call, closeout)
 	if !closeout.CostKnown {
@@ -234,11 +236,28 @@ func shortfall(call *Call, reading *wire.Reading) string {
 // closeUnmetered ends a call that passes without being read.
 func (s *Server) closeUnmetered(call *Call) {
 	call.closed = true
-	s.ledger.CloseOut(&budget.Closeout{
+	closeout := &budget.Closeout{
 		ID: call.id, Org: call.org, At: time.Now(), Outcome: budget.Unmetered, Metered: budget.NothingSeen,
 		Detail: call.decision.Reason, CostKnown: true,
-	})
+	}
+	s.ledger.CloseOut(closeout)
+	s.span(call, closeout)
 	s.metrics.closeouts.WithLabelValues(string(budget.Unmetered), string(budget.NothingSeen)).Inc()
+}
+
+// span tells of a call that is over. end is nil for a denial.
+func (s *Server) span(call *Call, end *budget.Closeout) {
+	if s.spans == nil {
+		return
+	}
+	d := *call.decision // of its own, and without the prompt, which the call gives back
+	d.Prompt = nil
+	told := &spans.Call{Parent: call.parent[0], State: call.parent[1], Decision: &d, Ended: time.Now()}
+	if end != nil {
+		c := *end
+		told.Closeout, told.Ended = &c, c.At
+	}
+	s.spans.Send(told)
 }
 
 func join(a, b string) string {

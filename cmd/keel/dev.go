@@ -52,6 +52,7 @@ type devCmd struct {
 	pseudonymFlag
 	reviewFlags
 	alertFlags
+	spanFlags
 	Drain  time.Duration `help:"How long calls in flight may go on after SIGINT or SIGTERM." default:"5s"`
 	Orphan time.Duration `name:"orphan-after" help:"Silence after which a processor counts as dead and its open calls are closed." default:"30s"`
 }
@@ -183,7 +184,7 @@ func (s *devStack) start(ctx context.Context, m *Main) error {
 		Audit: sequencer, Pseudonyms: pseudonyms,
 		GRPC: c.GRPC, Admin: c.Admin, Database: s.ready.Database, Journal: filepath.Join(c.Dir, "journal"),
 		Transport: transportFlags{Cleartext: true}, // its Envoy is on this machine
-		Hosts:     providerHosts(s.providers), OrphanAfter: c.Orphan, Review: c.reviewFlags, Alerts: c.alertFlags,
+		Hosts:     providerHosts(s.providers), OrphanAfter: c.Orphan, Review: c.reviewFlags, Alerts: c.alertFlags, Spans: c.spanFlags,
 		Log: logger,
 	})
 	if err != nil {

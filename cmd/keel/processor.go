@@ -23,6 +23,7 @@ import (
 	"keel/budget/ledger"
 	"keel/envoy"
 	"keel/filter"
+	"keel/filter/spans"
 	"keel/pricing"
 	"keel/pricing/tokens"
 )
@@ -49,6 +50,7 @@ type processor struct {
 
 	pseudonyms *budget.PseudonymKeys
 	metrics    *prometheus.Registry
+	spans      *spans.Sender // nil where nobody asked for them
 
 	adminAddr, grpcAddr string
 	failed              chan error // a listener that died
@@ -70,6 +72,7 @@ type processorOptions struct {
 	Alerts                alertFlags
 	Pseudonyms            *budget.PseudonymKeys // nil where there is no key
 	Profiles              profileFlags
+	Spans                 spanFlags
 	Log                   *slog.Logger
 }
 
@@ -171,7 +174,11 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 	p.stopAudit = stopAudit
 	p.auditing.Go(func() { o.Audit.Run(sequence) })
 
+	if p.spans, err = o.Spans.start(ctx, o.Log, metrics); err != nil {
+		return nil, err
+	}
 	p.filter = filter.New(filter.Options{
+		Spans:   p.spans,
 		Config:  &p.config,
 		Decider: &budget.Decider{Ledger: p.ledger, Estimator: estimator, Health: health},
 		Ledger:  p.ledger,
@@ -253,6 +260,9 @@ func (p *processor) Close(ctx context.Context) error {
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	err := p.admin.Close()
+	if spansErr := p.spans.Close(flush); spansErr != nil {
+		p.log.Warn("spans: not all could be sent", "error", spansErr)
+	}
 	p.alerts.Close()
 	if p.pages != nil {
 		p.pages.Close()

@@ -55,7 +55,7 @@ func TestReferenceMetrics(t *testing.T) {
 	}
 	p, err := startProcessor(t.Context(), processorOptions{
 		GRPC: "127.0.0.1:0", Admin: "127.0.0.1:0", Database: dsn, Journal: t.TempDir(), Audit: sequencer, Log: log,
-		Hosts: providerHosts(envoy.DefaultProviders()), Review: reviewFlags{NoReview: true},
+		Hosts: providerHosts(envoy.DefaultProviders()), Review: reviewFlags{NoReview: true}, Spans: spanFlags{OTLP: "http://127.0.0.1:1"}, // nobody has to be there
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +65,7 @@ func TestReferenceMetrics(t *testing.T) {
 	described := descriptions(t, p.metrics)
 	var b strings.Builder
 	b.WriteString("# Metrics\n\nWhat a processor publishes at `/metrics` of its admin port. This page is written from the code: `go test ./cmd/keel -run Reference -update`.\n" +
-		"`keel alerts rules` prints alert rules over these metrics, `keel alerts dashboard` a dashboard. No label has a value that a client can choose.\n\n| metric | labels | |\n|---|---|---|\n")
+		"`keel_spans_…` are there with `--otlp`. `keel alerts rules` prints alert rules over these metrics, `keel alerts dashboard` a dashboard. No label has a value that a client can choose.\n\n| metric | labels | |\n|---|---|---|\n")
 	for _, name := range slices.Sorted(func(yield func(string) bool) {
 		for name := range described {
 			if strings.HasPrefix(name, "keel_") && !yield(name) {

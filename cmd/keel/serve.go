@@ -24,6 +24,7 @@ type serveCmd struct {
 	reviewFlags
 	alertFlags
 	profileFlags
+	spanFlags
 	MaxCalls int           `help:"Most calls in flight at once; further ones fail closed." default:"100000" placeholder:"N"`
 	Orphan   time.Duration `name:"orphan-after" help:"Silence after which a processor counts as dead and its open calls are closed." default:"30s"`
 }
@@ -73,7 +74,7 @@ func (c *serveCmd) Run(ctx context.Context, m *Main) error {
 		return err
 	}
 	p, err := startProcessor(ctx, processorOptions{
-		Audit: sequencer, Pseudonyms: pseudonyms,
+		Audit: sequencer, Pseudonyms: pseudonyms, Spans: c.spanFlags,
 		GRPC: c.GRPC, Admin: c.Admin, Database: dsn, Journal: c.Journal, Profiles: c.profileFlags,
 		Transport: c.transportFlags, MaxCalls: c.MaxCalls, Hosts: providerHosts(envoy.DefaultProviders()), OrphanAfter: c.Orphan, Review: c.reviewFlags, Alerts: c.alertFlags,
 		Log: log,
