@@ -11,6 +11,9 @@ BENCH    ?= .
 ARGS     ?=
 VULN     ?=
 PACKAGES ?= ./...
+CELL     ?= 1k-unique-unary-c64
+PKG      ?= ./...
+OLD      ?= main
 
 .PHONY: help
 help: ## this list
@@ -102,9 +105,17 @@ fuzz: ## every fuzz target for FUZZTIME (10s) each
 bench: ## what Keel costs beside an ext_proc that does nothing: docs/performance.md, in 8 minutes (ARGS="--help", BENCH_FULL=1, BENCH_PEERS=1)
 	go run ./e2e/bench $(ARGS)
 
+.PHONY: profile
+profile: ## CPU, heap, mutex profiles and a trace of Keel under the load of CELL, into .keel/profile
+	go run ./e2e/bench --cells $(CELL) --variants full --profile .keel/profile $(ARGS)
+
 .PHONY: microbench
 microbench: ## Go benchmarks (BENCH=pattern)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+.PHONY: benchstat
+benchstat: ## Go benchmarks of commit OLD (main) beside those here (BENCH=pattern PKG=./budget/...)
+	BENCH='$(BENCH)' PKG='$(PKG)' e2e/bench/benchstat.sh $(OLD)
 
 .PHONY: accuracy
 accuracy: ## docs/accuracy.md, from the recorded traffic beside the repository

@@ -42,7 +42,7 @@ func TestSmoke(t *testing.T) {
 	}()
 	page := report{window: r.window, command: "go test"}
 	for _, name := range []string{"1k-unique-unary-c2", "1k-tail-sse-c2"} {
-		g := group{mustCell(name), []string{"envoy", "nothing", "full"}, 1}
+		g := group{mustCell(name), []string{"envoy", "nothing-log", "full"}, 1}
 		m, err := r.run(t.Context(), g, time.Time{})
 		if err != nil {
 			t.Fatal(err)
@@ -76,7 +76,7 @@ func TestSmoke(t *testing.T) {
 			t.Errorf("the page does not say %q:\n%s", want, &out)
 		}
 	}
-	for _, name := range []string{"envoy", "nothing", "full"} {
+	for _, name := range []string{"envoy", "nothing-log", "full"} {
 		if s.targets[name] == nil {
 			t.Errorf("%s does not run", name)
 		}

@@ -43,6 +43,7 @@ type options struct {
 	Streams  int           `help:"Open so many SSE calls at once and look at the memory. Default: 5000, none with --cells." placeholder:"N"`
 	Out      bool          `help:"Write docs/performance.md also when --cells, --variants or --rounds pick a part."`
 	Full     bool          `help:"The whole matrix, which takes hours." env:"BENCH_FULL"`
+	Profile  string        `help:"Instead of measuring, take CPU, heap, allocation and mutex profiles and a trace of each Keel under the load of each cell, into this folder." placeholder:"DIR"`
 	List     bool          `help:"List variants and cells, and end."`
 }
 
@@ -58,6 +59,7 @@ Examples:
   go run ./e2e/bench --cells 1k-unique-unary-c16 --variants envoy,nothing-log,full
   go run ./e2e/bench --cells 32k-tail-unary-c1 --variants envoy-log,nothing-log,full --rounds 3 --window 2s
   go run ./e2e/bench --cells 1k-unique-sse-c16
+  go run ./e2e/bench --cells 1k-unique-unary-c64 --variants full --profile .keel/profile
   BENCH_FULL=1 go run ./e2e/bench`
 }
 
@@ -163,6 +165,17 @@ func measureAll(ctx context.Context, o options, stdout, stderr io.Writer) (err e
 	r := &runner{stage: s, prose: text, window: o.Window, limit: o.Limit}
 	if o.Limit == 0 && !o.Full {
 		r.limit = defaultLimit
+	}
+	if o.Profile != "" {
+		s.pprof = true
+		for _, g := range groups {
+			for _, name := range g.variants {
+				if err := r.profile(ctx, g.cell, name, o.Profile, stdout); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
 	}
 	page := report{window: o.Window, began: time.Now(), command: strings.Join(append([]string{"go run ./e2e/bench"}, os.Args[1:]...), " ")}
 	page.loads[0] = loadAverage()
