@@ -70,8 +70,8 @@ func (r *runner) run(ctx context.Context, g group, deadline time.Time) (*measure
 
 // warmUp comes before the first round of a cell; lead, unmeasured, before each measurement.
 const (
-	warmUp = 300 * time.Millisecond
-	lead   = 100 * time.Millisecond
+	warmUp = 500 * time.Millisecond
+	lead   = 200 * time.Millisecond
 
 	sseAnswers = 4 // that a client gets in a window
 )
