@@ -39,6 +39,7 @@ type options struct {
 	Variants []string      `help:"Variants to measure instead of those of each cell; --list has them." placeholder:"NAME"`
 	Rounds   int           `help:"Rounds of each cell instead of its own number." placeholder:"N"`
 	Window   time.Duration `help:"How long each variant is under load in a round." default:"800ms"`
+	Peers    bool          `help:"Also LiteLLM and Portkey, installed with pip and npm below .keel: minutes more." env:"BENCH_PEERS"`
 	Limit    time.Duration `help:"Leave out rounds that do not fit into this time. Default: 7m, none with --full; open streams come on top." placeholder:"TIME"`
 	Streams  int           `help:"Open so many SSE calls at once and look at the memory. Default: 5000, none with --cells." placeholder:"N"`
 	Out      bool          `help:"Write docs/performance.md also when --cells, --variants or --rounds pick a part."`
@@ -129,6 +130,9 @@ func (o options) plan() ([]group, error) {
 	}
 	for i := range groups {
 		groups[i].variants = existing(groups[i].variants)
+		if o.Peers && i == 0 {
+			groups[i].variants = append(groups[i].variants, peers...)
+		}
 		if len(o.Variants) > 0 {
 			groups[i].variants = o.Variants
 		}

@@ -73,7 +73,8 @@ const (
 	warmUp = 500 * time.Millisecond
 	lead   = 200 * time.Millisecond
 
-	sseAnswers = 4 // that a client gets in a window
+	sseAnswers  = 4 // that a client gets in a window
+	slowWindows = 4 // that a slow gateway has at once
 )
 
 func (r *runner) load(t *target, c cell) load {
@@ -129,6 +130,9 @@ func (r *runner) measure(ctx context.Context, t *target, c cell) (figures, error
 	window := r.window
 	if c.SSE {
 		window = max(window, sseAnswers*sseChunks*sseGap)
+	}
+	if t.slow {
+		window *= slowWindows
 	}
 	tally, err := l.run(ctx, window)
 	if err != nil {

@@ -39,6 +39,7 @@ type target struct {
 	messages                     func(context.Context) (int64, error) // sent to external processors, so far
 	settled                      func(context.Context) error          // returns when nothing is left to do
 	admin                        string                               // of Keel
+	slow                         bool                                 // it needs longer windows to have enough calls in them
 	stop                         func() error
 }
 

@@ -34,6 +34,8 @@ var variants = []variant{
 	{"full-1-budget", "Keel, mode full, one budget, which matches, and no policy", "", gateway(envoy.ModeFull, keel(oneBudget))},
 	{"full-100-budgets", "Keel, mode full, 100 budgets, of which one matches, and no policy", "", gateway(envoy.ModeFull, keelWith(oneBudget, 99))},
 	{"full-100000-budgets", "Keel, mode full, 100,000 budgets, of which one matches, and no policy", "", gateway(envoy.ModeFull, keelWith(oneBudget, 99_999))},
+	{"litellm", "LiteLLM's proxy " + liteLLMVersion + " with budgets, without a database, one worker", "", liteLLM},
+	{"portkey", "Portkey's gateway " + portkeyVersion + ", which has no budgets", "", portkey},
 }
 
 func variantOf(name string) *variant {
