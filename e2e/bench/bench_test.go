@@ -43,7 +43,7 @@ func TestSmoke(t *testing.T) {
 	page := report{window: r.window, command: "go test"}
 	for _, name := range []string{"1k-unique-unary-c2", "1k-tail-sse-c2"} {
 		g := group{mustCell(name), []string{"envoy", "nothing-log", "full"}, 1}
-		m, err := r.run(t.Context(), g, time.Time{})
+		m, err := r.run(t.Context(), g, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

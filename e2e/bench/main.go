@@ -185,9 +185,7 @@ func measureAll(ctx context.Context, o options, stdout, stderr io.Writer) (err e
 	page.loads[0] = loadAverage()
 	err = r.runAll(ctx, groups, func(m *measured) {
 		page.results = append(page.results, m)
-		if o.picked() {
-			m.write(stdout)
-		}
+		m.write(stdout)
 	})
 	if err != nil {
 		return err
@@ -195,10 +193,9 @@ func measureAll(ctx context.Context, o options, stdout, stderr io.Writer) (err e
 	if o.Streams == 0 && len(o.Cells) == 0 {
 		o.Streams = limitStreams
 	}
+	var failed error // the cells are told all the same
 	if o.Streams > 0 {
-		if page.streams, err = r.openStreams(ctx, "full", o.Streams); err != nil {
-			return err
-		}
+		page.streams, failed = r.openStreams(ctx, "full", o.Streams)
 	}
 	page.took, page.loads[1], page.machine = time.Since(page.began), loadAverage(), describeMachine(s)
 	if !o.picked() || o.Out {
@@ -210,7 +207,7 @@ func measureAll(ctx context.Context, o options, stdout, stderr io.Writer) (err e
 	}
 	fmt.Fprintln(stdout)
 	writeMusts(stdout, &page)
-	return nil
+	return failed
 }
 
 const defaultLimit = 7 * time.Minute

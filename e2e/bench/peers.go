@@ -14,7 +14,7 @@ import (
 
 // Versions of other gateways, from their registry packages.
 const (
-	liteLLMVersion = "1.110.2"
+	liteLLMVersion = "1.108.1"
 	portkeyVersion = "1.15.2"
 )
 

@@ -82,8 +82,8 @@ func (r *report) write(w io.Writer) {
 	fmt.Fprint(w, "\n## Ratios\n\nTo the variant that does nothing in the same configuration, its floor. \"p50 added\" is over `envoy-log`.\n\n")
 	r.writeRatios(w)
 	if s := r.streams; s != nil {
-		fmt.Fprintf(w, "\n## Open streams\n\n%d SSE calls open at once on one replica, a chunk each 2 s: %d MB resident at most, %d MB before, %.1f kB a call; Envoy %d MB. They were opened in %s, by 16 clients; while all were open, the replica took %.0f %% of a CPU.\n",
-			s.open, s.most/1e6, s.before/1e6, float64(s.perCall())/1e3, s.gateway/1e6, s.opening.Round(100*time.Millisecond), 100*s.heldCPU.Seconds()/s.held.Seconds())
+		fmt.Fprintf(w, "\n## Open streams\n\n%d SSE calls open at once on one replica, a chunk each %v: %d MB resident at most, %d MB before, %.1f kB a call; Envoy %d MB. They were opened in %s, by 16 clients; while all were open, the replica took %.0f %% of a CPU.\n",
+			s.open, streamGap, s.most/1e6, s.before/1e6, float64(s.perCall())/1e3, s.gateway/1e6, s.opening.Round(100*time.Millisecond), 100*s.heldCPU.Seconds()/s.held.Seconds())
 	}
 	fmt.Fprint(w, "\n## Cells\n")
 	for _, m := range r.results {

@@ -37,8 +37,8 @@ type runner struct {
 
 // run measures a group round by round, in each round every variant, in an order
 // that is rotated, so that none has always the same neighbour.
-// Past the deadline it begins no second round.
-func (r *runner) run(ctx context.Context, g group, deadline time.Time) (*measured, error) {
+// When its share of the time is over it begins no second round.
+func (r *runner) run(ctx context.Context, g group, share time.Duration) (*measured, error) {
 	m := &measured{cell: g.cell, order: g.variants, rounds: map[string][]figures{}}
 	for _, name := range g.variants {
 		t, err := r.start(ctx, name)
@@ -50,8 +50,9 @@ func (r *runner) run(ctx context.Context, g group, deadline time.Time) (*measure
 			return nil, fmt.Errorf("%s, %s, warming up: %w", g.cell, name, err)
 		}
 	}
+	began := time.Now()
 	for round := range g.rounds {
-		if round > 0 && r.limit > 0 && time.Now().After(deadline) {
+		if round > 0 && r.limit > 0 && time.Since(began) > share {
 			fmt.Fprintf(r.progress, "bench: %s: its share of the time is over after %d of %d rounds\n", g.cell, round, g.rounds)
 			break
 		}
@@ -168,9 +169,8 @@ func microseconds(d time.Duration) string { return fmt.Sprintf("%.1f", d.Seconds
 func (r *runner) runAll(ctx context.Context, groups []group, done func(*measured)) error {
 	end := time.Now().Add(r.limit)
 	for i, g := range groups {
-		now := time.Now()
-		share := time.Duration(float64(end.Sub(now)) * g.weight() / weight(groups[i:]))
-		m, err := r.run(ctx, g, now.Add(share))
+		share := time.Duration(float64(time.Until(end)) * g.weight() / weight(groups[i:]))
+		m, err := r.run(ctx, g, share)
 		if err != nil {
 			return err
 		}
@@ -186,10 +186,9 @@ func (r *runner) runAll(ctx context.Context, groups []group, done func(*measured
 	return nil
 }
 
-// weight is how much of the time a group needs, relative to others: each variant
-// is started, too.
+// weight is how much of the time a group needs, relative to others.
 func (g group) weight() float64 {
-	const starting = 2 // rounds
+	const starting = 1 // rounds
 	return float64(len(g.variants) * (g.rounds + starting))
 }
 

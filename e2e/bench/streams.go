@@ -14,7 +14,7 @@ const (
 	// limitStreams is how many open calls the limit on memory is of.
 	limitStreams = 5000
 
-	streamGap  = 2 * time.Second // between the chunks of a call: it lasts longer than the measurement
+	streamGap  = 5 * time.Second // between the chunks of a call: it lasts longer than the measurement
 	streamHold = 6 * time.Second // how long all are open
 )
 
