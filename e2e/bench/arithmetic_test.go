@@ -317,3 +317,42 @@ func TestPlan(t *testing.T) {
 		t.Errorf("an unknown flag: exit %d", code)
 	}
 }
+
+// The commands that the page and --help show are understood; TestSmoke runs what they do.
+func TestCommands(t *testing.T) {
+	root, err := checkout()
+	if err != nil {
+		t.Fatal(err)
+	}
+	makefile, err := os.ReadFile(root + "/Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for line := range strings.Lines(method + (&options{}).Help()) {
+		line, _, _ = strings.Cut(line, "#")
+		words := strings.Fields(line)
+		for len(words) > 0 && strings.HasPrefix(words[0], "BENCH_") {
+			words = words[1:]
+		}
+		switch {
+		case len(words) == 2 && words[0] == "make":
+			seen++
+			if !bytes.Contains(makefile, []byte("\n"+words[1]+": ")) {
+				t.Errorf("%s: no such target", line)
+			}
+		case len(words) > 2 && words[0] == "go" && words[1] == "run":
+			seen++
+			var said bytes.Buffer
+			o, code := parse(words[3:], &said, &said)
+			if code >= 0 {
+				t.Errorf("%s: %s", line, &said)
+			} else if _, err := o.plan(); err != nil {
+				t.Errorf("%s: %v", line, err)
+			}
+		}
+	}
+	if seen < 8 {
+		t.Errorf("only %d commands", seen)
+	}
+}

@@ -64,9 +64,8 @@ Examples:
   BENCH_FULL=1 go run ./e2e/bench`
 }
 
-// run is the command as a function; it returns the exit code.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	var o options
+// parse reads a command line. The exit code is -1 where there is something to do.
+func parse(args []string, stdout, stderr io.Writer) (o options, code int) {
 	exited := -1
 	parser, err := kong.New(&o, kong.Name("bench"), kong.Description("Measures what Keel costs beside an external processor that does nothing."),
 		kong.Writers(stdout, stderr), kong.Exit(func(code int) { exited = code }), kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}))
@@ -74,11 +73,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		_, err = parser.Parse(args)
 	}
 	if exited >= 0 {
-		return exited
+		return o, exited
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "bench:", err)
-		return 2
+		return o, 2
+	}
+	return o, -1
+}
+
+// run is the command as a function; it returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o, code := parse(args, stdout, stderr)
+	if code >= 0 {
+		return code
 	}
 	if o.List {
 		list(stdout)
