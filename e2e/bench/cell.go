@@ -38,14 +38,6 @@ func (c cell) String() string {
 	return fmt.Sprintf("%dk-%s-%s-c%d", c.Bytes>>10, text, reply, c.Clients)
 }
 
-// chunks is how many pieces an answer comes in.
-func (c cell) chunks() int {
-	if c.SSE {
-		return sseChunks
-	}
-	return 1
-}
-
 // group is a cell, the variants that go through it in turn, and how often.
 type group struct {
 	cell

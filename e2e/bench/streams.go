@@ -102,7 +102,7 @@ func (r *runner) openStreams(ctx context.Context, name string, n int) (_ *stream
 	open, _ := sumOf(page, openCalls)
 	f.open = int64(open)
 	if f.open < int64(n) {
-		return nil, fmt.Errorf("Keel says that %d calls are open, and %d were opened", f.open, n)
+		return nil, fmt.Errorf("%d calls are open by Keel's count, and %d were opened", f.open, n)
 	}
 	if g, err := t.gateway(); err == nil {
 		f.gateway = g.resident

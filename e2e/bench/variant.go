@@ -139,7 +139,7 @@ const settleTime = 60 * time.Second
 
 // settled returns when all that a replica has in its journal is in Postgres.
 func settled(ctx context.Context, admin string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, settleTime, fmt.Errorf("Keel has not settled its calls after %v", settleTime))
+	ctx, cancel := context.WithTimeoutCause(ctx, settleTime, fmt.Errorf("the calls are not settled after %v", settleTime))
 	defer cancel()
 	for {
 		page, err := get(ctx, "http://"+admin+"/metrics")
@@ -147,7 +147,7 @@ func settled(ctx context.Context, admin string) error {
 			return errors.Join(err, context.Cause(ctx))
 		}
 		if waiting, found := sumOf(page, waitingBytes); !found {
-			return errors.New("Keel's metrics do not have keel_journal_waiting_bytes")
+			return errors.New("no keel_journal_waiting_bytes among the metrics of Keel")
 		} else if waiting == 0 {
 			return nil
 		}
