@@ -31,6 +31,9 @@ func (s *stage) install(ctx context.Context, name string, steps func(dir string)
 	if _, err := os.Stat(done); err == nil {
 		return dir, nil
 	}
+	if err := os.RemoveAll(dir); err != nil { // an install that was interrupted
+		return "", err
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
