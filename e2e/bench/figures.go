@@ -20,6 +20,9 @@ type figures struct {
 	// Messages is how many the gateway sent to its external processors; -1 where it is not known.
 	Messages int64
 
+	// Waited is how many calls had to wait until Postgres leased a slice of a budget.
+	Waited int64
+
 	GatewayRSS, ProcessorRSS int64 // bytes at the end
 }
 

@@ -3,11 +3,11 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"debug/buildinfo"
 	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
-	"runtime/debug"
 	"strings"
 )
 
@@ -18,7 +18,7 @@ func describeMachine(s *stage) []string {
 	if s.postgres != nil {
 		versions = append(versions, fmt.Sprintf("PostgreSQL %d", s.postgres.Major()))
 	}
-	if info, ok := debug.ReadBuildInfo(); ok {
+	if info, err := buildinfo.ReadFile(s.nothing); err == nil {
 		for _, m := range info.Deps {
 			switch m.Path {
 			case "google.golang.org/grpc":

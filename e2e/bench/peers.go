@@ -6,7 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"keel/envoy/program"
@@ -83,8 +85,13 @@ general_settings: {master_key: %s}
 		Name: "litellm", Path: filepath.Join(dir, "venv", "bin", "litellm"),
 		Args: []string{"--config", config, "--host", "127.0.0.1", "--port", strconv.Itoa(port)},
 		// It is not to ask anybody for its prices, and has no one to write home to.
-		Env: append(os.Environ(), "LITELLM_LOCAL_MODEL_COST_MAP=True", "LITELLM_LOG=ERROR", "DATABASE_URL="),
+		Env: append(withoutDatabase(os.Environ()), "LITELLM_LOCAL_MODEL_COST_MAP=True", "LITELLM_LOG=ERROR"),
 	}, "")
+}
+
+// withoutDatabase is an environment in which LiteLLM finds no database.
+func withoutDatabase(environment []string) []string {
+	return slices.DeleteFunc(environment, func(v string) bool { return strings.HasPrefix(v, "DATABASE_URL=") })
 }
 
 // portkey is Portkey's gateway, which has no budgets in this edition.

@@ -54,7 +54,7 @@ make profile                                   # CPU, heap, mutex and trace of K
   return. ` + "`unique`" + `: no text was ever sent before. ` + "`tail`" + `: all but the last message is a history that all requests share, as in a long conversation. ` + "`sse`" + `: the answer is 100 chunks, 5 ms apart.
 - Interleaved: in each round every variant has the machine for a window, one after the other, in an order that rotates. Ratios are of two variants in the same round; the table has the median over the rounds.
 - Percentiles are exact, over all calls of a window; the table has the median over the rounds. A call that fails ends the run: there are no errors in these figures.
-- CPU is user and system time of the process from /proc/PID/stat, from before the first call until nothing is left to settle in Postgres, divided by calls. Postgres' own is apart. Messages are those that Envoy sent to external processors, a call.
+- CPU is user and system time of the process from /proc/PID/stat, from before the first call until nothing is left to settle in Postgres, divided by calls. Postgres' own is apart. Messages are those that Envoy sent to external processors, a call; "waited" are calls whose hold had to ask Postgres for a slice.
 - Keel is the real ` + "`keel serve`" + `: six budgets that enforce and match each call, twenty policies of which two match, Postgres settling (fsync on), the journal on.
 - "Does nothing" is an ext_proc and access log server of the same grpc-go and go-control-plane, with Keel's server options, that answers each message with an empty one. Envoy's configuration is the one that Keel generates, with the processor swapped.
 `

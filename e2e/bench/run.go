@@ -85,7 +85,7 @@ func (r *runner) load(t *target, c cell) load {
 // counters are what is read before and after a measurement.
 type counters struct {
 	gateway, processor, database stat
-	messages                     int64
+	messages, waited             int64
 }
 
 func (t *target) read(ctx context.Context) (c counters, err error) {
@@ -102,6 +102,10 @@ func (t *target) read(ctx context.Context) (c counters, err error) {
 	if t.messages != nil {
 		n, e := t.messages(ctx)
 		c.messages, err = n, errors.Join(err, e)
+	}
+	if t.waited != nil {
+		n, e := t.waited(ctx)
+		c.waited, err = n, errors.Join(err, e)
 	}
 	return c, err
 }
@@ -151,14 +155,15 @@ func (r *runner) measure(ctx context.Context, t *target, c cell) (figures, error
 		P50: percentile(tally.times, 50), P90: percentile(tally.times, 90), P99: percentile(tally.times, 99),
 		Gateway: after.gateway.own - before.gateway.own, Processor: after.processor.own - before.processor.own, Postgres: after.database.own - before.database.own,
 		Messages:   after.messages - before.messages,
+		Waited:     after.waited - before.waited,
 		GatewayRSS: after.gateway.resident, ProcessorRSS: after.processor.resident,
 	}, nil
 }
 
 func (r *runner) tell(round int, g group, name string, f figures) {
-	fmt.Fprintf(r.progress, "bench: %-22s round %d/%d %-20s p50 %8s ms  p99 %8s ms  %7.0f/s  CPU %7s + %7s µs, Postgres %7s µs  %5.1f messages\n",
+	fmt.Fprintf(r.progress, "bench: %-22s round %d/%d %-20s p50 %8s ms  p99 %8s ms  %7.0f/s  CPU %7s + %7s µs, Postgres %7s µs  %5.1f messages, %d waited\n",
 		g.cell, round+1, g.rounds, name, milliseconds(f.P50), milliseconds(f.P99), f.perSecond(),
-		microseconds(f.each(f.Gateway)), microseconds(f.each(f.Processor)), microseconds(f.each(f.Postgres)), float64(f.Messages)/float64(max(1, f.Requests)))
+		microseconds(f.each(f.Gateway)), microseconds(f.each(f.Processor)), microseconds(f.each(f.Postgres)), float64(f.Messages)/float64(max(1, f.Requests)), f.Waited)
 }
 
 func milliseconds(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()*1e3) }

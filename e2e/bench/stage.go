@@ -37,6 +37,7 @@ type target struct {
 	head                         string // see requestHead
 	gateway, processor, database func() (stat, error)
 	messages                     func(context.Context) (int64, error) // sent to external processors, so far
+	waited                       func(context.Context) (int64, error) // permits that had to ask Postgres, so far
 	settled                      func(context.Context) error          // returns when nothing is left to do
 	admin                        string                               // of Keel
 	slow                         bool                                 // it needs longer windows to have enough calls in them

@@ -81,6 +81,11 @@ func keelWith(documents func() string, more int) starter {
 		}
 		t.admin = child.admin
 		t.database = func() (stat, error) { return tree(s.postgres.PID()) }
+		t.waited = func(ctx context.Context) (int64, error) {
+			page, err := get(ctx, "http://"+child.admin+"/metrics")
+			n, _ := sumOf(page, permitsWaited)
+			return int64(n), err
+		}
 		t.settled = func(ctx context.Context) error { return settled(ctx, child.admin) }
 		return child, nil
 	}
@@ -131,6 +136,8 @@ func messages(ctx context.Context, admin string) (int64, error) {
 	sum, _ := sumOf(page, messagesSent)
 	return int64(sum), nil
 }
+
+var permitsWaited = regexp.MustCompile(`^keel_permits_waited_total$`)
 
 var waitingBytes = regexp.MustCompile(`^keel_journal_waiting_bytes$`)
 
