@@ -342,13 +342,11 @@ func (w *writer) thin(ctx context.Context) error {
 		return nil
 	}
 	w.thinnedAt = time.Now()
-	tag, err := w.conn.Exec(ctx, `
-delete from keel.checkpoints c where c.at < now() - $1::interval and not c.anchored
-and (select (l.at at time zone 'UTC')::date from keel.checkpoints l where l.size > c.size order by l.size limit 1) = (c.at at time zone 'UTC')::date`, w.o.KeepCheckpoints)
-	if err != nil {
+	var n int64
+	if err := w.conn.QueryRow(ctx, "select keel.thin_checkpoints($1)", w.o.KeepCheckpoints).Scan(&n); err != nil {
 		return fmt.Errorf("thin checkpoints: %w", err)
 	}
-	if n := tag.RowsAffected(); n > 0 {
+	if n > 0 {
 		w.o.Logger.Info("audit log: old checkpoints were deleted; one of each day, and those that are anchored, are kept", "deleted", n)
 	}
 	return nil

@@ -46,7 +46,8 @@ var tables = map[string]rights{
 	"entries":              {writer: add},
 	"leaves":               {writer: add},
 	"tiles":                {writer: "select, insert, update (data)"}, // the last one of a level grows
-	"checkpoints":          {writer: add},
+	"checkpoints":          {writer: "select, insert, update (anchored)"},
+	"lost_checkpoints":     {writer: read}, // put aside by the owner: keel audit continue
 	"audit_keys":           {writer: add},
 	"label_values":         {writer: add},
 	"adjustments":          {writer: read, editor: add},
@@ -61,6 +62,7 @@ var tables = map[string]rights{
 	"calibrations":          {writer: add},
 	"target_health":         {writer: own},
 	"alerts":                {writer: own},
+	"alert_marks":           {writer: count},
 
 	// Views.
 	"attempts":            {writer: read},
@@ -111,6 +113,7 @@ var functions = map[string]callers{
 	// These act for the owner.
 	"ensure_partitions":   {writer: true},
 	"settle_pending_cuts": {writer: true},
+	"thin_checkpoints":    {writer: true},
 	"supersede_closeout":  {writer: true},
 	"hold_revision":       {editor: true},
 

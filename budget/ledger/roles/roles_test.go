@@ -137,7 +137,8 @@ func TestFunctionsOfTheOwner(t *testing.T) {
 	owner, _, _ := migrated(t)
 	if got := ask(t, owner, `select string_agg(proname || coalesce(' ' || array_to_string(proconfig, ','), ' without search_path'), '; ' order by proname) from pg_proc where pronamespace = 'keel'::regnamespace and prosecdef`); got !=
 		"config_after search_path=pg_catalog, pg_temp; ensure_partitions search_path=pg_catalog, pg_temp; hold_revision search_path=pg_catalog, pg_temp; "+
-			"limit_follows search_path=pg_catalog, pg_temp; settle_pending_cuts search_path=pg_catalog, pg_temp; supersede_closeout search_path=pg_catalog, pg_temp" {
+			"limit_follows search_path=pg_catalog, pg_temp; settle_pending_cuts search_path=pg_catalog, pg_temp; supersede_closeout search_path=pg_catalog, pg_temp; "+
+			"thin_checkpoints search_path=pg_catalog, pg_temp" {
 		t.Error(got)
 	}
 }
