@@ -39,6 +39,9 @@ func (l *lab) Settle(ctx context.Context, b escrow.Batch) (escrow.Settled, error
 	if err == nil {
 		l.mu.Lock()
 		defer l.mu.Unlock()
+		if l.held == nil {
+			l.held = make(map[[2]string][]escrow.Record)
+		}
 		key := [2]string{b.Org, b.Epoch.String()}
 		for _, r := range b.Records {
 			if !slices.ContainsFunc(l.held[key], func(h escrow.Record) bool { return h.Seq == r.Seq }) {
@@ -76,7 +79,7 @@ func (l *lab) witnessed() (all []Difference) {
 // newLab makes a database whose invariants are checked at the end of the test.
 func newLab(t testing.TB) *lab {
 	t.Helper()
-	l := &lab{t: t, dsn: database(t), held: make(map[[2]string][]escrow.Record)}
+	l := &lab{t: t, dsn: database(t)}
 	var err error
 	if l.pool, err = newPool(l.dsn, 32); err != nil {
 		t.Fatal(err)

@@ -65,9 +65,9 @@ type Traffic struct {
 // needed are the privileges of a processor on the tables that it writes.
 var needed = map[string][]string{
 	"insert": {"accounts", "annotations", "calibrations", "closeouts", "decisions", "entries", "epochs", "leases", "open_decisions", "outbox",
-		"replicas", "statement_outbox", "statement_provisional", "statements", "superseded_closeouts", "target_health", "alerts"},
-	"update": {"accounts", "annotations", "closeouts", "db_state", "epochs", "leases", "replicas", "statements", "alerts"},
-	"delete": {"closeouts", "open_decisions", "outbox", "statement_outbox", "statement_provisional", "target_health", "alerts"},
+		"replicas", "statement_outbox", "statement_provisional", "statements", "superseded_closeouts", "target_health", "alerts", "alert_marks"},
+	"update": {"accounts", "annotations", "closeouts", "db_state", "epochs", "leases", "limits", "replicas", "statements", "alerts", "alert_marks"},
+	"delete": {"open_decisions", "outbox", "statement_outbox", "statement_provisional", "target_health", "alerts"},
 	"select": {"budgets", "routes", "policies", "prices", "subjects", "settings", "limits", "config_revisions", "migrations"},
 }
 

@@ -339,3 +339,16 @@ func TestNames(t *testing.T) {
 		}
 	}
 }
+
+// keel doctor finds nothing that the writer lacks, and says what the others would.
+func TestDoctorAgrees(t *testing.T) {
+	_, _, as := migrated(t)
+	for role, lacks := range map[string]bool{"owner": false, "writer": false, "reader": true} {
+		v, err := ledger.ReadVitals(t.Context(), as[role])
+		if err != nil {
+			t.Errorf("%s: %v", role, err)
+		} else if len(v.Roles) != 1 || (len(v.Roles[0].Lacks) > 0) != lacks {
+			t.Errorf("%s: %+v", role, v.Roles)
+		}
+	}
+}

@@ -15,7 +15,7 @@ from (select unnest(cast(cast(cost_lines as json) as json[])) as l from records)
 charges = db.execute("""
 select c->>'budget', c->>'key', sum(cast(c->>'amount' as bigint))
 from (select unnest(cast(cast(charges as json) as json[])) as c from records where charges is not null) group by 1, 2 order by 1, 2""").fetchall()
-causes = db.execute(f"select adjustment_cause, count(*), sum({money('adjustment_usd')}) from records where kind = 'adjustment' group by 1").fetchall()
+causes = db.execute(f"select adjustment_cause, count(*), sum({money('adjustment_usd')}) from records where kind = 'adjustment' group by 1 order by 1").fetchall()
 everything = db.execute(f"select sum(coalesce({money('actual_cost_usd')}, {money('adjustment_usd')})) from records").fetchone()[0]
 meters = {meter: nano(amount) for meter, amount in lines}
 if rest:
