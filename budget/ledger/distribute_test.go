@@ -38,7 +38,7 @@ where n.nspname = 'keel' and i.indisunique and not c.relispartition and c.relnam
 select array_agg(c.relname::text) from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where n.nspname = 'keel' and c.relkind in ('r', 'p') and not c.relispartition and not c.relname = any($1)`, append(distributed, referenced...))
 	slices.Sort(rest)
-	want := []string{"adjustments", "alerts", "audit_keys", "budgets", "calibrations", "checkpoints", "config_revisions", "config_versions", "exchange_rates", "lost_checkpoints", "migrations", "policies", "prices",
+	want := []string{"adjustments", "alert_marks", "alerts", "audit_keys", "budgets", "calibrations", "checkpoints", "config_revisions", "config_versions", "exchange_rates", "lost_checkpoints", "migrations", "policies", "prices",
 		"reconciled", "reconciliations", "routes", "settings", "subjects", "target_health", "tiles"}
 	if !slices.Equal(rest, want) {
 		t.Errorf("not distributed: %v, want %v", rest, want)
