@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -72,7 +73,7 @@ mode: enforce
 		if err := json.Unmarshal(stdout.Bytes(), &report); err != nil {
 			t.Fatalf("%v in %s%s", err, stdout.String(), stderr.String())
 		}
-		if report.OnDisk < 14 { // of 8 calls, and what was not tampered with
+		if report.OnDisk < 8 { // of 8 calls, and what was not tampered with
 			t.Errorf("%d records of the journal were compared and are the same", report.OnDisk)
 		}
 		return command.ProcessState.ExitCode(), report.Findings
@@ -105,9 +106,15 @@ mode: enforce
 			"inserted", "decision "},
 		"the end of the log is cut off": {"delete from keel.leaves where index >= 10; delete from keel.checkpoints where size > 10; delete from keel.tiles; insert into keel.tiles select 0, 0, string_agg(sha256('\\x00'::bytea || hash), '' order by index) from keel.leaves",
 			"truncated", "anchor " + anchor},
-		"a budget's sum":     {"update keel.accounts set settled_n = settled_n - 1 where budget = 'evidence'", "sum", "budget evidence of org default"},
-		"an entry":           {"update keel.entries set amount_n = amount_n + 1 where kind in ('return', 'finish')", "changed", "entry "},
-		"a document of then": {"update keel.config_versions set after = jsonb_set(after, '{limit_usd}', '1') where name = 'evidence' and version = 1", "changed", "Budget evidence version 1 of org default"},
+		"a budget's sum": {"update keel.accounts set settled_n = settled_n - 1 where budget = 'evidence'", "sum", "budget evidence of org default"},
+		"an entry":       {"update keel.entries set amount_n = amount_n + 1 where kind in ('return', 'finish')", "changed", "entry "},
+		"a closeout is replaced in silence": {"insert into keel.superseded_closeouts select now(), c.* from keel.closeouts c where decision_id = '" + id + "'; update keel.closeouts set version = 2, cost_n = 0, charges = jsonb_set(charges, '{0,amount}', '0') where decision_id = '" + id +
+			"'; insert into keel.outbox (org, kind, ids, versions) values ('default', 'closeout', array['" + id + "'::uuid], array[2])", "inserted", "closeout " + id + " version 2"},
+		"a partition is dropped":                  {"drop table keel.closeouts_" + time.Now().UTC().Format("2006_01"), "removed", "closeout " + id},
+		"a change of the configuration is gone":   {"delete from keel.config_versions where name = 'evidence' and version = 2; delete from keel.leaves l where kind = 'config' and not exists (select from keel.config_versions v where v.change_id = l.id)", "gap", "configuration of org default"},
+		"an entry is moved to another budget":     {"update keel.entries set budget = 'other' where kind in ('return', 'finish')", "changed", "entry "},
+		"the journal says more than the database": {"update keel.closeouts set cost_n = 1 where decision_id = '" + id + "'", "changed", "closeout " + id + " of org default journal "},
+		"a document of then":                      {"update keel.config_versions set after = jsonb_set(after, '{limit_usd}', '1') where name = 'evidence' and version = 1", "changed", "Budget evidence version 1 of org default"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			copied := template(t, dsn)

@@ -37,14 +37,24 @@ type journal struct {
 
 	head  record.Digest
 	next  uint64 // the first that has not come
-	ahead map[uint64]*record.Digest
+	ahead map[uint64]came
 	bare  bool // a record has no digest
+	clocks
+}
+
+// came is what is kept of a record until those before it have come.
+type came struct {
+	digest *record.Digest
+	times
 }
 
 func readJournals(ctx context.Context, tx pgx.Tx, org string) (*journals, error) {
 	j := &journals{all: make(map[journalKey]*journal)}
 	rows, err := tx.Query(ctx, `
-select org, epoch, applied_seq, chain_after, chain, epoch < keel.uuid_at(greatest((select retired from keel.db_state), '1970-01-01Z')) from keel.epochs where $1 = '' or org = $1`, org)
+select e.org, e.epoch, e.applied_seq, e.chain_after, e.chain, coalesce(e.epoch < keel.uuid_at(r.until), false) from keel.epochs e left join (
+  select org, max((to_date(left(cause->>'month', 7), 'YYYY_MM') + interval '1 month') at time zone 'UTC') as until from keel.entries
+  where kind = 'retired' and budget is null and cause ? 'month' group by org) r on r.org = e.org -- what keel.db_state says is no evidence
+where $1 = '' or e.org = $1`, org)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +64,7 @@ select org, epoch, applied_seq, chain_after, chain, epoch < keel.uuid_at(greates
 	var partial bool
 	_, err = pgx.ForEachRow(rows, []any{&k.org, &k.epoch, &applied, &after, &chain, &partial}, func() error {
 		j.all[k] = &journal{applied: uint64(applied), after: uint64(after), chain: slices.Clone(chain), partial: partial,
-			head: record.ChainStart(k.epoch, k.org), next: 1, ahead: make(map[uint64]*record.Digest)}
+			head: record.ChainStart(k.epoch, k.org), next: 1, ahead: make(map[uint64]came)}
 		return nil
 	})
 	return j, err
@@ -90,6 +100,10 @@ func (j *journals) see(r *row, v *verification) error {
 			return fmt.Errorf("its digest has %d bytes", n)
 		}
 	}
+	at, err := timesOf(r)
+	if err != nil {
+		return err
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	e := j.all[journalKey{r.org, epoch}]
@@ -99,7 +113,7 @@ func (j *journals) see(r *row, v *verification) error {
 		why = fmt.Sprintf("it says that it is record %d of journal %s, of which nothing was settled", seq, epoch)
 	case seq > e.applied || seq == 0:
 		why = fmt.Sprintf("it says that it is record %d of journal %s, of which %d were settled", seq, epoch, e.applied)
-	case e.take(seq, digest):
+	case e.take(seq, came{digest, at}):
 		return nil
 	default:
 		why = fmt.Sprintf("it says that it is record %d of journal %s, as another one does", seq, epoch)
@@ -124,25 +138,26 @@ func (j *journals) unnumbered(r *row, v *verification) error {
 }
 
 // take is false for a number that was there before.
-func (e *journal) take(seq uint64, digest *record.Digest) bool {
+func (e *journal) take(seq uint64, c came) bool {
 	if _, there := e.ahead[seq]; there || seq < e.next {
 		return false
 	}
-	if e.ahead[seq] = digest; seq != e.next {
+	if e.ahead[seq] = c; seq != e.next {
 		return true
 	}
 	for {
-		d, ok := e.ahead[e.next]
+		c, ok := e.ahead[e.next]
 		if !ok {
 			return true
 		}
 		delete(e.ahead, e.next)
+		e.tick(e.next, c.times)
 		switch {
 		case e.next <= e.after:
-		case d == nil:
+		case c.digest == nil:
 			e.bare = true
 		default:
-			e.head = record.ChainNext(e.head, e.next, *d)
+			e.head = record.ChainNext(e.head, e.next, *c.digest)
 		}
 		e.next++
 	}
@@ -155,6 +170,9 @@ func (j *journals) finish(all bool, f *findings) (whole int64) {
 	}
 	partial := 0
 	for k, e := range j.all {
+		for _, went := range e.back {
+			f.notice("journal %s of org %s: %s", k.epoch, k.org, went)
+		}
 		what := Finding{What: fmt.Sprintf("journal %s of org %s", k.epoch, k.org), Org: k.org, Epoch: k.epoch.String()}
 		switch {
 		case e.partial:

@@ -141,6 +141,9 @@ select o.org, o.kind, i.id, coalesce(o.versions[i.n], 1), o.missing_since is not
 	if v.retired, err = readRetired(ctx, tx); err != nil {
 		return err
 	}
+	if err := v.early(ctx, tx); err != nil {
+		return err
+	}
 	for of := range v.retired {
 		v.findings.notice("org %s: the records of %s were retired: their leaves are there, and cover them; entry %s says so", of.org, of.month, v.retired[of])
 	}
@@ -178,8 +181,10 @@ func (v *verification) other(ctx context.Context, tx pgx.Tx) error {
 			return err
 		}
 	}
-	if err := v.documents(ctx, tx); err != nil {
-		return err
+	for _, check := range []func(context.Context, pgx.Tx) error{v.documents, v.revisions, v.replaced} {
+		if err := check(ctx, tx); err != nil {
+			return err
+		}
 	}
 	return v.log(ctx, tx)
 }
