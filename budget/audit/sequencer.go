@@ -84,7 +84,7 @@ func (s *Sequencer) turn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer closeConn(conn)
+	defer letGo(conn)
 	var mine bool
 	if err := conn.QueryRow(ctx, "select pg_try_advisory_lock($1)", int64(sequencerLock)).Scan(&mine); err != nil || !mine {
 		return err
@@ -119,6 +119,16 @@ func (s *Sequencer) turn(ctx context.Context) error {
 	return w.finish(last)
 }
 
+// letGo unlocks before it disconnects: a server notices the end of a connection later than the next process asks.
+func letGo(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if !conn.IsClosed() {
+		_, _ = conn.Exec(ctx, "select pg_advisory_unlock_all()")
+	}
+	closeConn(conn)
+}
+
 // SequenceOnce takes in, signs and anchors all that is announced, and returns the size of the log. It is an error
 // while another process sequences.
 func (s *Sequencer) SequenceOnce(ctx context.Context) (size int64, err error) {
@@ -126,7 +136,7 @@ func (s *Sequencer) SequenceOnce(ctx context.Context) (size int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	defer closeConn(conn)
+	defer letGo(conn)
 	var mine bool
 	if err := conn.QueryRow(ctx, "select pg_try_advisory_lock($1)", int64(sequencerLock)).Scan(&mine); err != nil {
 		return 0, err
