@@ -12,3 +12,6 @@ create table keel.alert_marks (
 create index decisions_unpriced on keel.decisions (stored_at) where unpriced <> '';
 create index closeouts_unpriced on keel.closeouts (stored_at) where unpriced <> '{}';
 create index statements_unmetered on keel.statements (day) where unmetered > 0;
+
+-- The few that were not simply allowed: in ten million decisions a list of the denied ones took seconds without it.
+create index decisions_not_allowed on keel.decisions (org, action, decided_at) where action <> 'allow';
