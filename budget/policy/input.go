@@ -160,14 +160,27 @@ func (s standings) Get(key ref.Val) ref.Val {
 	if s.of != nil {
 		is = s.of(name)
 	}
-	percent := int64(0)
-	switch {
-	case is.Limit > 0:
-		percent = int64(float64(is.Used) / float64(is.Limit) * 100)
-	case is.Used > 0:
-		percent = 100
+	all := make(map[string]int64, len(standingFields))
+	for field, value := range standingFields {
+		all[field] = value(is)
 	}
-	return types.DefaultTypeAdapter.NativeToValue(map[string]int64{
-		"used": is.Used, "limit": is.Limit, "left": max(0, is.Limit-is.Used), "used_percent": percent,
-	})
+	return types.DefaultTypeAdapter.NativeToValue(all)
+}
+
+// standingFields are what a condition can read of a budget.
+var standingFields = map[string]func(Standing) int64{
+	"used":         func(s Standing) int64 { return s.Used },
+	"limit":        func(s Standing) int64 { return s.Limit },
+	"left":         func(s Standing) int64 { return max(0, s.Limit-s.Used) },
+	"used_percent": Standing.percent,
+}
+
+func (s Standing) percent() int64 {
+	switch {
+	case s.Limit > 0:
+		return int64(float64(s.Used) / float64(s.Limit) * 100)
+	case s.Used > 0:
+		return 100
+	}
+	return 0
 }

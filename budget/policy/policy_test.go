@@ -116,7 +116,7 @@ func TestSkippingChangesNothing(t *testing.T) {
 		value := words.Draw(t, "value")
 		if rapid.Bool().Draw(t, "number") {
 			operator := rapid.SampledFrom([]string{"==", ">", ">=", "<", "<=", "!="}).Draw(t, "operator")
-			left, right := rapid.SampledFrom([]string{"request.input_tokens", "request.bound_cost", "request.choices"}).Draw(t, "field"), rapid.SampledFrom([]string{"0", "1", "2", `usd("0.000000001")`}).Draw(t, "constant")
+			left, right := rapid.SampledFrom([]string{"request.input_tokens", "request.bound_cost", "request.choices", `budgets["a"].used`, `budgets.b.left`, "budgets.a.used_percent", `budgets["c"]["limit"]`, "budgets.a.none"}).Draw(t, "field"), rapid.SampledFrom([]string{"0", "1", "2", `usd("0.000000001")`}).Draw(t, "constant")
 			if rapid.Bool().Draw(t, "turned") {
 				left, right = right, left
 			}
@@ -125,7 +125,7 @@ func TestSkippingChangesNothing(t *testing.T) {
 		return fmt.Sprintf(rapid.SampledFrom([]string{
 			`subject.team == %q`, `%q == subject["team"]`, `request.model.startsWith(%q)`, `request.provider in [%q, "b"]`, `route == %q`, `request.stream && subject.user != %q`,
 			`!request.stream || subject.team == %q`, `!(subject.team == %q)`, `int(subject.user) > 3 || subject.team == %q`, `!request.tools && route != %q`,
-			`(subject.team == %q) == request.stream`, `[subject.team].exists(x, x == %q)`,
+			`(subject.team == %q) == request.stream`, `request.stream == false && route == %q`, `true == request.tools && subject.team != %q`, `[subject.team].exists(x, x == %q)`,
 		}).Draw(t, "part"), value)
 	})
 	rapid.Check(t, func(t *rapid.T) {
@@ -137,6 +137,8 @@ func TestSkippingChangesNothing(t *testing.T) {
 		in := &Input{Subject: map[string]string{"team": words.Draw(t, "team"), "user": words.Draw(t, "user")}, Request: Request{
 			Model: words.Draw(t, "model"), Provider: words.Draw(t, "provider"), Route: words.Draw(t, "route"), Stream: rapid.Bool().Draw(t, "stream"), Tools: rapid.Bool().Draw(t, "tools"),
 			InputTokens: rapid.Int64Range(0, 3).Draw(t, "tokens"), BoundCost: rapid.Int64Range(0, 3).Draw(t, "cost"), Choices: rapid.Int64Range(0, 3).Draw(t, "choices"),
+		}, Standing: func(name string) Standing {
+			return map[string]Standing{"a": {Used: 1, Limit: 50}, "b": {Used: 3, Limit: 5}}[name]
 		}}
 		got, gotErr := p.Match(in)
 		want, wantErr := p.evaluate(in)

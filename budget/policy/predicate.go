@@ -98,8 +98,12 @@ func operator(name string, left, right ast.Expr) (predicate, bool) {
 		read := textOf(left)
 		return predicate{read: read, values: []string{value}}, read != nil
 	}
+	if flag := flagOf(left); flag != nil && name == "_==_" && right.Kind() == ast.LiteralKind {
+		value, ok := right.AsLiteral().Value().(bool)
+		return predicate{flag: flag, not: !value}, ok
+	}
 	number, ok := wholeNumber(right)
-	count := requestNumbers[identifier(left)]
+	count := numberOf(left)
 	if !ok || count == nil {
 		return predicate{}, false
 	}
@@ -137,6 +141,25 @@ func textOf(e ast.Expr) func(*Input) string {
 		return func(in *Input) string { return in.Subject[name] }
 	}
 	return requestTexts[identifier(e)]
+}
+
+// numberOf reads a number of the request, or of a budget by name; nil for anything else.
+func numberOf(e ast.Expr) func(*Input) int64 {
+	field, of, ok := member(e)
+	if !ok {
+		return requestNumbers[identifier(e)]
+	}
+	name, budgets, ok := member(of)
+	read := standingFields[field]
+	if !ok || read == nil || !isVariable(budgets, "budgets") {
+		return nil
+	}
+	return func(in *Input) int64 {
+		if in.Standing == nil {
+			return read(Standing{})
+		}
+		return read(in.Standing(name))
+	}
 }
 
 func flagOf(e ast.Expr) func(*Input) bool { return requestFlags[identifier(e)] }
