@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -375,8 +376,9 @@ func TestAgainstTheLedger(t *testing.T) {
 			}
 		}
 		var buckets []string
-		for start, results := range days {
-			if more != "" {
+		for _, start := range slices.Sorted(maps.Keys(days)) {
+			results := days[start]
+			if more != "" { // always on the same day
 				results, more = append(results, more), ""
 			}
 			buckets = append(buckets, fmt.Sprintf(`{"object":"bucket","start_time":%d,"end_time":%d,"results":[%s]}`, start, start+86400, strings.Join(results, ",")))
