@@ -96,12 +96,14 @@ func (s *Server) note(entry *accesslogdatav3.HTTPAccessLogEntry) {
 	}
 	s.endLogged(id, carried, entry)
 	decided := carried[metadataAsked].GetStringValue() != "" && carried[metadataCall].GetStringValue() != "" // and no more was to pass the filter
-	correction := s.correction(id, carried, entry)
+	var correction *budget.Closeout
 	switch {
 	case mayCost(entry) && (passed && !decided || undecided):
-		correction = passedOn(id, entry)
+		correction = passedOn(id, carried, entry)
 	case undecided && common.GetUpstreamRequestAttemptCount() == 0 && common.GetUpstreamRemoteAddress() == nil:
-		correction = neverLetOut(id, entry)
+		correction = neverLetOut(id, carried, entry)
+	default:
+		correction = s.correction(id, carried, entry)
 	}
 	s.ledger.Annotate(budget.Annotation{
 		ID:            id,

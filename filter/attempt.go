@@ -234,15 +234,8 @@ func (a *attempt) rewriteBody(body []byte) (*extprocv3.ProcessingResponse, error
 // observeHeaders notes how the upstream answered. The body of an error is asked for:
 // Envoy tries again as soon as it has the headers, and what was billed is in the body.
 func (a *attempt) observeHeaders(headers *extprocv3.HttpHeaders) *extprocv3.ProcessingResponse {
-	a.header = make(http.Header, len(headers.GetHeaders().GetHeaders()))
-	status := 0
-	for _, h := range headers.GetHeaders().GetHeaders() {
-		if h.Key == ":status" {
-			status, _ = strconv.Atoi(headerValue(h))
-			continue
-		}
-		a.header.Add(h.Key, headerValue(h))
-	}
+	var status int
+	status, a.header = responseHead(headers)
 	answer := responseHeadersAnswer(nil)
 	a.FirstByte = time.Since(a.At)
 	if status < http.StatusBadRequest {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -38,9 +37,7 @@ func (s *Server) Check(ctx context.Context, in *authv3.CheckRequest) (out *authv
 	defer func() {
 		s.metrics.inFlight.Dec()
 		if p := recover(); p != nil {
-			s.metrics.panics.Inc()
-			s.log.Error("filter: panic in a check", "decision", call.id, "panic", p, "stack", string(debug.Stack()))
-			call.sent, out, err = false, nil, grpcstatus.Error(codes.Unavailable, "keel: internal error, see the log of the processor")
+			call.sent, out, err = false, nil, s.panicked("a check", call.id, p)
 		}
 		s.settle(call) // what was let out is ended by the access log
 	}()
@@ -116,13 +113,7 @@ func (s *Server) releaseFixed(call *Call) *extprocv3.ProcessingResponse {
 	if d.RoutedModel != call.request.Model || d.MaxOutputTokens > 0 || d.Constraint != nil {
 		return s.unconstrained(call, errFixed)
 	}
-	if d.RoutedProvider != call.provider {
-		call.remove = append(call.remove, credentialHeaders...)
-	}
-	answer := requestBodyAnswer(&extprocv3.CommonResponse{HeaderMutation: &extprocv3.HeaderMutation{
-		SetHeaders:    []*corev3.HeaderValueOption{setHeader(headerTarget, d.RoutedProvider+"/"+d.RoutedModel)},
-		RemoveHeaders: append(without(call.remove, headerTarget), "accept-encoding"),
-	}})
+	answer := requestBodyAnswer(&extprocv3.CommonResponse{HeaderMutation: toTarget(call)})
 	answer.DynamicMetadata = carryCall(call)
 	return answer
 }

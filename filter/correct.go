@@ -57,9 +57,8 @@ func (s *Server) correction(id uuid.UUID, fields map[string]*structpb.Value, ent
 
 // passedOn is the end of a call that Envoy let pass when the stream to the processor failed: what the filter saw is not all of
 // it, so it costs the most that it can have cost. A decision that never came to Envoy costs what it held.
-func passedOn(id uuid.UUID, entry *accesslogdatav3.HTTPAccessLogEntry) *budget.Closeout {
+func passedOn(id uuid.UUID, fields map[string]*structpb.Value, entry *accesslogdatav3.HTTPAccessLogEntry) *budget.Closeout {
 	common, response := entry.GetCommonProperties(), entry.GetResponse()
-	fields := common.GetMetadata().GetFilterMetadata()[metadataSpace].GetFields()
 	c := &budget.Closeout{
 		ID: id, Org: fields[metadataOrg].GetStringValue(), At: time.Now(), Outcome: budget.Unmetered, Metered: budget.ByEstimate,
 		HTTPStatus: int(response.GetResponseCode().GetValue()), Attempts: int(common.GetUpstreamRequestAttemptCount()),
@@ -79,8 +78,7 @@ func passedOn(id uuid.UUID, entry *accesslogdatav3.HTTPAccessLogEntry) *budget.C
 }
 
 // neverLetOut is the end of a call whose decision never came to Envoy, if it came to one, and that failed closed.
-func neverLetOut(id uuid.UUID, entry *accesslogdatav3.HTTPAccessLogEntry) *budget.Closeout {
-	fields := entry.GetCommonProperties().GetMetadata().GetFilterMetadata()[metadataSpace].GetFields()
+func neverLetOut(id uuid.UUID, fields map[string]*structpb.Value, entry *accesslogdatav3.HTTPAccessLogEntry) *budget.Closeout {
 	c := &budget.Closeout{
 		ID: id, Org: fields[metadataOrg].GetStringValue(), At: time.Now(), Outcome: budget.Aborted, HTTPStatus: int(entry.GetResponse().GetResponseCode().GetValue()),
 		Detail: "ended before the call was let out (" + entry.GetResponse().GetResponseCodeDetails() + ")",

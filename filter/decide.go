@@ -130,22 +130,11 @@ func (s *Server) impliedProvider(call *Call) string {
 
 // decide reads the body, asks for the decision and answers it.
 func (s *Server) decide(call *Call, body []byte) *extprocv3.ProcessingResponse {
-	plain, err := decodeRequest(call.encoding, body)
-	if err == nil {
-		call.request, err = call.codec.ReadRequest(call.path, plain)
-	}
+	plain, err := call.read(body)
 	if err != nil {
 		return s.refuseUnreadable(call, err)
 	}
-	facts := s.facts(call)
-	facts.Constrainable = func(c budget.Constraint) error {
-		if err := call.changeable(); err != nil {
-			return err
-		}
-		return call.constrainable(plain, c)
-	}
-	facts.Watchable = call.watchable
-	facts.Changeable = call.changeable
+	facts := s.factsWithBody(call, plain)
 	if call.dryRun {
 		return s.dryRun(call, &facts)
 	}
@@ -168,17 +157,13 @@ func (s *Server) decide(call *Call, body []byte) *extprocv3.ProcessingResponse {
 
 // release lets the call out to the routed target, changed as decided.
 func (s *Server) release(call *Call, body []byte, replaced bool) *extprocv3.ProcessingResponse {
-	d := call.decision
-	edit := wire.Edit{MaxOutputTokens: d.MaxOutputTokens, ForceUsage: call.request.Stream && !call.request.WantsUsage && (!call.logged || call.force)}
 	if call.fixed {
 		return s.releaseFixed(call)
 	}
+	d := call.decision
+	edit := wire.Edit{MaxOutputTokens: d.MaxOutputTokens, ForceUsage: call.request.Stream && !call.request.WantsUsage && (!call.logged || call.force)}
 	if d.RoutedModel != call.request.Model {
 		edit.Model = d.RoutedModel
-	}
-	if d.RoutedProvider != call.provider {
-		// It was given for another provider. The target's own comes after this filter, from Envoy.
-		call.remove = append(call.remove, credentialHeaders...)
 	}
 	path, changed := call.codec.Rewrite(call.request, call.path, body, edit)
 	call.request.UsageForced = edit.ForceUsage
@@ -190,10 +175,7 @@ func (s *Server) release(call *Call, body []byte, replaced bool) *extprocv3.Proc
 		changed = constrained
 	}
 
-	mutation := &extprocv3.HeaderMutation{
-		SetHeaders:    []*corev3.HeaderValueOption{setHeader(headerTarget, d.RoutedProvider+"/"+d.RoutedModel)},
-		RemoveHeaders: append(without(call.remove, headerTarget), "accept-encoding"),
-	}
+	mutation := toTarget(call)
 	if path != call.path {
 		mutation.SetHeaders = append(mutation.SetHeaders, setHeader(":path", path))
 	}
@@ -210,10 +192,45 @@ func (s *Server) release(call *Call, body []byte, replaced bool) *extprocv3.Proc
 	return answer
 }
 
+// toTarget are the headers by which a call goes where it was decided.
+func toTarget(call *Call) *extprocv3.HeaderMutation {
+	d := call.decision
+	if d.RoutedProvider != call.provider {
+		// The credential was given for another provider. The target's own comes after this filter, from Envoy.
+		call.remove = append(call.remove, credentialHeaders...)
+	}
+	return &extprocv3.HeaderMutation{
+		SetHeaders:    []*corev3.HeaderValueOption{setHeader(headerTarget, d.RoutedProvider+"/"+d.RoutedModel)},
+		RemoveHeaders: append(without(call.remove, headerTarget), "accept-encoding"),
+	}
+}
+
 // credentialHeaders are where the providers' APIs take a key or token.
 var credentialHeaders = []string{"authorization", "x-api-key", "api-key", "x-goog-api-key", "x-amz-security-token", "cookie"}
 
-// facts is what the decision is made from.
+// read decodes the body and reads the request, and returns it as plain text.
+func (call *Call) read(body []byte) (plain []byte, err error) {
+	if plain, err = decodeRequest(call.encoding, body); err == nil {
+		call.request, err = call.codec.ReadRequest(call.path, plain)
+	}
+	return plain, err
+}
+
+// factsWithBody is what the decision is made from, of a call whose body was read.
+func (s *Server) factsWithBody(call *Call, plain []byte) budget.Call {
+	facts := s.facts(call)
+	facts.Constrainable = func(c budget.Constraint) error {
+		if err := call.changeable(); err != nil {
+			return err
+		}
+		return call.constrainable(plain, c)
+	}
+	facts.Watchable = call.watchable
+	facts.Changeable = call.changeable
+	return facts
+}
+
+// facts is what is known of a call: of its request, where that was read.
 func (s *Server) facts(call *Call) budget.Call {
 	facts := budget.Call{
 		ID: call.id, Org: call.org, At: call.at, Subject: call.subject,

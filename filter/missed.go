@@ -35,7 +35,8 @@ func (s *Server) notePassing(entry *accesslogdatav3.HTTPAccessLogEntry) {
 	if common.GetAccessLogType() != accesslogdatav3.AccessLogType_DownstreamEnd && common.GetAccessLogType() != accesslogdatav3.AccessLogType_NotSet {
 		return
 	}
-	if failedOpen(common) {
+	passed := failedOpen(common)
+	if passed {
 		s.metrics.failedOpen.Inc()
 	}
 	if !mayCost(entry) {
@@ -43,7 +44,7 @@ func (s *Server) notePassing(entry *accesslogdatav3.HTTPAccessLogEntry) {
 	}
 	id, ok := passingID(common.GetStreamId(), common.GetStartTime().AsTime())
 	if !ok { // it can't be looked up
-		if failedOpen(common) {
+		if passed {
 			s.noteUnseen(unseenIn(entry, "the processor was away"))
 		}
 		return

@@ -30,14 +30,7 @@ const (
 
 // observeHeaders begins the third section of call.
 func (s *Server) observeHeaders(call *Call, headers *extprocv3.HttpHeaders, message *extprocv3.ProcessingRequest) *extprocv3.ProcessingResponse {
-	call.header = make(http.Header, len(headers.GetHeaders().GetHeaders()))
-	for _, h := range headers.GetHeaders().GetHeaders() {
-		if h.Key == ":status" {
-			call.status, _ = strconv.Atoi(headerValue(h))
-			continue
-		}
-		call.header.Add(h.Key, headerValue(h))
-	}
+	call.status, call.header = responseHead(headers)
 	call.details = attribute(message, "response.code_details")
 	call.attempts = attributeInt(message, "upstream.request_attempt_count")
 	call.ended, call.answered = headers.EndOfStream, time.Now()
@@ -70,6 +63,19 @@ func (s *Server) observeHeaders(call *Call, headers *extprocv3.HttpHeaders, mess
 		answer.ModeOverride = buffered()
 	}
 	return answer
+}
+
+// responseHead is the status of a response, 0 where there is none, and its other headers.
+func responseHead(headers *extprocv3.HttpHeaders) (status int, header http.Header) {
+	header = make(http.Header, len(headers.GetHeaders().GetHeaders()))
+	for _, h := range headers.GetHeaders().GetHeaders() {
+		if h.Key == ":status" {
+			status, _ = strconv.Atoi(headerValue(h))
+			continue
+		}
+		header.Add(h.Key, headerValue(h))
+	}
+	return status, header
 }
 
 // observeUndecided answers a response without a decision: Envoy itself refused

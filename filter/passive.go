@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime/debug"
-	"strings"
 	"time"
 
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
@@ -41,9 +39,7 @@ func (s *Server) processPassive(stream extprocv3.ExternalProcessor_ProcessServer
 	p := &passive{Call: new(Call)}
 	defer func() {
 		if r := recover(); r != nil {
-			s.metrics.panics.Inc()
-			s.log.Error("filter: panic in a call that passed by", "decision", p.id, "panic", r, "stack", string(debug.Stack()))
-			err = status.Error(codes.Unavailable, "keel: internal error, see the log of the processor")
+			err = s.panicked("a call that passed by", p.id, r)
 		}
 		s.endPassive(p)
 	}()
@@ -88,7 +84,8 @@ func (s *Server) watchPassing(p *passive, message *extprocv3.ProcessingRequest) 
 		s.decidePassing(p)
 	case *extprocv3.ProcessingRequest_ResponseHeaders:
 		if p.decision == nil || p.request == nil { // an answer before the request was whole, or to what nobody can read
-			p.status, p.ended = statusOf(m.ResponseHeaders), m.ResponseHeaders.EndOfStream
+			p.status, _ = responseHead(m.ResponseHeaders)
+			p.ended = m.ResponseHeaders.EndOfStream
 			return
 		}
 		s.observeHeaders(p.Call, m.ResponseHeaders, message)
@@ -116,10 +113,7 @@ func (s *Server) decidePassing(p *passive) {
 		s.recordPassing(p, fmt.Sprintf("the request body is longer than the %d MiB that are kept of it", maxObservedRequest>>20))
 		return
 	}
-	plain, err := decodeRequest(p.encoding, body)
-	if err == nil {
-		p.request, err = p.codec.ReadRequest(p.path, plain)
-	}
+	plain, err := p.read(body)
 	if err != nil {
 		p.request = nil
 		s.recordPassing(p, err.Error())
@@ -135,9 +129,7 @@ func (s *Server) decidePassing(p *passive) {
 		s.recordPassing(p, "fetches what an earlier call made; its usage belongs to that call")
 		return
 	}
-	facts := s.facts(p.Call)
-	facts.Constrainable = func(c budget.Constraint) error { return p.constrainable(plain, c) }
-	facts.Watchable = p.watchable
+	facts := s.factsWithBody(p.Call, plain)
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 	defer cancel()
 	p.decision = s.decider.Observe(ctx, p.config, &facts)
@@ -191,13 +183,4 @@ func requestTime(message *extprocv3.ProcessingRequest) time.Time {
 		return time.Time{}
 	}
 	return at
-}
-
-func statusOf(headers *extprocv3.HttpHeaders) (status int) {
-	for _, h := range headers.GetHeaders().GetHeaders() {
-		if strings.EqualFold(h.Key, ":status") {
-			fmt.Sscan(headerValue(h), &status)
-		}
-	}
-	return status
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -35,9 +36,7 @@ func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) (err 
 	defer func() {
 		s.metrics.inFlight.Dec()
 		if p := recover(); p != nil {
-			s.metrics.panics.Inc()
-			s.log.Error("filter: panic in a call", "decision", call.id, "panic", p, "stack", string(debug.Stack()))
-			err = status.Error(codes.Unavailable, "keel: internal error, see the log of the processor")
+			err = s.panicked("a call", call.id, p)
 		}
 		s.settle(call)
 	}()
@@ -82,6 +81,13 @@ func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) (err 
 	}
 }
 
+// panicked notes a panic that was caught in what is named, of which the decision is named where there is one, and returns what Envoy is told.
+func (s *Server) panicked(in string, decision uuid.UUID, p any) error {
+	s.metrics.panics.Inc()
+	s.log.Error("filter: panic in "+in, "decision", decision, "panic", p, "stack", string(debug.Stack()))
+	return status.Error(codes.Unavailable, "keel: internal error, see the log of the processor")
+}
+
 // said is what a stream says of itself under a key of its metadata, "" for nothing.
 func said(ctx context.Context, key string) string {
 	if values := metadata.ValueFromIncomingContext(ctx, key); len(values) == 1 {
@@ -95,9 +101,7 @@ func (s *Server) processAttempt(stream extprocv3.ExternalProcessor_ProcessServer
 	var a *attempt
 	defer func() {
 		if p := recover(); p != nil {
-			s.metrics.panics.Inc()
-			s.log.Error("filter: panic in an attempt", "decision", a.id(), "panic", p, "stack", string(debug.Stack()))
-			err = status.Error(codes.Unavailable, "keel: internal error, see the log of the processor")
+			err = s.panicked("an attempt", a.id(), p)
 		}
 	}()
 	for {
