@@ -97,10 +97,8 @@ func (d *Decider) deliberate(ctx context.Context, cfg *Config, call *Call, dry b
 	l := deliberations.Get().(*deliberation)
 	defer l.done()
 	l.org, l.call, l.estimator, l.ledger, l.health, l.dry = cfg.org(call.Org), call, d.Estimator, d.Ledger, d.Health, dry
-	l.draft = Decision{Call: *call, Action: Allow, RoutedProvider: call.Provider, RoutedModel: call.Model, Shape: call.Prompt.Shape(), Rules: l.draft.Rules}
-	l.draft.Prompt, l.draft.Constrainable, l.draft.Changeable, l.draft.Watchable = nil, nil, nil, nil // a decision outlives the request body
-	l.draft.Org = l.org.name
-	l.draft.PriceVersion = l.org.book.Version()
+	l.begin()
+	l.draft.RoutedProvider, l.draft.RoutedModel = call.Provider, call.Model
 
 	if denial := l.applyPolicies(); denial != nil {
 		return l.refuseDraft(denial)
@@ -144,6 +142,13 @@ func (d *Decider) deliberate(ctx context.Context, cfg *Config, call *Call, dry b
 		})
 	}
 	return refused
+}
+
+// begin makes the draft of what is known of the call.
+func (l *deliberation) begin() {
+	l.draft = Decision{Call: *l.call, Action: Allow, Shape: l.call.Prompt.Shape(), Rules: l.draft.Rules, PriceVersion: l.org.book.Version()}
+	l.draft.Org = l.org.name
+	l.draft.Prompt, l.draft.Constrainable, l.draft.Changeable, l.draft.Watchable = nil, nil, nil, nil // a decision outlives the request body
 }
 
 // permit takes the holds of d, all or none. A preview only looks whether they fit.

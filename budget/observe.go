@@ -16,17 +16,15 @@ func (d *Decider) Observe(ctx context.Context, cfg *Config, call *Call) *Decisio
 	as := *call
 	as.Subject = would.Subject // with the labels that policies gave it: budgets select by them
 	l := &deliberation{org: cfg.org(call.Org), call: &as, estimator: d.Estimator, ledger: d.Ledger, observing: true}
-	l.draft = Decision{Call: as, Action: Allow, Shape: call.Prompt.Shape(), PriceVersion: l.org.book.Version(), RouteChoices: would.RouteChoices}
-	l.draft.Prompt, l.draft.Constrainable, l.draft.Watchable = nil, nil, nil
-	l.draft.Org = l.org.name
+	l.begin()
+	l.draft.RouteChoices = would.RouteChoices
 	for _, rule := range would.Rules {
 		if rule.Kind != KindBudget && rule.Kind != KindPrice {
 			rule.Effect = wouldHave(rule.Effect)
 			l.draft.Rules = append(l.draft.Rules, rule)
 		}
 	}
-	var scratch [16]*activeBudget
-	decision, _ := l.propose(l.estimated(call.Provider, call.Model), scratch[:0])
+	decision, _ := l.propose(l.estimated(call.Provider, call.Model), l.budgets[:0])
 	decision.Reason = observedReason(would)
 	if err := d.Ledger.Permit(ctx, decision); err != nil { // no budget refuses, so it can't be asked
 		decision.Debt = true
