@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -241,4 +242,21 @@ func (c *chargeColumns) account(org string) (budget.Account, error) {
 		*bound.into = t
 	}
 	return a, nil
+}
+
+// readCharges reads what a decision was charged, as keel.closeouts keeps it, in the order of its holds.
+func readCharges(org string, id uuid.UUID, raw string) ([]record.Charge, error) {
+	var rows []chargeColumns
+	if err := json.Unmarshal([]byte(raw), &rows); err != nil {
+		return nil, fmt.Errorf("charges of decision %s: %w", id, err)
+	}
+	charges := make([]record.Charge, len(rows))
+	for i := range rows {
+		account, err := rows[i].account(org)
+		if err != nil {
+			return nil, fmt.Errorf("charges of decision %s: %w", id, err)
+		}
+		charges[i] = record.Charge{Account: account, Held: pricing.NanoUSD(rows[i].Held), Amount: pricing.NanoUSD(rows[i].Amount), Leased: rows[i].Leased}
+	}
+	return charges, nil
 }

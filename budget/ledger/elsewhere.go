@@ -2,15 +2,12 @@ package ledger
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"keel/budget/ledger/record"
-	"keel/pricing"
 )
 
 // askMost bounds the open calls of one question.
@@ -56,20 +53,9 @@ select decision_id, charges::text from keel.closeouts where org = $1 and decisio
 	var id uuid.UUID
 	var raw string
 	_, err = pgx.ForEachRow(rows, []any{&id, &raw}, func() error {
-		var columns []chargeColumns
-		if err := json.Unmarshal([]byte(raw), &columns); err != nil {
-			return fmt.Errorf("charges of decision %s: %w", id, err)
-		}
-		charges := make([]record.Charge, len(columns))
-		for i := range columns {
-			account, err := columns[i].account(org)
-			if err != nil {
-				return fmt.Errorf("charges of decision %s: %w", id, err)
-			}
-			charges[i] = record.Charge{Account: account, Held: pricing.NanoUSD(columns[i].Held), Amount: pricing.NanoUSD(columns[i].Amount), Leased: columns[i].Leased}
-		}
+		charges, err := readCharges(org, id, raw)
 		all[id] = charges
-		return nil
+		return err
 	})
 	return all, explainError("ask which calls are closed", err)
 }

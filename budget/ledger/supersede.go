@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -68,18 +67,11 @@ select presumed, epoch, seq, lease, charges::text, version, digest, outcome, cos
 	if raw == nil {
 		return &c, nil
 	}
-	var rows []chargeColumns
-	if err := json.Unmarshal([]byte(*raw), &rows); err != nil {
-		return nil, fmt.Errorf("charges of decision %s: %w", id, err)
+	charges, err := readCharges(s.org, id, *raw)
+	if err != nil {
+		return nil, err
 	}
-	c.known = true
-	for i := range rows {
-		account, err := rows[i].account(s.org)
-		if err != nil {
-			return nil, fmt.Errorf("charges of decision %s: %w", id, err)
-		}
-		c.charges = append(c.charges, record.Charge{Account: account, Held: pricing.NanoUSD(rows[i].Held), Amount: pricing.NanoUSD(rows[i].Amount), Leased: rows[i].Leased})
-	}
+	c.known, c.charges = true, charges
 	return &c, nil
 }
 
