@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"keel/budget/ledger/roles"
 )
 
 // Vitals tell whether the database of a ledger is well: what an operator is woken for. Every age is by the database's clock.
@@ -60,15 +62,6 @@ type Waiting struct {
 type Traffic struct {
 	Provider                                             string
 	Calls, Denied, Unmetered, Closed, Estimated, Unknown int64
-}
-
-// needed are the privileges of a processor on the tables that it writes.
-var needed = map[string][]string{
-	"insert": {"accounts", "annotations", "calibrations", "closeouts", "decisions", "entries", "epochs", "leases", "open_decisions", "outbox",
-		"replicas", "statement_outbox", "statement_provisional", "statements", "superseded_closeouts", "target_health", "alerts", "alert_marks"},
-	"update": {"accounts", "annotations", "closeouts", "db_state", "epochs", "leases", "limits", "replicas", "statements", "alerts", "alert_marks"},
-	"delete": {"open_decisions", "outbox", "statement_outbox", "statement_provisional", "target_health", "alerts"},
-	"select": {"budgets", "routes", "policies", "prices", "subjects", "settings", "limits", "config_revisions", "migrations"},
 }
 
 // Late is how long after its time something has to be overdue before ReadVitals counts it.
@@ -151,12 +144,7 @@ from keel.statements where day >= (now() at time zone 'UTC')::date - 1 group by 
 
 // readRoles asks by privilege and not by name: who set the database up may have named its roles otherwise. A grant on some columns counts.
 func (v *Vitals) readRoles(ctx context.Context, tx pgx.Tx) error {
-	var privileges, tables []string
-	for _, privilege := range []string{"select", "insert", "update", "delete"} {
-		for _, table := range needed[privilege] {
-			privileges, tables = append(privileges, privilege), append(tables, table)
-		}
-	}
+	privileges, tables := roles.Needed()
 	rows, err := tx.Query(ctx, `
 with seen as (select distinct usename as name, false as asks from pg_stat_activity
   where datname = current_database() and application_name = 'keel' and pid <> pg_backend_pid() and usename is not null),

@@ -1,5 +1,12 @@
 package roles
 
+import (
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+)
+
 // rights are what each role may do with one object, as GRANT spells it; "" is nothing. The reader may read every table
 // and view, which is not repeated here. So may the writer, which shows the review pages and looks for alerts.
 type rights struct{ writer, editor string }
@@ -72,6 +79,21 @@ var tables = map[string]rights{
 	"statement_closeouts": {writer: read},
 	"statement_decisions": {writer: read},
 	"variance":            {writer: read, editor: read},
+}
+
+// writerColumns is the list of columns behind a privilege that is granted on some.
+var writerColumns = regexp.MustCompile(` \([^)]*\)`)
+
+// Needed are the privileges of a processor, by table or view, in the order of their names: those of the writer.
+func Needed() (privileges, relations []string) {
+	for _, privilege := range []string{"select", "insert", "update", "delete"} {
+		for _, relation := range slices.Sorted(maps.Keys(tables)) {
+			if slices.Contains(strings.Split(writerColumns.ReplaceAllString(tables[relation].writer, ""), ", "), privilege) {
+				privileges, relations = append(privileges, privilege), append(relations, relation)
+			}
+		}
+	}
+	return privileges, relations
 }
 
 // callers say who may call a function. Triggers need nobody who may.
