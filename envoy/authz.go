@@ -3,14 +3,11 @@ package envoy
 import (
 	"math"
 
-	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
 // authzFilter asks Keel once whether a call may go out, and where to.
@@ -28,18 +25,13 @@ func (b *builder) authzFilter() *hcmv3.HttpFilter {
 				AllowPartialMessage: true, // Keel refuses such a call, in the form of its API, and records it
 				PackAsBytes:         true,
 			},
-			ClearRouteCache:           true,
-			FailureModeAllow:          false,
-			StatusOnError:             &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable},
-			IncludePeerCertificate:    true,
-			MetadataContextNamespaces: []string{MetadataNamespace, jwtNamespace},
-			EmitFilterStateStats:      true,
-			DecoderHeaderMutationRules: &mutationv3.HeaderMutationRules{
-				DisallowExpression: &matcherv3.RegexMatcher{Regex: "x-(envoy|forwarded)-.*"},
-				DisallowSystem:     wrapperspb.Bool(false),
-				AllowAllRouting:    wrapperspb.Bool(false),
-				AllowEnvoy:         wrapperspb.Bool(false),
-			},
+			ClearRouteCache:            true,
+			FailureModeAllow:           false,
+			StatusOnError:              &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable},
+			IncludePeerCertificate:     true,
+			MetadataContextNamespaces:  []string{MetadataNamespace, jwtNamespace},
+			EmitFilterStateStats:       true,
+			DecoderHeaderMutationRules: mutationRules(),
 		})},
 	}
 }

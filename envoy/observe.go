@@ -4,7 +4,6 @@ import (
 	"net"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -22,14 +21,11 @@ const deferredClose = 10 * time.Second
 // observerFilter sends every call past Keel and waits for nothing. Bodies come in pieces: in one piece they are not sent in
 // this mode at all.
 func (b *builder) observerFilter() *hcmv3.HttpFilter {
-	service := grpcService(b.processorCluster)
-	service.Timeout = durationpb.New(0)
-	service.InitialMetadata = []*corev3.HeaderValue{{Key: PhaseKey, Value: PhaseObserve}}
 	return &hcmv3.HttpFilter{
 		Name: FilterName,
 		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: b.any(&extprocv3.ExternalProcessor{
 			StatPrefix:           statPrefix,
-			GrpcService:          service,
+			GrpcService:          b.streams(PhaseObserve),
 			ObservabilityMode:    true,
 			FailureModeAllow:     true,
 			DeferredCloseTimeout: durationpb.New(deferredClose),

@@ -45,18 +45,35 @@ func (c Config) readable() []string {
 	return append([]string{MetadataNamespace, jwtNamespace}, c.Namespaces...)
 }
 
+// streams is the processor as a filter talks to it that says which one it is. A stream lasts as long as its call.
+func (b *builder) streams(phase string) *corev3.GrpcService {
+	service := grpcService(b.processorCluster)
+	service.Timeout = durationpb.New(0)
+	service.InitialMetadata = []*corev3.HeaderValue{{Key: PhaseKey, Value: phase}}
+	return service
+}
+
+// mutationRules are what Keel may change of a request: the path, since some APIs have the model in it; not the host, which is the
+// route's; and not what steers Envoy itself.
+func mutationRules() *mutationv3.HeaderMutationRules {
+	return &mutationv3.HeaderMutationRules{
+		DisallowExpression: &matcherv3.RegexMatcher{Regex: "x-(envoy|forwarded)-.*"},
+		DisallowSystem:     wrapperspb.Bool(false),
+		AllowAllRouting:    wrapperspb.Bool(false),
+		AllowEnvoy:         wrapperspb.Bool(false),
+	}
+}
+
 // processorFilter sends every call through Keel, whole request first.
 func (b *builder) processorFilter() *hcmv3.HttpFilter {
 	if b.Mode == ModeObserve {
 		return b.observerFilter()
 	}
-	service := grpcService(b.processorCluster)
-	service.Timeout = durationpb.New(0) // one stream lasts as long as its call
 	phase, mode, answer := PhaseRouter, b.processingMode(), responseAttributes
 	if b.Mode == ModeLight {
 		phase, answer = PhaseLight, nil
 	}
-	service.InitialMetadata = []*corev3.HeaderValue{{Key: PhaseKey, Value: phase}}
+	service := b.streams(phase)
 	if b.ForceUsage {
 		service.InitialMetadata = append(service.InitialMetadata, &corev3.HeaderValue{Key: UsageKey, Value: UsageForce})
 	}
@@ -78,14 +95,7 @@ func (b *builder) processorFilter() *hcmv3.HttpFilter {
 				ForwardingNamespaces: &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: b.readable()},
 				ReceivingNamespaces:  &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: []string{MetadataNamespace}},
 			},
-			// The path may change, since some APIs have the model in it; the host may
-			// not, which is the route's; and not what steers Envoy itself.
-			MutationRules: &mutationv3.HeaderMutationRules{
-				DisallowExpression: &matcherv3.RegexMatcher{Regex: "x-(envoy|forwarded)-.*"},
-				DisallowSystem:     wrapperspb.Bool(false),
-				AllowAllRouting:    wrapperspb.Bool(false),
-				AllowEnvoy:         wrapperspb.Bool(false),
-			},
+			MutationRules: mutationRules(),
 		})},
 	}
 }
@@ -111,9 +121,7 @@ func (b *builder) processingMode() *extprocv3.ProcessingMode {
 // attemptFilter sends every attempt at a provider past Keel: its headers, and what comes
 // back. It stands in the cluster, behind the router, so it sees what the router tries again.
 func (b *builder) attemptFilter() *hcmv3.HttpFilter {
-	service := grpcService(b.processorCluster)
-	service.Timeout = durationpb.New(0)
-	service.InitialMetadata = []*corev3.HeaderValue{{Key: PhaseKey, Value: PhaseUpstream}}
+	service := b.streams(PhaseUpstream)
 	return &hcmv3.HttpFilter{
 		Name: AttemptFilterName,
 		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: b.any(&extprocv3.ExternalProcessor{

@@ -148,6 +148,9 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 	p.config.Store(config)
 	p.namesOtherKeys(config)
 
+	if p.spans, err = o.Spans.start(ctx, o.Log, metrics); err != nil {
+		return nil, err
+	}
 	if p.alerts, err = o.Alerts.start(o, metrics); err != nil {
 		return nil, err
 	}
@@ -174,9 +177,6 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 	p.stopAudit = stopAudit
 	p.auditing.Go(func() { o.Audit.Run(sequence) })
 
-	if p.spans, err = o.Spans.start(ctx, o.Log, metrics); err != nil {
-		return nil, err
-	}
 	p.filter = filter.New(filter.Options{
 		Spans:   p.spans,
 		Config:  &p.config,
