@@ -180,3 +180,13 @@ func TestRenderRefuses(t *testing.T) {
 		})
 	}
 }
+
+// Whatever the mode, subjects can be read from the namespaces that the operator names.
+func TestNamespacesInEveryMode(t *testing.T) {
+	for _, mode := range []Mode{ModeFull, ModeAttempts, ModeLight, ModeAuthz, ModeObserve} {
+		text, err := Render(Attachment{Target: TargetEnvoy, Config: Config{Mode: mode, Processor: "127.0.0.1:10002", Providers: DefaultProviders(), Namespaces: []string{"org.example.peers"}}})
+		if err != nil || !strings.Contains(string(text), "org.example.peers") {
+			t.Errorf("mode %s: not shown to Keel (%v)", mode, err)
+		}
+	}
+}

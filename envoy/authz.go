@@ -29,7 +29,7 @@ func (b *builder) authzFilter() *hcmv3.HttpFilter {
 			FailureModeAllow:           false,
 			StatusOnError:              &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable},
 			IncludePeerCertificate:     true,
-			MetadataContextNamespaces:  []string{MetadataNamespace, jwtNamespace},
+			MetadataContextNamespaces:  b.readable(),
 			EmitFilterStateStats:       true,
 			DecoderHeaderMutationRules: mutationRules(),
 		})},

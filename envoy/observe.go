@@ -41,7 +41,7 @@ func (b *builder) observerFilter() *hcmv3.HttpFilter {
 			RequestAttributes:        append([]string{"request.time"}, requestAttributes...),
 			ResponseAttributes:       responseAttributes,
 			MetadataOptions: &extprocv3.MetadataOptions{
-				ForwardingNamespaces: &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: []string{jwtNamespace}},
+				ForwardingNamespaces: &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: append([]string{jwtNamespace}, b.Namespaces...)},
 			},
 		})},
 	}
