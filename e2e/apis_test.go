@@ -146,6 +146,22 @@ window: month
 mode: enforce
 ---
 kind: Budget
+name: monthly-gpt # room for one answer of 60 tokens
+selector: {team: "monthly-gpt-*"}
+per: [team]
+limit: 0.0002 USD
+window: month
+mode: enforce
+---
+kind: Budget
+name: monthly-claude
+selector: {team: "monthly-claude-*"}
+per: [team]
+limit: 0.0005 USD
+window: month
+mode: enforce
+---
+kind: Budget
 name: watched
 selector: {team: watched}
 limit: 0.000001 USD

@@ -264,7 +264,7 @@ func TestMidstreamSDK(t *testing.T) {
 		for _, team := range []string{"runaway-finish", "runaway-error", "runaway-held"} {
 			c := sdkCase{
 				name: sdk.name + ", " + team, SDK: sdk.name, Model: sdk.model, Limit: 20000, Stream: true, tries: 1,
-				Headers: map[string]string{"x-keel-team": team, "x-sample-output-tokens": "15000"}, finish: sdk.cut,
+				Headers: map[string]string{"x-keel-team": team, "x-sample-output-tokens": "15000", "x-sample-chunk-delay": "1ms"}, finish: sdk.cut,
 			}
 			if team == "runaway-error" {
 				c.finish, c.raises, c.message = "", sdk.raises, "policy watch-error ended this answer"

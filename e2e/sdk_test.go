@@ -104,7 +104,7 @@ func bySDK(t *testing.T, url string, tries func(user string) int, cases []sdkCas
 	python.Stderr = &said
 	out, err := python.Output()
 	if err != nil {
-		t.Fatalf("%v\n%s", err, said.String())
+		t.Fatalf("%v after the answers\n%s\n%s", err, out, said.String())
 	}
 	results := bytes.Split(bytes.TrimSpace(out), []byte("\n"))
 	if len(results) != len(cases) {
@@ -158,6 +158,10 @@ func TestPolicySDK(t *testing.T) {
 			add("allowed", sdkCase{Headers: team("roomy"), finish: sdk.whole})
 			add("constrained", sdkCase{Headers: team("terse"), finish: sdk.cut})
 			add("denied by policy", sdkCase{Headers: team("guests"), raises: "PermissionDeniedError", message: "guests only look"})
+			monthly := team(fmt.Sprintf("monthly-%s-%s-%v", sdk.model, sdk.name, stream))
+			monthly["x-sample-output-tokens"] = "60"
+			add("allowed, and too little left", sdkCase{Headers: monthly, finish: sdk.whole})
+			add("denied by budget, for days", sdkCase{Headers: monthly, raises: "RateLimitError", message: "budget monthly-"})
 			add("denied by budget, in vain to wait", sdkCase{Headers: team("tight"), raises: "RateLimitError", message: "budget tight has no room"})
 		}
 	}

@@ -309,6 +309,11 @@ func (s *Server) refuse(call *Call, denial *budget.Denial) *extprocv3.Processing
 	return s.answerDenial(call)
 }
 
+// patienceOfClients is the longest wait that a client library is left to sit out. The libraries of OpenAI and
+// Anthropic try a 429 again unless told that it is in vain, and Anthropic's (2.13) sleeps as long as retry-after
+// says: days, where the budget is of a month.
+const patienceOfClients = time.Minute
+
 // answerDenial renders a recorded denial in the error shape of the API that was called.
 func (s *Server) answerDenial(call *Call) *extprocv3.ProcessingResponse {
 	denial := call.decision.Denial
@@ -330,9 +335,8 @@ func (s *Server) answerDenial(call *Call) *extprocv3.ProcessingResponse {
 	if denial.RetryAfter > 0 {
 		seconds := int64((denial.RetryAfter + time.Second - 1) / time.Second)
 		headers.SetHeaders = append(headers.SetHeaders, setHeader("retry-after", strconv.FormatInt(seconds, 10)))
-	} else {
-		// The client libraries of OpenAI and Anthropic try a 429 again unless
-		// told that it is in vain.
+	}
+	if denial.RetryAfter <= 0 || denial.RetryAfter > patienceOfClients {
 		headers.SetHeaders = append(headers.SetHeaders, setHeader("x-should-retry", "false"))
 	}
 	return immediate(denial.Status, headers, body, "keel_"+denial.Code)
