@@ -14,11 +14,33 @@ import (
 )
 
 const (
-	uploadRecords = 1000                  // of one round
-	uploadBytes   = 4 << 20               // of one round
-	uploadPause   = 20 * time.Millisecond // between rounds, so that a commit carries several records
-	uploadLimit   = 15 * time.Second      // for one batch, so that a bank that went silent is left
+	uploadRecords = 1000             // of one round
+	uploadBytes   = 4 << 20          // of one round
+	uploadLimit   = 15 * time.Second // for one batch, so that a bank that went silent is left
+
+	leastPause = 20 * time.Millisecond
+	mostPause  = 400 * time.Millisecond // a row is there within 2 s
+	fewRecords = 8
 )
+
+// pace is how long the uploader pauses between rounds. What a transaction costs, here and in Postgres, is for the
+// most part not that of its records: where there are many it pays to let more of them come together, and where
+// there are few a row need not wait.
+type pace struct{ pause time.Duration }
+
+// after is the pause behind a round; none where there is a backlog.
+func (p *pace) after(done round) time.Duration {
+	switch {
+	case done.full:
+		return 0
+	case done.records > fewRecords:
+		p.pause = min(2*p.pause, mostPause)
+	default:
+		p.pause /= 2
+	}
+	p.pause = max(p.pause, leastPause)
+	return p.pause
+}
 
 // upload is how far a journal is settled.
 type upload struct {
@@ -94,8 +116,9 @@ func (u *upload) again() {
 
 // uploadLoop settles what is written, until ctx ends or the journal has failed.
 func (r *Replica) uploadLoop(ctx context.Context, e *epoch) {
+	var pace pace
 	for attempt := 0; ctx.Err() == nil && e.journal.Err() == nil; {
-		more, err := r.uploadRound(ctx, e)
+		done, err := r.uploadRound(ctx, e)
 		if err != nil {
 			if ctx.Err() == nil {
 				if r.answered(err); !errors.Is(err, budget.ErrUnavailable) && attempt == 0 {
@@ -107,21 +130,21 @@ func (r *Replica) uploadLoop(ctx context.Context, e *epoch) {
 			continue
 		}
 		attempt = 0
-		if more {
-			continue
-		}
-		select {
-		case <-ctx.Done():
-		case <-e.upload.rush:
-		case <-e.journal.Grown():
-			pause := time.NewTimer(uploadPause)
+		if done.records == 0 {
 			select {
 			case <-ctx.Done():
 			case <-e.upload.rush:
-			case <-pause.C:
+				continue
+			case <-e.journal.Grown():
 			}
-			pause.Stop()
 		}
+		pause := time.NewTimer(pace.after(done))
+		select {
+		case <-ctx.Done():
+		case <-e.upload.rush:
+		case <-pause.C:
+		}
+		pause.Stop()
 	}
 }
 
@@ -142,18 +165,27 @@ func (r *Replica) Flush(ctx context.Context) error {
 // flush settles a journal to its end.
 func (r *Replica) flush(ctx context.Context, e *epoch) error {
 	for {
-		more, err := r.uploadRound(ctx, e)
-		if err != nil || !more {
+		done, err := r.uploadRound(ctx, e)
+		if err != nil || done.records == 0 {
 			return err
 		}
 	}
 }
 
-// uploadRound settles the next records, and reports whether there may be more.
-func (r *Replica) uploadRound(ctx context.Context, e *epoch) (more bool, err error) {
+// round is what is settled at once.
+type round struct {
+	batches []*Batch // by org
+	last    journal.Position
+	records int
+	full    bool // there may be more
+}
+
+// uploadRound settles the next records. There are none where all are settled.
+func (r *Replica) uploadRound(ctx context.Context, e *epoch) (round, error) {
 	u := &e.upload
 	u.turn.Lock()
 	defer u.turn.Unlock()
+	var err error
 	u.mu.Lock()
 	if u.rewind || u.reader == nil {
 		if u.reader, err = e.reader(u.rewind); err == nil {
@@ -169,21 +201,21 @@ func (r *Replica) uploadRound(ctx context.Context, e *epoch) (more bool, err err
 		}
 	}
 	if err != nil {
-		return false, err
+		return round{}, err
 	}
-	batches, last, read, err := r.read(e)
-	if err != nil || read == 0 {
-		return false, err
+	next, err := r.read(e)
+	if err != nil || next.records == 0 {
+		return round{}, err
 	}
-	for _, b := range batches {
+	for _, b := range next.batches {
 		if err := r.settle(ctx, e, b); err != nil {
 			u.mu.Lock()
 			u.reader, u.rewind = nil, u.rewind || u.whole // what was read is read again
 			u.mu.Unlock()
-			return false, err
+			return round{}, err
 		}
 	}
-	return true, e.journal.Settled(last)
+	return next, e.journal.Settled(next.last)
 }
 
 func (e *epoch) reader(fromStart bool) (*journal.Reader, error) {
@@ -194,19 +226,21 @@ func (e *epoch) reader(fromStart bool) (*journal.Reader, error) {
 	return r, nil
 }
 
-// read takes the next records from the journal, by org.
-func (r *Replica) read(e *epoch) (batches []*Batch, last journal.Position, read int, err error) {
+// read takes the next records from the journal.
+func (r *Replica) read(e *epoch) (next round, err error) {
 	byOrg := make(map[string]*Batch)
-	for bytes := 0; read < uploadRecords && bytes < uploadBytes; read++ {
+	for bytes := 0; !next.full; {
 		rec, ok, err := e.upload.reader.Next()
 		if err != nil {
-			return nil, last, 0, err
+			return round{}, err
 		}
 		if !ok {
 			break
 		}
-		last = rec.Position
+		next.last = rec.Position
+		next.records++
 		bytes += len(rec.Payload)
+		next.full = next.records == uploadRecords || bytes >= uploadBytes
 		if rec.Seq <= e.upload.skip[rec.Org] {
 			continue
 		}
@@ -214,15 +248,15 @@ func (r *Replica) read(e *epoch) (batches []*Batch, last journal.Position, read 
 		if b == nil {
 			b = &Batch{Epoch: e.id, Org: rec.Org}
 			byOrg[rec.Org] = b
-			batches = append(batches, b)
+			next.batches = append(next.batches, b)
 		}
 		decoded, err := Decode(rec)
 		if err != nil {
-			return nil, last, 0, fmt.Errorf("ledger: journal %s, org %s, record %d: %w", e.id, rec.Org, rec.Position.Seq, err)
+			return round{}, fmt.Errorf("ledger: journal %s, org %s, record %d: %w", e.id, rec.Org, rec.Position.Seq, err)
 		}
 		b.Records = append(b.Records, decoded)
 	}
-	return batches, last, read, nil
+	return next, nil
 }
 
 // Decode reads a record as it is settled.
