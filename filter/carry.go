@@ -83,7 +83,7 @@ func carryCall(call *Call) *structpb.Struct {
 	}
 	fields := out.Fields[metadataSpace].GetStructValue().Fields
 	for _, h := range responseHeaders(call) { // Envoy adds them to the answer, which does not pass here
-		fields[h.Header.Key] = structpb.NewStringValue(string(h.Header.RawValue))
+		fields[h.Header.Key] = stringValue(string(h.Header.RawValue))
 	}
 	return out
 }
@@ -105,20 +105,30 @@ func asked(call *Call) carriedAsked {
 // that nobody decided.
 func carryPending(call *Call) *structpb.Struct {
 	m := carry(call, "", nil)
-	m.Fields[metadataSpace].GetStructValue().Fields[metadataPending] = structpb.NewStringValue("true")
+	m.Fields[metadataSpace].GetStructValue().Fields[metadataPending] = stringValue("true")
 	return m
 }
 
 func carry(call *Call, key string, value any) *structpb.Struct {
 	fields := map[string]*structpb.Value{
-		metadataDecision: structpb.NewStringValue(call.id.String()),
-		metadataOrg:      structpb.NewStringValue(call.org),
-		metadataPending:  structpb.NewStringValue(""), // takes back what was there
+		metadataDecision: stringValue(call.id.String()),
+		metadataOrg:      stringValue(call.org),
+		metadataPending:  stringValue(""), // takes back what was there
 	}
 	if key != "" {
 		fields[key] = carried(value)
 	}
 	return inNamespace(fields)
+}
+
+// stringValue is a string as metadata have it, in one piece of memory.
+func stringValue(text string) *structpb.Value {
+	v := new(struct {
+		value structpb.Value
+		kind  structpb.Value_StringValue
+	})
+	v.kind.StringValue, v.value.Kind = text, &v.kind
+	return &v.value
 }
 
 func inNamespace(fields map[string]*structpb.Value) *structpb.Struct {
@@ -130,7 +140,7 @@ func carried(value any) *structpb.Value {
 	if err != nil { // plain values always encode
 		panic(err)
 	}
-	return structpb.NewStringValue(string(text))
+	return stringValue(string(text))
 }
 
 // decision is what c says, as far as prices and envelopes need it.

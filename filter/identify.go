@@ -55,29 +55,28 @@ func (s *Server) identify(call *Call, headers *extprocv3.HttpHeaders, message *e
 	call.id = uuid.Must(uuid.NewV7()) // fails only when the system has no randomness left
 	call.config = s.config.Load()
 
-	seen := requestHeaders{values: make(map[string]string, len(headers.GetHeaders().GetHeaders()))}
-	for _, h := range headers.GetHeaders().GetHeaders() {
-		name, value := strings.ToLower(h.Key), headerValue(h)
+	seen := requestHeaders{list: headers.GetHeaders().GetHeaders()}
+	for _, h := range seen.list {
+		name := strings.ToLower(h.Key)
 		switch name {
 		case ":method":
-			call.method = value
+			call.method = headerValue(h)
 		case ":authority":
-			call.host = value
+			call.host = headerValue(h)
 		case ":path":
-			call.path = value
+			call.path = headerValue(h)
 		case "content-encoding":
-			call.encoding = value
+			call.encoding = headerValue(h)
 		case "traceparent":
-			call.parent[0] = value
+			call.parent[0] = headerValue(h)
 		case "tracestate":
-			call.parent[1] = value
+			call.parent[1] = headerValue(h)
 		case headerDryRun:
-			call.dryRun = strings.EqualFold(value, "true")
+			call.dryRun = strings.EqualFold(headerValue(h), "true")
 		}
 		if strings.HasPrefix(name, headerPrefix) {
 			call.remove = append(call.remove, name)
 		}
-		seen.add(name, value)
 	}
 	seen.metadata = message.GetMetadataContext().GetFilterMetadata()
 	seen.peerSAN = cmp.Or(attribute(message, "connection.uri_san_peer_certificate"), attribute(message, "connection.dns_san_peer_certificate"))
@@ -124,23 +123,31 @@ func speaks(provider string, api wire.API) bool {
 
 // requestHeaders is what subject rules read from.
 type requestHeaders struct {
-	values   map[string]string // lower case; repeated headers joined by comma, as HTTP does
+	list     []*corev3.HeaderValue
 	metadata map[string]*structpb.Struct
 	peerSAN  string
 }
 
-func (r *requestHeaders) add(name, value string) {
-	if old, ok := r.values[name]; ok {
-		value = old + "," + value
+// value is that of a header, of repeated ones joined by comma, as HTTP does. Few are asked for, so they are looked for.
+func (r *requestHeaders) value(name string) (value string) {
+	found := false
+	for _, h := range r.list {
+		if !strings.EqualFold(h.Key, name) {
+			continue
+		}
+		if found {
+			value += ","
+		}
+		value, found = value+headerValue(h), true
 	}
-	r.values[name] = value
+	return value
 }
 
 // read returns what source says, "" when it says nothing.
 func (r *requestHeaders) read(source budget.Source) string {
 	switch {
 	case source.Header != "":
-		return r.values[strings.ToLower(source.Header)]
+		return r.value(source.Header)
 	case source.Claim != "":
 		// jwt_authn publishes the payload under a key of the operator's choice
 		// (payload_in_metadata); the claim is looked for in each.

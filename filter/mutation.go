@@ -13,10 +13,13 @@ import (
 
 // setHeader overwrites, so that what a client or provider sent under the name is gone.
 func setHeader(name, value string) *corev3.HeaderValueOption {
-	return &corev3.HeaderValueOption{
-		Header:       &corev3.HeaderValue{Key: name, RawValue: []byte(value)},
-		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
-	}
+	h := new(struct { // in one piece of memory
+		option corev3.HeaderValueOption
+		header corev3.HeaderValue
+	})
+	h.header.Key, h.header.RawValue = name, []byte(value)
+	h.option.Header, h.option.AppendAction = &h.header, corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD
+	return &h.option
 }
 
 func requestHeadersAnswer(common *extprocv3.CommonResponse) *extprocv3.ProcessingResponse {
