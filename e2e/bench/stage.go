@@ -159,8 +159,8 @@ func (s *stage) startProcessor(ctx context.Context, name, path string, args ...s
 	return p, nil
 }
 
-func (s *stage) startNothing(ctx context.Context, name string) (*processorChild, error) {
-	return s.startProcessor(ctx, name, s.nothing, "127.0.0.1:0")
+func (s *stage) startNothing(ctx context.Context, name string, args ...string) (*processorChild, error) {
+	return s.startProcessor(ctx, name, s.nothing, append([]string{"127.0.0.1:0"}, args...)...)
 }
 
 // startKeel starts "keel serve" with documents and more budgets, on a database and a journal of its own.

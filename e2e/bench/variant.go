@@ -25,6 +25,7 @@ var variants = []variant{
 	{"envoy-usage-log", "the same, with Envoy's own usage filter", "", gateway(envoy.ModeFull, nothing, withoutProcessor, nativeUsage)},
 	{"nothing", "an external processor that does nothing, in Keel's place in mode full", "", gateway(envoy.ModeFull, nothing, withoutLog)},
 	{"nothing-log", "the same, and the access log service: Keel's configuration of mode full with the processor swapped", "", gateway(envoy.ModeFull, nothing)},
+	{"replies-log", "the same, but for replies as Keel gives them, made beforehand: headers, metadata, an answer that waits for its cost", "nothing-log", gateway(envoy.ModeFull, replies)},
 	{"nothing-request", "an external processor that does nothing and sees the request alone", "", gateway(envoy.ModeFull, nothing, withoutLog, requestOnly)},
 	{"nothing-request-log", "the same, and the access log service", "", gateway(envoy.ModeFull, nothing, requestOnly)},
 	{"nothing-attempts-log", "Keel's configuration of mode attempts with the processor swapped", "", gateway(envoy.ModeAttempts, nothing)},
@@ -68,6 +69,11 @@ func nobody(context.Context, *stage, string, *target) (*processorChild, error) {
 
 func nothing(ctx context.Context, s *stage, name string, _ *target) (*processorChild, error) {
 	return s.startNothing(ctx, name)
+}
+
+// replies has Envoy do what Keel has it do, of a processor that has its replies ready.
+func replies(ctx context.Context, s *stage, name string, _ *target) (*processorChild, error) {
+	return s.startNothing(ctx, name, "replies")
 }
 
 // keel is "keel serve" with documents.

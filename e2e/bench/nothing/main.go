@@ -3,7 +3,8 @@
 // trips to a processor cost when nobody does anything in them. It is built from the
 // libraries that Keel is built from and is set up as Keel's own server is.
 //
-// It refuses to do anything, so that whatever Keel costs beyond it is Keel's.
+// It refuses to do anything, so that whatever Keel costs beyond it is Keel's. With "replies" it answers by what Keel
+// would have Envoy do, which it has ready: then whatever Keel costs beyond it is what Keel thinks and writes down.
 package main
 
 import (
@@ -24,11 +25,15 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: nothing HOST:PORT")
+	answer := goOn
+	switch {
+	case len(os.Args) == 3 && os.Args[2] == "replies":
+		answer = asKeel
+	case len(os.Args) != 2:
+		fmt.Fprintln(os.Stderr, "usage: nothing HOST:PORT [replies]")
 		os.Exit(2)
 	}
-	if err := serve(os.Args[1]); err != nil {
+	if err := serve(os.Args[1], answer); err != nil {
 		fmt.Fprintln(os.Stderr, "nothing:", err)
 		os.Exit(1)
 	}
@@ -37,7 +42,10 @@ func main() {
 // maxMessageBytes is that of Keel's server.
 const maxMessageBytes = 64 << 20
 
-func serve(address string) error {
+// An answerer is what a processor says to a message.
+type answerer func(*extprocv3.ProcessingRequest) (*extprocv3.ProcessingResponse, error)
+
+func serve(address string, answer answerer) error {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return err
@@ -48,7 +56,7 @@ func serve(address string) error {
 		grpc.MaxConcurrentStreams(1<<20),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 2 * time.Second, PermitWithoutStream: true}),
 	)
-	extprocv3.RegisterExternalProcessorServer(s, processor{})
+	extprocv3.RegisterExternalProcessorServer(s, processor{answer: answer})
 	accesslogv3.RegisterAccessLogServiceServer(s, accessLog{})
 	healthv1.RegisterHealthServer(s, health.NewServer())
 	fmt.Fprintf(os.Stderr, "serving Envoy on %s,\n", l.Addr())
@@ -57,16 +65,17 @@ func serve(address string) error {
 
 type processor struct {
 	extprocv3.UnimplementedExternalProcessorServer
+	answer answerer
 }
 
 // Process never returns nil, which would let the rest of a call through unseen.
-func (processor) Process(stream extprocv3.ExternalProcessor_ProcessServer) error {
+func (p processor) Process(stream extprocv3.ExternalProcessor_ProcessServer) error {
 	for {
 		request, err := stream.Recv()
 		if err != nil {
 			return status.Error(codes.Unavailable, "the stream ended")
 		}
-		answer, err := goOn(request)
+		answer, err := p.answer(request)
 		if err != nil {
 			return err
 		}
