@@ -248,8 +248,8 @@ func readBody(data []byte, m *extprocv3.HttpBody) bool {
 	return true
 }
 
-// readPiece reads a message that is a piece of a response body and nothing else, out of memory that the next one uses.
-func (m *Message) readPiece(data []byte) bool {
+// read reads a message that is a piece of a response body and nothing else, out of memory that the next one uses.
+func (p *piece) read(data []byte) bool {
 	c := cursor{data: data}
 	number, body, _, kind, ok := c.field()
 	if !ok || number != 5 || !isBytes(kind) {
@@ -260,9 +260,9 @@ func (m *Message) readPiece(data []byte) bool {
 			return false
 		}
 	}
-	m.pieceBody.Body, m.pieceBody.EndOfStream, m.pieceBody.EndOfStreamWithoutMessage = nil, false, false
-	m.pieceKind.ResponseBody, m.piece.Request = &m.pieceBody, &m.pieceKind
-	return readBody(body.data, &m.pieceBody)
+	p.body.Body, p.body.EndOfStream, p.body.EndOfStreamWithoutMessage = nil, false, false
+	p.kind.ResponseBody, p.request.Request = &p.body, &p.kind
+	return readBody(body.data, &p.body)
 }
 
 func readMetadata(c cursor, m *corev3.Metadata) bool {

@@ -1,6 +1,8 @@
 package frame
 
 import (
+	"sync"
+
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/encoding"
@@ -27,8 +29,12 @@ type Stream struct {
 var _ extprocv3.ExternalProcessor_ProcessServer = (*Stream)(nil)
 
 // Recv returns the next message. It is valid until the next Recv: the memory of a piece of a response body is used
-// again, and so is the message itself. What headers, attributes and request bodies are made of is not.
+// again, by whatever stream, and so is the message itself. What headers, attributes and request bodies are made of is
+// not, but it is kept for as long as one string or slice of it is.
+//
+// While it waits, which may be for hours, the stream keeps nothing of the message before.
 func (s *Stream) Recv() (*extprocv3.ProcessingRequest, error) {
+	s.in.forget()
 	if err := s.RecvMsg(&s.in); err != nil {
 		return nil, err
 	}
@@ -41,12 +47,26 @@ func (s *Stream) Send(reply *extprocv3.ProcessingResponse) error { return s.Send
 // A Message is what a Stream receives into.
 type Message struct {
 	request *extprocv3.ProcessingRequest
+	piece   *piece // what request is made of, nil unless it is a piece of a response body
+}
 
-	// The one message that comes often, and so is not made anew.
-	piece     extprocv3.ProcessingRequest
-	pieceKind extprocv3.ProcessingRequest_ResponseBody
-	pieceBody extprocv3.HttpBody
-	memory    []byte
+// A piece is the one message that comes often, and so is not made anew.
+type piece struct {
+	request extprocv3.ProcessingRequest
+	kind    extprocv3.ProcessingRequest_ResponseBody
+	body    extprocv3.HttpBody
+	memory  []byte
+}
+
+var piecePool = sync.Pool{New: func() any { return new(piece) }}
+
+// forget gives back what m is made of.
+func (m *Message) forget() {
+	if m.piece != nil {
+		m.piece.body.Body = nil
+		piecePool.Put(m.piece)
+	}
+	*m = Message{}
 }
 
 // keptBytes is up to where the memory of a piece is kept for the next one. Envoy sends what it has read, and reads 16 KiB at a time.
@@ -64,17 +84,20 @@ func beginsPiece(data mem.BufferSlice) bool {
 const tagResponseBody = 5<<3 | 2
 
 func (m *Message) read(data mem.BufferSlice, generic encoding.CodecV2) error {
-	m.request = nil
+	m.forget()
 	if n := data.Len(); n <= keptBytes && beginsPiece(data) {
-		if cap(m.memory) < n {
-			m.memory = make([]byte, max(n, 512))
+		p := piecePool.Get().(*piece)
+		if cap(p.memory) < n {
+			p.memory = make([]byte, max(n, 512))
 		}
-		m.memory = m.memory[:n]
-		data.CopyTo(m.memory)
-		if m.readPiece(m.memory) {
-			m.request = &m.piece
+		p.memory = p.memory[:n]
+		data.CopyTo(p.memory)
+		m.piece = p
+		if p.read(p.memory) {
+			m.request = &p.request
 			return nil
 		}
+		m.forget()
 	}
 	request := new(extprocv3.ProcessingRequest)
 	if !Read(data.Materialize(), request) {

@@ -16,9 +16,12 @@ type openCall struct {
 	id    uuid.UUID
 	org   string
 	epoch *epoch
-	takes []take        // with what was added since
-	holds []budget.Hold // as they were permitted
-	room  [8]take       // for takes, of most calls
+	takes []take   // with what was added since
+	terms []terms  // of the holds, as they were permitted
+	room  struct { // for both, of most calls
+		takes [8]take
+		terms [8]terms
+	}
 
 	opened time.Time
 	askAt  time.Time // when the bank is asked next whether somebody else closed it; of the lock that it is found under
@@ -30,16 +33,30 @@ type openCall struct {
 	closed bool
 }
 
+// terms are what of a hold may be needed while its call is open, beside its account and amount. A call may be open for hours.
+type terms struct {
+	ceiling, limit, debt pricing.NanoUSD
+	version              int64
+	mode                 budget.Mode
+}
+
+// hold is the hold that was permitted in an account, of another amount.
+func (c *openCall) hold(i int, amount pricing.NanoUSD) budget.Hold {
+	t := &c.terms[i]
+	return budget.Hold{Account: c.takes[i].account.account, Amount: amount, Ceiling: t.ceiling, Limit: t.limit, Mode: t.mode, Version: t.version, Debt: t.debt}
+}
+
 // call returns what a decision takes, before it is taken.
 func (e *epoch) call(d *budget.Decision) *openCall {
 	now := time.Now()
-	c := &openCall{id: d.ID, org: d.Org, debt: d.Debt, epoch: e, holds: d.Holds, opened: now, askAt: now.Add(askAfter)}
-	c.takes = c.room[:0]
+	c := &openCall{id: d.ID, org: d.Org, debt: d.Debt, epoch: e, opened: now, askAt: now.Add(askAfter)}
+	c.takes, c.terms = c.room.takes[:0], c.room.terms[:0]
 	for i := range d.Holds {
 		h := &d.Holds[i]
 		a := e.accounts.of(&h.Account)
 		a.touch()
 		c.takes = append(c.takes, take{a, h.Amount, record.Leased(d, h)})
+		c.terms = append(c.terms, terms{h.Ceiling, h.Limit, h.Debt, h.Version, h.Mode})
 	}
 	return c
 }
@@ -53,10 +70,10 @@ func (c *openCall) close() {
 
 // charges returns what a closeout settles in each account. c is closed.
 func (c *openCall) charges(end *budget.Closeout) []record.Charge {
-	charges := make([]record.Charge, len(c.holds))
-	for i := range c.holds {
+	charges := make([]record.Charge, len(c.takes))
+	for i := range c.takes {
 		t := &c.takes[i]
-		charges[i] = record.Charge{Account: c.holds[i].Account, Held: t.amount, Amount: Charge(end, t.amount), Leased: t.leased}
+		charges[i] = record.Charge{Account: t.account.account, Held: t.amount, Amount: Charge(end, t.amount), Leased: t.leased}
 	}
 	return charges
 }

@@ -46,7 +46,7 @@ func (r *Replica) Extend(ctx context.Context, id uuid.UUID, more []pricing.NanoU
 		return fmt.Errorf("ledger: extend decision %s: %w", id, err)
 	}
 	if c.debt {
-		r.owed(takes, c.holds)
+		r.owed(takes, c.terms)
 	}
 	for _, t := range takes {
 		if t.leased && t.amount > 0 {
@@ -59,13 +59,13 @@ func (r *Replica) Extend(ctx context.Context, id uuid.UUID, more []pricing.NanoU
 
 // additions returns what is to be taken: none where nothing is asked for.
 func (c *openCall) additions(takes []take, more []pricing.NanoUSD) ([]take, error) {
-	if len(more) != len(c.holds) {
-		return nil, fmt.Errorf("%d amounts for its %d holds", len(more), len(c.holds))
+	if len(more) != len(c.takes) {
+		return nil, fmt.Errorf("%d amounts for its %d holds", len(more), len(c.takes))
 	}
 	var any pricing.NanoUSD
 	for i, amount := range more {
 		if amount < 0 {
-			return nil, fmt.Errorf("a negative amount of %d in budget %s", amount, c.holds[i].Budget)
+			return nil, fmt.Errorf("a negative amount of %d in budget %s", amount, c.takes[i].account.account.Budget)
 		}
 		any |= amount
 		takes = append(takes, take{c.takes[i].account, amount, c.takes[i].leased})
@@ -82,10 +82,7 @@ func (c *openCall) additions(takes []take, more []pricing.NanoUSD) ([]take, erro
 // reserveMore takes all, or none.
 func (r *Replica) reserveMore(ctx context.Context, c *openCall, takes []take) error {
 	if c.debt {
-		if refused := owe(takes, c.holds); refused != nil {
-			return refused
-		}
-		return nil
+		return c.owe(takes)
 	}
 	lacking := reserve(takes)
 	if lacking < 0 {
@@ -93,8 +90,7 @@ func (r *Replica) reserveMore(ctx context.Context, c *openCall, takes []take) er
 	}
 	// The decision is written: what is in force now is said to who asks now.
 	return r.reserveSlowly(ctx, c.epoch, takes, lacking, func(i int, l Lease) budget.Hold {
-		h := c.holds[i]
-		h.Amount = takes[i].amount
+		h := c.hold(i, takes[i].amount)
 		if l.Version > h.Version {
 			h.Limit, h.Ceiling, h.Version = l.Limit, l.Ceiling, l.Version
 		}
@@ -118,9 +114,9 @@ func (r *Replica) releaseMore(c *openCall, takes []take) {
 // extend writes the extension to the journal and adds it to what the call holds, unless
 // the call was closed meanwhile.
 func (c *openCall) extend(more []take) error {
-	x := &record.Extension{ID: c.id, Org: c.holds[0].Org, At: time.Now(), Debt: c.debt, More: make([]record.More, len(more))}
+	x := &record.Extension{ID: c.id, Org: c.org, At: time.Now(), Debt: c.debt, More: make([]record.More, len(more))}
 	for i, t := range more {
-		x.More[i] = record.More{Account: c.holds[i].Account, Amount: t.amount, Leased: t.leased}
+		x.More[i] = record.More{Account: t.account.account, Amount: t.amount, Leased: t.leased}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -129,7 +125,7 @@ func (c *openCall) extend(more []take) error {
 	}
 	for i, t := range more {
 		if t.amount > math.MaxInt64-c.takes[i].amount {
-			return fmt.Errorf("%d more in budget %s than the %d that it holds can't be counted", t.amount, c.holds[i].Budget, c.takes[i].amount)
+			return fmt.Errorf("%d more in budget %s than the %d that it holds can't be counted", t.amount, t.account.account.Budget, c.takes[i].amount)
 		}
 	}
 	if _, err := c.epoch.append(record.KindExtension, x.Org, func(b []byte) []byte { return record.AppendExtension(b, x) }); err != nil {

@@ -92,29 +92,27 @@ func (r *Replica) Owe(d *budget.Decision) error {
 		return r.unrecorded(d, err)
 	}
 	c := e.call(d)
-	if refused := owe(c.takes, d.Holds); refused != nil {
-		return refused
+	if err := c.owe(c.takes); err != nil {
+		return err
 	}
 	if _, err := e.append(record.KindDecision, d.Org, func(b []byte) []byte { return record.AppendDecision(b, d) }); err != nil {
 		forgive(c.takes)
 		r.reopen(e)
 		return r.unrecorded(d, err)
 	}
-	r.owed(c.takes, d.Holds)
+	r.owed(c.takes, c.terms)
 	r.permitted(c)
 	return nil
 }
 
-// owe takes what is held as debt, or none of it and says which account has no more credit.
-func owe(takes []take, holds []budget.Hold) *budget.Refused {
+// owe takes what is held as debt, or none of it and says, with a *budget.Refused, which account has no more credit.
+func (c *openCall) owe(takes []take) error {
 	for i := range takes {
-		t, h := &takes[i], &holds[i]
+		t, h := &takes[i], &c.terms[i]
 		owed := t.account.debt.Add(int64(t.amount))
-		if h.Ceiling >= 0 && h.Debt != budget.NoDebtCap && owed > int64(h.Debt) && t.amount > 0 {
+		if h.ceiling >= 0 && h.debt != budget.NoDebtCap && owed > int64(h.debt) && t.amount > 0 {
 			forgive(takes[:i+1])
-			refused := &budget.Refused{Hold: *h, Standing: budget.Standing{Held: pricing.NanoUSD(owed) - t.amount}}
-			refused.Hold.Amount = t.amount
-			return refused
+			return &budget.Refused{Hold: c.hold(i, t.amount), Standing: budget.Standing{Held: pricing.NanoUSD(owed) - t.amount}}
 		}
 	}
 	return nil
@@ -128,9 +126,9 @@ func forgive(takes []take) {
 }
 
 // owed counts debts of budgets that enforce.
-func (r *Replica) owed(takes []take, holds []budget.Hold) {
+func (r *Replica) owed(takes []take, as []terms) {
 	for i := range takes {
-		if holds[i].Ceiling >= 0 {
+		if as[i].ceiling >= 0 {
 			r.counts.debt.Add(int64(takes[i].amount))
 		}
 	}

@@ -146,6 +146,9 @@ func (r *Reader) nextLine() ([]byte, bool) {
 
 func (r *Reader) advance(n int) {
 	r.chunk, r.at = r.chunk[n:], r.at+int64(n)
+	if len(r.chunk) == 0 {
+		r.chunk = nil // the caller's memory is not kept in use until the next chunk
+	}
 	if r.lf -= n; r.lf < 0 {
 		r.lf = -1
 	}
