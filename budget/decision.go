@@ -2,6 +2,7 @@ package budget
 
 import (
 	"math"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -136,6 +137,25 @@ type Decision struct {
 	Budgets         []BudgetState // for a dry run: every matching budget of the target
 	Unmetered       bool          // passed without being read
 	Debt            bool          // permitted while the ledger was away
+}
+
+// Written drops what of a permitted decision only its record and its answer's headers need: the holds, which the ledger has, unless the
+// answer is watched, and the rules that warned nobody. A call may be open for hours, and there may be many. It does nothing to a
+// decision that the ledger may still have to write: see Ledger.Owe and Ledger.Record.
+func (d *Decision) Written() {
+	if d.Debt || d.Unmetered {
+		return
+	}
+	if d.Watched == nil {
+		d.Holds = nil
+	}
+	var warned []Rule
+	for i := range d.Rules {
+		if strings.Contains(d.Rules[i].Effect, "warned ") {
+			warned = append(warned, d.Rules[i])
+		}
+	}
+	d.Rules = warned
 }
 
 // BudgetState is a matching budget as a dry run saw it.

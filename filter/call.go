@@ -1,7 +1,6 @@
 package filter
 
 import (
-	"net/http"
 	"time"
 
 	"github.com/google/uuid"
@@ -46,7 +45,7 @@ type Call struct {
 
 	// Observed in the response.
 	status   int
-	header   http.Header
+	encoded  string // content-encoding of the response, "" for a plain one
 	details  string // Envoy's response_code_details
 	attempts int
 	answered time.Time         // when the response headers came
@@ -60,4 +59,12 @@ type Call struct {
 	ended    bool  // a terminal marker was seen
 
 	closed bool
+}
+
+// slim drops what was needed until the call was let out: from here on it waits for its provider, and then for its client.
+func (s *Server) slim(call *Call) {
+	call.host, call.encoding, call.remove = "", "", nil
+	if s.spans == nil { // which tell of the whole decision, at its end
+		call.decision.Written()
+	}
 }

@@ -74,14 +74,14 @@ func (call *Call) readEntry(entry *accesslogdatav3.HTTPAccessLogEntry) {
 	}
 	call.released = common.GetStartTime().AsTime()
 	call.answered = call.released.Add(common.GetTimeToFirstUpstreamRxByte().AsDuration())
-	call.header = make(http.Header)
+	header := make(http.Header)
 	for name, value := range response.GetResponseHeaders() {
-		call.header.Set(name, value)
+		header.Set(name, value)
 	}
-	if e := call.header.Get("content-encoding"); e != "" && e != "identity" {
+	if e := header.Get("content-encoding"); e != "" && e != "identity" {
 		call.fault = fmt.Errorf("the answer came compressed (%s), and Envoy reads usage in plain text only", e)
 	}
-	reader := &extracted{ResponseReader: call.codec.NewReader(call.request, call.status, call.header), written: call.written()}
+	reader := &extracted{ResponseReader: call.codec.NewReader(call.request, call.status, header), written: call.written(header)}
 	reader.read(common.GetMetadata().GetFilterMetadata()[usageSpace].GetFields())
 	call.reader = reader
 }
@@ -121,11 +121,11 @@ func (s *Server) refuseLogged(call *Call, asked string, entry *accesslogdatav3.H
 var textBytes = map[wire.API]int64{wire.OpenAIChat: 64, wire.OpenAICompletions: 64, wire.OpenAIResponses: 48, wire.Anthropic: 20}
 
 // written is the output that the size of an answer speaks for, as text.
-func (call *Call) written() int64 {
+func (call *Call) written(header http.Header) int64 {
 	if call.decision.Estimate.OutputTokensBound == 0 && call.codec != nil && !call.request.Stream {
 		return 0 // vectors, ranks, pictures
 	}
-	if each := textBytes[call.codec.API()]; each > 0 && strings.HasPrefix(call.header.Get("content-type"), "text/event-stream") {
+	if each := textBytes[call.codec.API()]; each > 0 && strings.HasPrefix(header.Get("content-type"), "text/event-stream") {
 		return (call.size*budget.BytesPerToken + each - 1) / each
 	}
 	return call.size

@@ -30,8 +30,9 @@ const (
 
 // observeHeaders begins the third section of call.
 func (s *Server) observeHeaders(call *Call, headers *extprocv3.HttpHeaders, message *extprocv3.ProcessingRequest) *extprocv3.ProcessingResponse {
-	call.status, call.header = responseHead(headers)
-	call.details = attribute(message, "response.code_details")
+	var header http.Header // what the reader needs of it the reader keeps
+	call.status, header = responseHead(headers)
+	call.details = strings.Clone(attribute(message, "response.code_details")) // or all of the attributes are kept
 	call.attempts = attributeInt(message, "upstream.request_attempt_count")
 	call.ended, call.answered = headers.EndOfStream, time.Now()
 
@@ -41,9 +42,9 @@ func (s *Server) observeHeaders(call *Call, headers *extprocv3.HttpHeaders, mess
 	if call.closed && !call.retrieval { // passed unmetered, or a denial on its way out
 		return responseHeadersAnswer(nil)
 	}
-	call.reader = call.codec.NewReader(call.request, call.status, call.header)
-	if ce := call.header.Get("content-encoding"); ce != "" {
-		call.decoder, call.fault = encoding.New(ce, maxResponseBytes)
+	call.reader = call.codec.NewReader(call.request, call.status, header)
+	if call.encoded = header.Get("content-encoding"); call.encoded != "" {
+		call.decoder, call.fault = encoding.New(call.encoded, maxResponseBytes)
 	}
 	if call.retrieval {
 		return responseHeadersAnswer(nil)
@@ -58,7 +59,7 @@ func (s *Server) observeHeaders(call *Call, headers *extprocv3.HttpHeaders, mess
 		answer.ModeOverride = fullDuplex()
 		return answer
 	}
-	if s.holdHeaders(call) {
+	if s.holdHeaders(call, header) {
 		call.buffered = true
 		answer.ModeOverride = buffered()
 	}
@@ -102,14 +103,14 @@ func (s *Server) observeUndecided(call *Call) *extprocv3.ProcessingResponse {
 }
 
 // holdHeaders reports whether the response is small and whole enough to wait for its cost.
-func (s *Server) holdHeaders(call *Call) bool {
+func (s *Server) holdHeaders(call *Call, header http.Header) bool {
 	if call.ended || call.request.Stream || call.decoder != nil || call.fault != nil {
 		return false
 	}
-	if !strings.HasPrefix(call.header.Get("content-type"), "application/json") {
+	if !strings.HasPrefix(header.Get("content-type"), "application/json") {
 		return false
 	}
-	length, err := strconv.ParseInt(call.header.Get("content-length"), 10, 64)
+	length, err := strconv.ParseInt(header.Get("content-length"), 10, 64)
 	return err == nil && length <= maxBufferedBytes
 }
 
@@ -186,7 +187,7 @@ func (call *Call) observe(chunk []byte, end bool) []byte {
 		plain, err := call.decoder.Write(piece, end && last)
 		call.reader.Feed(plain, end && last && err == nil)
 		if err != nil {
-			call.fault = errors.Join(errors.New("response body could not be decoded: "+call.header.Get("content-encoding")), err)
+			call.fault = errors.Join(errors.New("response body could not be decoded: "+call.encoded), err)
 		}
 	}
 	return chunk // hiding an event would mean encoding again

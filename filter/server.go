@@ -84,6 +84,7 @@ type Server struct {
 	most    int64        // calls in flight
 	calls   atomic.Int64 // in flight
 	spans   *spans.Sender
+	deep    *stacks // for what streams do, beside waiting
 	grpc    *grpc.Server
 	health  *health.Server
 	checks  checks
@@ -111,6 +112,7 @@ func New(o Options) *Server {
 		most:    int64(cmp.Or(o.MaxCalls, 100_000)),
 		metrics: newMetrics(o.Metrics),
 		spans:   o.Spans,
+		deep:    newStacks(),
 		health:  health.NewServer(),
 		quiet:   make(chan struct{}),
 

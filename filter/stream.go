@@ -19,6 +19,9 @@ import (
 
 // Process serves one call. It never returns nil, but for a call that only passes by: a clean end would make Envoy
 // pass the rest of the call through without Keel.
+//
+// It waits in Recv for most of the time that the call takes, thousands of times at once, so it keeps its frame small
+// and leaves what needs a deep stack to others: see stacks.
 func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) (err error) {
 	s.open.Add(1)
 	defer s.open.Add(-1)
@@ -26,59 +29,95 @@ func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) (err 
 	if phase == phaseUpstream {
 		return s.processAttempt(stream)
 	}
-	defer s.calls.Add(-1)
-	if s.calls.Add(1) > s.most {
-		s.metrics.overloaded.Inc()
-		return status.Errorf(codes.ResourceExhausted, "keel: %d calls are in flight, which is the most that this processor takes", s.most)
-	}
 	call := &Call{logged: phase == phaseLight, force: said(stream.Context(), envoyUsage) == usageForce}
 	s.metrics.inFlight.Inc()
-	defer func() {
-		s.metrics.inFlight.Dec()
-		if p := recover(); p != nil {
-			err = s.panicked("a call", call.id, p)
-		}
-		s.settle(call)
-	}()
+	defer s.end(call, &err)
+	if s.calls.Add(1) > s.most {
+		return s.overloaded()
+	}
 	for {
 		message, err := stream.Recv()
 		if err != nil {
-			// io.EOF or Canceled: Envoy is done with the call. Neither says how
-			// the call ended, see doc.go.
-			if errors.Is(err, io.EOF) || status.Code(err) == codes.Canceled {
-				return status.Error(codes.Unavailable, "keel: the call has ended")
-			}
-			return status.Error(codes.Unavailable, err.Error())
+			return over(err)
 		}
 		if message.GetObservabilityMode() {
 			return s.processPassive(stream, message)
 		}
-		answer, err := s.answer(call, stream, message)
-		if err != nil {
-			s.log.Error("filter: call failed closed", "decision", call.id, "error", err)
-			return status.Error(codes.Unavailable, err.Error())
-		}
-		if call.ended && call.sent {
-			s.settle(call) // where the closeout must be durable, the end of the answer waits for it
-		}
-		if answer == nil {
-			continue // in full duplex mode a message may wait for the next one
-		}
-		if err := stream.Send(answer); err != nil {
-			return status.Error(codes.Unavailable, err.Error())
-		}
-		if call.decision != nil && answer.GetImmediateResponse() == nil {
-			if !call.sent {
-				call.released = time.Now()
-			}
-			call.sent = true
-		}
-		if call.ended {
-			// Envoy will not ask again, but it may take long to say so (an
-			// HTTP/2 client that keeps its stream open). The record is due now.
-			s.settle(call)
+		if err := s.take(call, stream, message); err != nil {
+			return err
 		}
 	}
+}
+
+// overloaded is the answer to a call that is one too many.
+func (s *Server) overloaded() error {
+	s.metrics.overloaded.Inc()
+	return status.Errorf(codes.ResourceExhausted, "keel: %d calls are in flight, which is the most that this processor takes", s.most)
+}
+
+// end closes a call out whose stream is over, and is to be deferred: it makes the stream's error of a panic.
+func (s *Server) end(call *Call, err *error) {
+	s.calls.Add(-1)
+	s.metrics.inFlight.Dec()
+	if p := recover(); p != nil {
+		*err = s.panicked("a call", call.id, p)
+	}
+	if call.decision == nil || call.closed && !call.retrieval { // nothing is left to be written
+		s.settle(call)
+		return
+	}
+	s.deep.run(func() { s.settle(call) })
+}
+
+// over is the end of a stream whose next message was not received: io.EOF or Canceled say that Envoy is
+// done with the call. Neither says how the call ended, see doc.go.
+func over(err error) error {
+	if errors.Is(err, io.EOF) || status.Code(err) == codes.Canceled {
+		return status.Error(codes.Unavailable, "keel: the call has ended")
+	}
+	return status.Error(codes.Unavailable, err.Error())
+}
+
+// take answers one message. An error ends the stream.
+func (s *Server) take(call *Call, stream extprocv3.ExternalProcessor_ProcessServer, message *extprocv3.ProcessingRequest) (err error) {
+	var answer *extprocv3.ProcessingResponse
+	if piece := message.GetResponseBody(); piece != nil && !piece.EndOfStream && call.watch == nil {
+		answer, err = s.answer(call, stream, message)
+	} else {
+		s.deep.run(func() { answer, err = s.answerDeep(call, stream, message) })
+	}
+	if err != nil || answer == nil { // in full duplex mode a message may wait for the next one
+		return err
+	}
+	if err := stream.Send(answer); err != nil {
+		return status.Error(codes.Unavailable, err.Error())
+	}
+	if call.decision != nil && answer.GetImmediateResponse() == nil {
+		if !call.sent {
+			call.released = time.Now()
+			s.slim(call)
+		}
+		call.sent = true
+	}
+	if call.ended && !call.closed {
+		// Envoy will not ask again, but it may take long to say so (an
+		// HTTP/2 client that keeps its stream open). The record is due now.
+		s.deep.run(func() { s.settle(call) })
+	}
+	return nil
+}
+
+// answerDeep is answer, and what follows the end of a call.
+func (s *Server) answerDeep(call *Call, stream extprocv3.ExternalProcessor_ProcessServer, message *extprocv3.ProcessingRequest) (*extprocv3.ProcessingResponse, error) {
+	answer, err := s.answer(call, stream, message)
+	if err != nil {
+		s.log.Error("filter: call failed closed", "decision", call.id, "error", err)
+		return nil, status.Error(codes.Unavailable, err.Error())
+	}
+	if call.ended && call.sent {
+		s.settle(call) // where the closeout must be durable, the end of the answer waits for it
+	}
+	return answer, nil
 }
 
 // panicked notes a panic that was caught in what is named, of which the decision is named where there is one, and returns what Envoy is told.
@@ -109,15 +148,25 @@ func (s *Server) processAttempt(stream extprocv3.ExternalProcessor_ProcessServer
 		if err != nil {
 			return status.Error(codes.Unavailable, "keel: the attempt has ended")
 		}
-		answer, err := s.answerAttempt(&a, message)
+		answer, err := s.takeAttempt(&a, message)
 		if err != nil {
-			s.log.Error("filter: attempt failed closed", "decision", a.id(), "error", err)
-			return status.Error(codes.Unavailable, err.Error())
+			return err
 		}
 		if err := stream.Send(answer); err != nil {
 			return status.Error(codes.Unavailable, err.Error())
 		}
 	}
+}
+
+// takeAttempt answers one message of an attempt, on a deep stack.
+func (s *Server) takeAttempt(a **attempt, message *extprocv3.ProcessingRequest) (answer *extprocv3.ProcessingResponse, err error) {
+	s.deep.run(func() {
+		if answer, err = s.answerAttempt(a, message); err != nil {
+			s.log.Error("filter: attempt failed closed", "decision", (*a).id(), "error", err)
+			err = status.Error(codes.Unavailable, err.Error())
+		}
+	})
+	return answer, err
 }
 
 // answer is the one place where messages meet phases.

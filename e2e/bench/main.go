@@ -44,7 +44,7 @@ type options struct {
 	Streams  int           `help:"Open so many SSE calls at once and look at the memory. Default: 5000, none with --cells." placeholder:"N"`
 	Out      bool          `help:"Write docs/performance.md also when --cells, --variants or --rounds pick a part."`
 	Full     bool          `help:"The whole matrix, which takes hours." env:"BENCH_FULL"`
-	Profile  string        `help:"Instead of measuring, take CPU, heap, allocation and mutex profiles and a trace of each Keel under the load of each cell, into this folder." placeholder:"DIR"`
+	Profile  string        `help:"Instead of measuring, take CPU, heap, allocation and mutex profiles and a trace of each Keel under the load of each cell, or with --streams under so many open calls, into this folder." placeholder:"DIR"`
 	List     bool          `help:"List variants and cells, and end."`
 }
 
@@ -61,6 +61,7 @@ Examples:
   go run ./e2e/bench --cells 32k-tail-unary-c1 --variants envoy-log,nothing-log,full --rounds 3 --window 2s
   go run ./e2e/bench --cells 1k-unique-sse-c16
   go run ./e2e/bench --cells 1k-unique-unary-c64 --variants full --profile .keel/profile
+  go run ./e2e/bench --streams 5000 --profile .keel/profile
   BENCH_FULL=1 go run ./e2e/bench`
 }
 
@@ -180,6 +181,9 @@ func measureAll(ctx context.Context, o options, stdout, stderr io.Writer) (err e
 	}
 	if o.Profile != "" {
 		s.pprof = true
+		if o.Streams > 0 { // of open calls alone
+			return r.profileStreams(ctx, "full", o.Streams, o.Profile, stdout)
+		}
 		for _, g := range groups {
 			for _, name := range g.variants {
 				if err := r.profile(ctx, g.cell, name, o.Profile, stdout); err != nil {

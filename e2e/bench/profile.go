@@ -11,9 +11,11 @@ import (
 	"time"
 )
 
+type profilePage struct{ file, page, open string }
+
 // profiled are what is taken of Keel under load, one after the other. A mutex
 // profile is of all the time before it.
-var profiled = []struct{ file, page, open string }{
+var profiled = []profilePage{
 	{"cpu.pprof", "profile?seconds=10", "pprof -http=127.0.0.1:0"},
 	{"heap.pprof", "heap?gc=1", "pprof -http=127.0.0.1:0 -sample_index=inuse_space"},
 	{"allocs.pprof", "allocs?seconds=5", "pprof -http=127.0.0.1:0 -sample_index=alloc_objects"},
@@ -48,7 +50,7 @@ func (r *runner) profile(ctx context.Context, c cell, name, dir string, out io.W
 		stop(err) // a load that fails leaves nothing to profile
 		ended <- err
 	}()
-	err = takeProfiles(loaded, t.admin, dir)
+	err = takeProfiles(loaded, t.admin, dir, profiled)
 	stop(enough)
 	if failed := <-ended; !errors.Is(failed, enough) {
 		return fmt.Errorf("%s, %s: %w", c, name, failed)
@@ -57,7 +59,12 @@ func (r *runner) profile(ctx context.Context, c cell, name, dir string, out io.W
 		return err
 	}
 	fmt.Fprintf(out, "\n%s under %s:\n", name, c)
-	for _, p := range profiled {
+	r.sayProfiles(out, dir, profiled)
+	return nil
+}
+
+func (r *runner) sayProfiles(out io.Writer, dir string, pages []profilePage) {
+	for _, p := range pages {
 		tool, flags, _ := strings.Cut(p.open, " ")
 		binary := ""
 		if tool == "pprof" {
@@ -65,11 +72,32 @@ func (r *runner) profile(ctx context.Context, c cell, name, dir string, out io.W
 		}
 		fmt.Fprintf(out, "  go tool %s %s%s %s\n", tool, flags, binary, filepath.Join(dir, p.file))
 	}
+}
+
+// profiledStreams are what is taken of Keel while calls are open.
+var profiledStreams = []profilePage{
+	{"heap.pprof", "heap?gc=1", "pprof -http=127.0.0.1:0 -sample_index=inuse_space"},
+	{"goroutines.pprof", "goroutine", "pprof -http=127.0.0.1:0"},
+	{"memstats.txt", "heap?debug=1", "tail -30"},
+}
+
+// profileStreams takes profiles of a Keel with n open calls into dir, and says how to open them.
+func (r *runner) profileStreams(ctx context.Context, name string, n int, dir string, out io.Writer) error {
+	dir = filepath.Join(dir, fmt.Sprintf("%d-streams-%s", n, name))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	f, err := r.openStreams(ctx, name, n, func(admin string) error { return takeProfiles(ctx, admin, dir, profiledStreams) })
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "\n%s with %d open calls, %d MB:\n", name, n, f.most/1e6)
+	r.sayProfiles(out, dir, profiledStreams)
 	return nil
 }
 
-func takeProfiles(ctx context.Context, admin, dir string) error {
-	for _, p := range profiled {
+func takeProfiles(ctx context.Context, admin, dir string, pages []profilePage) error {
+	for _, p := range pages {
 		body, err := get(ctx, "http://"+admin+"/debug/pprof/"+p.page)
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.file, err)

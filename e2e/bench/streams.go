@@ -33,8 +33,8 @@ func (f streamFigures) perCall() int64 { return (f.most - f.before) / max(1, f.o
 var openCalls = regexp.MustCompile(`^keel_open_calls$`)
 
 // openStreams opens n calls of a fresh replica, holds them and looks at its memory.
-// Then it cuts them all, as an application that dies would.
-func (r *runner) openStreams(ctx context.Context, name string, n int) (_ *streamFigures, err error) {
+// Then it cuts them all, as an application that dies would. While they are open, others may look, too.
+func (r *runner) openStreams(ctx context.Context, name string, n int, look ...func(admin string) error) (_ *streamFigures, err error) {
 	if err := r.end(name); err != nil {
 		return nil, err
 	}
@@ -103,6 +103,11 @@ func (r *runner) openStreams(ctx context.Context, name string, n int) (_ *stream
 	f.open = int64(open)
 	if f.open < int64(n) {
 		return nil, fmt.Errorf("%d calls are open by Keel's count, and %d were opened", f.open, n)
+	}
+	for _, look := range look {
+		if err := look(t.admin); err != nil {
+			return nil, err
+		}
 	}
 	if g, err := t.gateway(); err == nil {
 		f.gateway = g.resident

@@ -1,0 +1,64 @@
+package filter
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"sync/atomic"
+)
+
+// stacks are goroutines with a deep stack, for what needs one and is over soon: a decision, a closeout. A stream of a call may be
+// open for hours, and a goroutine keeps a stack as deep as it ever was; those of streams stay small by leaving what is
+// deep to one of these. A stack that was grown before is also not grown again for each call.
+//
+// There are as many as work at once: nothing waits for one. A few are kept for what comes next.
+type stacks struct {
+	work chan *errand
+	idle atomic.Int64 // those that wait for work, or are about to
+}
+
+// errand is work for another goroutine, whose end somebody waits for.
+type errand struct {
+	do       func()
+	panicked error // of do, with its stack
+	done     chan struct{}
+}
+
+func newStacks() *stacks { return &stacks{work: make(chan *errand)} }
+
+// run calls do on a deep stack and returns when it has returned. A panic of do is one of run.
+func (s *stacks) run(do func()) {
+	e := &errand{do: do, done: make(chan struct{})}
+	select {
+	case s.work <- e:
+	default:
+		go s.serve(e)
+	}
+	<-e.done
+	if e.panicked != nil {
+		panic(e.panicked)
+	}
+}
+
+// serve does one errand after the other.
+func (s *stacks) serve(e *errand) {
+	for {
+		e.run()
+		if s.idle.Add(1) > int64(2*runtime.GOMAXPROCS(0)) {
+			s.idle.Add(-1)
+			return
+		}
+		e = <-s.work
+		s.idle.Add(-1)
+	}
+}
+
+func (e *errand) run() {
+	defer func() {
+		if p := recover(); p != nil {
+			e.panicked = fmt.Errorf("%v\n%s", p, debug.Stack())
+		}
+		close(e.done)
+	}()
+	e.do()
+}
