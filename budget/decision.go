@@ -140,7 +140,7 @@ type Decision struct {
 }
 
 // Written drops what of a permitted decision only its record and its answer's headers need: the holds, which the ledger has, unless the
-// answer is watched, and the rules that warned nobody. A call may be open for hours, and there may be many. It does nothing to a
+// answer is watched, and the prompt's shape, and the rules that warned nobody. A call may be open for hours, and there may be many. It does nothing to a
 // decision that the ledger may still have to write: see Ledger.Owe and Ledger.Record.
 func (d *Decision) Written() {
 	if d.Debt || d.Unmetered {
@@ -149,6 +149,7 @@ func (d *Decision) Written() {
 	if d.Watched == nil {
 		d.Holds = nil
 	}
+	d.Shape = tokens.Shape{}
 	var warned []Rule
 	for i := range d.Rules {
 		if strings.Contains(d.Rules[i].Effect, "warned ") {

@@ -144,6 +144,9 @@ func New(o Options) *Server {
 // Serve answers on l until Drain. It closes l.
 func (s *Server) Serve(l net.Listener) error { return s.grpc.Serve(listener{l, &s.checks}) }
 
+// Streams is how many streams of calls and attempts are open.
+func (s *Server) Streams() int64 { return s.open.Load() }
+
 // Drain tells health checks that this server takes no calls, and goes on taking them until every client that checks has heard it;
 // then it refuses new streams, waits for those that run until done is closed, and ends the rest. Calls that are cut by that are
 // closed out as aborted before Drain returns.

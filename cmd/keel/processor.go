@@ -191,6 +191,7 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 		Undecided:  p.ledger.Undecided, MissedAfter: 2 * o.OrphanAfter,
 	})
 	p.following.Go(func() { p.filter.FindMissed(watch) })
+	p.following.Go(func() { steerCollector(watch, p.filter.Streams) })
 	go func() { p.failed <- p.filter.Serve(grpcListener) }()
 
 	p.admin = &http.Server{Handler: p.adminPages(o.Profiles), ReadHeaderTimeout: 10 * time.Second}

@@ -142,7 +142,7 @@ func (b *body) readToolUsage(c *walk.Cursor) error {
 				return nil
 			}
 			u, err := readCounts(c)
-			b.imageCounts, b.imageTold = u, u.total > 0 || u.prompt > 0 || u.completion > 0
+			b.imageCounts, b.imageTold = &u, u.total > 0 || u.prompt > 0 || u.completion > 0
 			return err
 		}
 		return nil
@@ -173,7 +173,7 @@ func (b *body) settleCalls(out *wire.Reading) {
 		if b.imageModel != "" {
 			model = b.imageModel
 		}
-		counts := b.imageCounts
+		counts := *b.imageCounts
 		counts.drawn()
 		usage, _ := counts.normalise()
 		out.Parts = []meter.Part{{Usage: *u}, {Model: model, Usage: usage}}

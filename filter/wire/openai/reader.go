@@ -50,7 +50,7 @@ type body struct {
 	parts          []meter.Part // usage by model
 	calls          hostedCalls  // seen as output
 	searchRequests int64        // told beside usage
-	imageCounts    counts       // of images that a hosted tool made
+	imageCounts    *counts      // of images that a hosted tool made
 	imageTold      bool
 	imageModel     string
 	duration       int64 // seconds of sound, told beside usage; -1 for none
