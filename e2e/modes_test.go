@@ -50,7 +50,7 @@ const (
 	helloMessage = `{"model":"claude-haiku-4-5","max_tokens":20,"stream":true,"messages":[{"role":"user","content":"Hello"}]}`
 )
 
-var loggedModes = []string{"light", "authz"}
+var loggedModes = []string{"light", "authz", "fast"}
 
 // What a mode whose answers do not pass Keel can do, by the record that each call leaves.
 func TestLoggedModes(t *testing.T) {
@@ -98,7 +98,7 @@ do: {constrain: {max_output_tokens: 5}}
 			s.record(t, denied.decision()).want(t, record{"action": "deny", "outcome": "denied"})
 
 			short := s.post(t, "/v1/chat/completions", helloChat, "x-keel-team: short")
-			if s.record(t, short.decision()).want(t, record{"action": map[string]string{"light": "constrain", "authz": "deny"}[mode]}); mode == "authz" &&
+			if s.record(t, short.decision()).want(t, record{"action": map[string]string{"light": "constrain", "authz": "deny", "fast": "constrain"}[mode]}); mode == "authz" &&
 				(short.status != http.StatusForbidden || !strings.Contains(string(short.body), "policy short") || !strings.Contains(string(short.body), "can't be written into the request")) {
 				t.Errorf("a call that would have to be changed: %d %s", short.status, short.body)
 			}

@@ -108,6 +108,9 @@ func (a Attachment) complete() (Attachment, error) {
 	if a.Mode == ModeObserve && a.Target == TargetEnvoyGateway {
 		return a, fmt.Errorf("mode %s: not built for %s; there are %s and %s", a.Mode, a.Target, TargetEnvoy, TargetIstio)
 	}
+	if a.Mode == ModeFast { // their own APIs write the filter of ext_authz, and have no field for what it says of itself
+		return a, fmt.Errorf("mode %s: built for target %s alone; for %s there is %s, which denies calls whose body would have to change, and %s", a.Mode, TargetEnvoy, a.Target, ModeAuthz, ModeLight)
+	}
 	if a.TLS != nil && a.Target == TargetEnvoyGateway {
 		if name := a.TLS.Names[0]; len(a.TLS.Names) > 1 || !hostName.MatchString(name) || (address{host: name}).isIP() {
 			return a, fmt.Errorf("names %s of the processor's certificate: Envoy Gateway checks one DNS name", strings.Join(a.TLS.Names, ", "))

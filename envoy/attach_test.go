@@ -43,6 +43,7 @@ func attachments() map[string]Attachment {
 		"istio-observe":             {Target: TargetIstio, Config: config(ModeObserve, inCluster, nil), Namespace: "istio-system"},
 		"istio-observe-mesh-config": {Target: TargetIstio, Config: config(ModeObserve, inCluster, nil), MeshConfig: true},
 		"envoy-light":               {Target: TargetEnvoy, Config: config(ModeLight, "127.0.0.1:10002", nil)},
+		"envoy-fast":                {Target: TargetEnvoy, Config: config(ModeFast, "127.0.0.1:10002", nil)},
 		"envoy-authz":               {Target: TargetEnvoy, Config: config(ModeAuthz, "127.0.0.1:10002", nil)},
 		"istio-light":               {Target: TargetIstio, Config: config(ModeLight, inCluster, nil), Namespace: "istio-system"},
 		"istio-authz":               {Target: TargetIstio, Config: config(ModeAuthz, inCluster, nil), Namespace: "istio-system"},
@@ -82,7 +83,7 @@ func TestAttachments(t *testing.T) {
 
 // What a person reads with comments is what "keel dev" runs without them.
 func TestRenderedBootstrapIsTheBootstrap(t *testing.T) {
-	for _, name := range []string{"envoy-full", "envoy-attempts", "envoy-light", "envoy-authz", "envoy-uds", "envoy-observe"} {
+	for _, name := range []string{"envoy-full", "envoy-attempts", "envoy-light", "envoy-authz", "envoy-fast", "envoy-uds", "envoy-observe"} {
 		a, err := attachments()[name].complete()
 		if err != nil {
 			t.Fatal(err)
@@ -152,9 +153,12 @@ func TestRenderRefuses(t *testing.T) {
 		change func(*Attachment)
 		want   string
 	}{
-		"mode of nobody":           {func(a *Attachment) { a.Mode = "half" }, "there are full, attempts, light, authz and observe"},
+		"mode of nobody":           {func(a *Attachment) { a.Mode = "half" }, "there are full, attempts, light, authz, fast and observe"},
 		"target of nobody":         {func(a *Attachment) { a.Target = "nginx" }, "there are envoy, istio and envoy-gateway"},
 		"observe in Envoy Gateway": {func(a *Attachment) { a.Target, a.Mode = TargetEnvoyGateway, ModeObserve }, "not built for envoy-gateway"},
+		"fast in Envoy Gateway":    {func(a *Attachment) { a.Target, a.Mode = TargetEnvoyGateway, ModeFast }, "built for target envoy alone"},
+		"fast in Istio":            {func(a *Attachment) { a.Target, a.Mode = TargetIstio, ModeFast }, "there is authz, which denies calls whose body would have to change"},
+		"usage forced in authz":    {func(a *Attachment) { a.Mode, a.ForceUsage = ModeAuthz, true }, "only in modes light and fast"},
 		"billed retries":           {func(a *Attachment) { a.Mode, a.Retry = ModeFull, &Retry{On: []string{"5xx"}, Times: 1} }, "only mode attempts sees each try"},
 		"billed statuses":          {func(a *Attachment) { a.Mode, a.Retry = ModeFull, &Retry{Statuses: []uint32{429}, Times: 1} }, "retriable-status-codes"},
 		"relative socket":          {func(a *Attachment) { a.Processor = "unix:keel.sock" }, "absolute path"},
@@ -183,7 +187,7 @@ func TestRenderRefuses(t *testing.T) {
 
 // Whatever the mode, subjects can be read from the namespaces that the operator names.
 func TestNamespacesInEveryMode(t *testing.T) {
-	for _, mode := range []Mode{ModeFull, ModeAttempts, ModeLight, ModeAuthz, ModeObserve} {
+	for _, mode := range []Mode{ModeFull, ModeAttempts, ModeLight, ModeAuthz, ModeFast, ModeObserve} {
 		text, err := Render(Attachment{Target: TargetEnvoy, Config: Config{Mode: mode, Processor: "127.0.0.1:10002", Providers: DefaultProviders(), Namespaces: []string{"org.example.peers"}}})
 		if err != nil || !strings.Contains(string(text), "org.example.peers") {
 			t.Errorf("mode %s: not shown to Keel (%v)", mode, err)

@@ -14,6 +14,9 @@ import (
 func (b *builder) authzFilter() *hcmv3.HttpFilter {
 	service := grpcService(b.processorCluster)
 	service.Timeout = durationpb.New(messageTimeout)
+	if b.Mode == ModeFast {
+		service.InitialMetadata = b.says(PhaseFast)
+	}
 	return &hcmv3.HttpFilter{
 		Name: AuthzFilterName,
 		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: b.any(&authzv3.ExtAuthz{

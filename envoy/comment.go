@@ -36,8 +36,9 @@ const (
 	atRouter   = `*\[` + PhaseRouter + `\] `
 	atAttempt  = `*\[` + PhaseUpstream + `\] `
 	atObserver = `*\[` + PhaseObserve + `\] `
-	atAuthz    = `*\[` + AuthzFilterName + `\] typed_config `
+	atAuthz    = `*\[` + AuthzFilterName + `\] typed_config* `
 	atLight    = `*\[` + PhaseLight + `\] `
+	atChange   = `*\[` + PhaseChange + `\] `
 )
 
 // comments of what Envoy itself reads; those of manifests follow in manifestComments.
@@ -83,8 +84,17 @@ var comments = []comment{
 	{at: atAuthz + "include_peer_certificate", text: "Subjects may be read from the names in it."},
 	{at: atAuthz + "decoder_header_mutation_rules", text: "Keel may not change the host, and not what steers Envoy."},
 
+	{at: atAuthz + "grpc_service initial_metadata", text: "Keel is told that a filter behind this one can change what has to be changed. Else it denies such calls."},
+	{at: `*\[` + ChangeFilterName + `\] typed_config`, text: "Only calls whose body has to change pass it: the model, the most output, what policies fix. It does what was decided before it."},
+	{at: `*\[` + ChangeFilterName + `\] typed_config xds_matcher`, text: "Keel gives such a call a target that no route leads to. Should this filter be missing or fail, the call goes nowhere."},
+	{at: atChange + "grpc_service timeout", text: "A change ends it; an idle connection does not."},
+	{at: atChange + "processing_mode request_header_mode", text: "Without the headers the length and the target of the changed request could not be set."},
+	{at: atChange + "message_timeout", text: "Envoy's default is 200ms, which a body of megabytes may take."},
+	{at: atChange + "failure_mode_allow", text: "What was not changed must not go out.", value: false},
+	{at: atChange + "metadata_options", text: "The decision of the check before it, which Envoy keeps in the metadata of this name."},
+
 	{at: `*\[` + UsageJSONName + `\] typed_config`, text: "Reads what an answer of JSON says that it used. It holds such an answer until it is whole, up to the\nbuffer limit of the route; past it Envoy answers 500. No decompressor behind it: compressed answers would hang."},
-	{at: "xds_matcher", text: "Gemini's streams of JSON would be held back, and have their usage where it can't be read."},
+	{at: `*\[` + UsageJSONName + `\] typed_config xds_matcher`, text: "Gemini's streams of JSON would be held back, and have their usage where it can't be read."},
 	{at: `*\[` + UsageSSEName + `\] typed_config`, text: "The same for a stream of events. It holds nothing back, and tells of a stream that was cut what it saw."},
 	{at: "response_rules max_event_size", text: "Envoy's default is 8 KiB; the last event of a Responses stream has all of the response."},
 	{at: "response_headers_to_add", text: "What Keel says of a call in its answer, which does not pass Keel. A header without a value is left out."},

@@ -25,6 +25,9 @@ const (
 	// AuthzFilterName is the name of the ext_authz filter of mode authz.
 	AuthzFilterName = "keel.ext_authz"
 
+	// ChangeFilterName is the name of the filter that changes what ext_authz can't, in mode fast.
+	ChangeFilterName = "keel.ext_proc.change"
+
 	// AttemptFilterName is the name of the filter that every attempt passes.
 	AttemptFilterName = "keel.ext_proc.attempt"
 
@@ -34,6 +37,8 @@ const (
 	PhaseUpstream = "upstream"
 	PhaseObserve  = "observe" // says that nobody waits for the answers; the processor goes by what Envoy itself says of that
 	PhaseLight    = "light"
+	PhaseFast     = "fast"   // of ext_authz: a filter behind it can change bodies
+	PhaseChange   = "change" // that filter
 
 	// UsageKey is the gRPC metadata by which the filter says, with UsageForce, that every stream is to be asked
 	// for its usage although the client sees the event that tells it.
@@ -46,6 +51,12 @@ const (
 	// TargetHeader is what the processor sets to "provider/model" to choose a
 	// route. A provider never sees it.
 	TargetHeader = "x-keel-target"
+
+	// ChangeTarget is what the target of a call begins with until that filter has changed it.
+	ChangeTarget = "keel/"
+
+	// AuthzNamespace is the dynamic metadata that Envoy puts what ext_authz answers in.
+	AuthzNamespace = "envoy.filters.http.ext_authz"
 
 	// LogName is the name of the access log stream that Envoy sends.
 	LogName = "keel"
@@ -69,12 +80,19 @@ const (
 
 	// ModeAuthz is ext_authz with the body: one round trip, after which a call goes out as it came or not at all.
 	ModeAuthz Mode = "authz"
+
+	// ModeFast is that, and a filter of ext_proc behind it that only those calls pass whose body has to change.
+	ModeFast Mode = "fast"
+
 	// ModeObserve is a filter that Envoy waits for in nothing: Keel reads and meters what passes, and can't touch it.
 	ModeObserve Mode = "observe"
 )
 
 // Logged reports whether calls of the mode are ended by the access log: their answers do not pass Keel.
-func (m Mode) Logged() bool { return m == ModeLight || m == ModeAuthz }
+func (m Mode) Logged() bool { return m == ModeLight || m.Checked() }
+
+// Checked reports whether ext_authz asks Keel about calls of the mode.
+func (m Mode) Checked() bool { return m == ModeAuthz || m == ModeFast }
 
 // Config is what Bootstrap needs to know. Processor and Providers are required.
 type Config struct {
@@ -208,7 +226,7 @@ func (c Config) checkMode() error {
 	switch c.Mode {
 	case ModeAttempts:
 		return c.checkForce()
-	case ModeFull, ModeLight, ModeAuthz, ModeObserve:
+	case ModeFull, ModeLight, ModeAuthz, ModeFast, ModeObserve:
 		for _, condition := range c.Retry.conditions() {
 			if c.Retry.Times > 0 && !UnbilledRetry(condition) {
 				return fmt.Errorf("mode %s: after %q a provider may bill the try that failed, and only mode %s sees each try", c.Mode, condition, ModeAttempts)
@@ -216,12 +234,12 @@ func (c Config) checkMode() error {
 		}
 		return c.checkForce()
 	}
-	return fmt.Errorf("mode %q: there are %s, %s, %s, %s and %s", c.Mode, ModeFull, ModeAttempts, ModeLight, ModeAuthz, ModeObserve)
+	return fmt.Errorf("mode %q: there are %s, %s, %s, %s, %s and %s", c.Mode, ModeFull, ModeAttempts, ModeLight, ModeAuthz, ModeFast, ModeObserve)
 }
 
 func (c Config) checkForce() error {
-	if c.ForceUsage && c.Mode != ModeLight {
-		return fmt.Errorf("mode %s: only in mode %s is it a choice to ask streams for their usage", c.Mode, ModeLight)
+	if c.ForceUsage && c.Mode != ModeLight && c.Mode != ModeFast {
+		return fmt.Errorf("mode %s: only in modes %s and %s is it a choice to ask streams for their usage", c.Mode, ModeLight, ModeFast)
 	}
 	return nil
 }

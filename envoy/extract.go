@@ -10,7 +10,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	matchingv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/matching/v3"
 	jsonparserv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/content_parsers/json/v3"
-	skipv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/matcher/action/v3"
 	jsonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/json_to_metadata/v3"
 	ssev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/sse_to_metadata/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -118,7 +117,7 @@ func (b *builder) usageFilters() []*hcmv3.HttpFilter {
 	return []*hcmv3.HttpFilter{
 		{Name: UsageJSONName, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: b.any(&matchingv3.ExtensionWithMatcher{
 			ExtensionConfig: &corev3.TypedExtensionConfig{Name: "envoy.filters.http.json_to_metadata", TypedConfig: whole},
-			XdsMatcher:      b.skip(arrayStreams, eventsAsked),
+			XdsMatcher:      b.skipWhere(both(b.path(arrayStreams), not(b.path(eventsAsked)))),
 		})}},
 		{Name: UsageSSEName, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: b.any(&ssev3.SseToMetadata{ResponseRules: &ssev3.SseToMetadata_ProcessingRules{
 			MaxEventSize: wrapperspb.UInt32(maxEvent),
@@ -129,29 +128,11 @@ func (b *builder) usageFilters() []*hcmv3.HttpFilter {
 	}
 }
 
-// skip leaves a filter out for paths of one kind that are not of another.
-func (b *builder) skip(path, unless string) *matcherv3.Matcher {
-	is := func(regex string) *matcherv3.Matcher_MatcherList_Predicate {
-		return &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
-			SinglePredicate: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
-				Input: b.xds("path", &typematcherv3.HttpRequestHeaderMatchInput{HeaderName: ":path"}),
-				Matcher: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate_ValueMatch{ValueMatch: &matcherv3.StringMatcher{
-					MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{
-						EngineType: &matcherv3.RegexMatcher_GoogleRe2{GoogleRe2: &matcherv3.RegexMatcher_GoogleRE2{}}, Regex: regex,
-					}},
-				}},
-			},
-		}}
-	}
-	not := &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_NotMatcher{NotMatcher: is(unless)}}
-	return &matcherv3.Matcher{MatcherType: &matcherv3.Matcher_MatcherList_{MatcherList: &matcherv3.Matcher_MatcherList{
-		Matchers: []*matcherv3.Matcher_MatcherList_FieldMatcher{{
-			Predicate: &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_AndMatcher{
-				AndMatcher: &matcherv3.Matcher_MatcherList_Predicate_PredicateList{Predicate: []*matcherv3.Matcher_MatcherList_Predicate{is(path), not}},
-			}},
-			OnMatch: &matcherv3.Matcher_OnMatch{OnMatch: &matcherv3.Matcher_OnMatch_Action{Action: b.xds("skip", &skipv3.SkipFilter{})}},
-		}},
-	}}}
+// path is that the path of a request is so.
+func (b *builder) path(regex string) *matcherv3.Matcher_MatcherList_Predicate {
+	return b.matches(":path", &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{
+		EngineType: &matcherv3.RegexMatcher_GoogleRe2{GoogleRe2: &matcherv3.RegexMatcher_GoogleRE2{}}, Regex: regex,
+	}}})
 }
 
 func (b *builder) xds(name string, m proto.Message) *xdscorev3.TypedExtensionConfig {

@@ -82,6 +82,9 @@ func (b *builder) virtualHosts() []*routev3.VirtualHost {
 // filters are Keel's, in their order.
 func (b *builder) filters() []*hcmv3.HttpFilter {
 	filters := []*hcmv3.HttpFilter{b.filter()}
+	if b.Mode == ModeFast {
+		filters = append(filters, b.changeFilter())
+	}
 	if b.Mode.Logged() {
 		filters = append(filters, b.usageFilters()...)
 	}
@@ -89,7 +92,7 @@ func (b *builder) filters() []*hcmv3.HttpFilter {
 }
 
 func (b *builder) filter() *hcmv3.HttpFilter {
-	if b.Mode == ModeAuthz {
+	if b.Mode.Checked() {
 		return b.authzFilter()
 	}
 	return b.processorFilter()
@@ -97,7 +100,7 @@ func (b *builder) filter() *hcmv3.HttpFilter {
 
 // filterName is the name of the filter that filter returns.
 func (m Mode) filterName() string {
-	if m == ModeAuthz {
+	if m.Checked() {
 		return AuthzFilterName
 	}
 	return FilterName

@@ -49,8 +49,17 @@ func (c Config) readable() []string {
 func (b *builder) streams(phase string) *corev3.GrpcService {
 	service := grpcService(b.processorCluster)
 	service.Timeout = durationpb.New(0)
-	service.InitialMetadata = []*corev3.HeaderValue{{Key: PhaseKey, Value: phase}}
+	service.InitialMetadata = b.says(phase)
 	return service
+}
+
+// says is how a filter says which one it is, and whether usage is to be forced.
+func (b *builder) says(phase string) []*corev3.HeaderValue {
+	said := []*corev3.HeaderValue{{Key: PhaseKey, Value: phase}}
+	if b.ForceUsage && phase != PhaseChange { // which does what was decided
+		said = append(said, &corev3.HeaderValue{Key: UsageKey, Value: UsageForce})
+	}
+	return said
 }
 
 // mutationRules are what Keel may change of a request: the path, since some APIs have the model in it; not the host, which is the
@@ -74,9 +83,6 @@ func (b *builder) processorFilter() *hcmv3.HttpFilter {
 		phase, answer = PhaseLight, nil
 	}
 	service := b.streams(phase)
-	if b.ForceUsage {
-		service.InitialMetadata = append(service.InitialMetadata, &corev3.HeaderValue{Key: UsageKey, Value: UsageForce})
-	}
 	return &hcmv3.HttpFilter{
 		Name: FilterName,
 		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: b.any(&extprocv3.ExternalProcessor{

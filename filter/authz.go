@@ -28,11 +28,14 @@ const authzSpace = "envoy.filters.http.ext_authz"
 // has its own call refused.
 const partialBody = "x-envoy-auth-partial-body"
 
-// Check decides a call in one round trip: it goes out as it came, with other headers, or not at all. It goes through the phases of
+// Check decides a call in one round trip: it goes out as it came, with other headers, or not at all; or by way of
+// the filter that changes it, where one stands behind (see change.go). It goes through the phases of
 // a call whose request passes ext_proc, whose answers are the same in other messages. An error makes Envoy
 // refuse the call.
 func (s *Server) Check(ctx context.Context, in *authv3.CheckRequest) (out *authv3.CheckResponse, err error) {
-	call := &Call{logged: true, fixed: true}
+	call := &Call{
+		logged: true, checked: true, changer: said(ctx, envoyPhase) == phaseFast, force: said(ctx, envoyUsage) == usageForce,
+	}
 	s.metrics.inFlight.Inc()
 	defer func() {
 		s.metrics.inFlight.Dec()
@@ -100,22 +103,10 @@ var errFixed = errors.New("the mode that Keel is attached in (authz) lets a requ
 
 // changeable says what is against changing the call's body.
 func (call *Call) changeable() error {
-	if call.fixed {
+	if call.checked && !call.changer {
 		return errFixed
 	}
 	return nil
-}
-
-// releaseFixed lets a call out as it came. A decision that would have to change it was not made: see Call.Changeable in
-// package budget. Should one come all the same, the call is not let out.
-func (s *Server) releaseFixed(call *Call) *extprocv3.ProcessingResponse {
-	d := call.decision
-	if d.RoutedModel != call.request.Model || d.MaxOutputTokens > 0 || d.Constraint != nil {
-		return s.unconstrained(call, errFixed)
-	}
-	answer := requestBodyAnswer(&extprocv3.CommonResponse{HeaderMutation: toTarget(call)})
-	answer.DynamicMetadata = carryCall(call)
-	return answer
 }
 
 // refusePartial answers a call of whose body Envoy sent only the beginning.

@@ -29,7 +29,8 @@ type Call struct {
 	codec    wire.Codec // nil for unknown traffic
 	dryRun   bool
 	logged   bool      // its answer does not pass here: the access log ends it, see logged.go
-	fixed    bool      // of a logged call: its body can't be changed
+	checked  bool      // of a logged call: ext_authz asks about it, and can change no more than its headers
+	changer  bool      // of a checked call: a filter behind ext_authz can change its body, see change.go
 	force    bool      // of a logged call: usage may be forced, though the event that tells it can't be hidden
 	parent   [2]string // traceparent and tracestate
 	remove   []string  // x-keel-* request headers, Keel's own
@@ -37,9 +38,10 @@ type Call struct {
 	// Decided from the request body.
 	request   *wire.Request
 	decision  *budget.Decision
-	bodiless  bool   // answered at its headers
-	retrieval bool   // fetches what an earlier call made
-	beside    string // of a logged call: what is billed, and is not in the usage that Envoy can read
+	bodiless  bool           // answered at its headers
+	retrieval bool           // fetches what an earlier call made
+	beside    string         // of a logged call: what is billed, and is not in the usage that Envoy can read
+	change    *carriedChange // of a checked call that has to pass the filter that changes it; else nil
 	released  time.Time
 	sent      bool // the answer that lets the call out was handed to Envoy
 

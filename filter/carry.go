@@ -60,6 +60,8 @@ type carriedCall struct {
 	Background bool   `json:"background,omitempty"`
 	Retrieval  bool   `json:"retrieval,omitempty"`
 	Beside     string `json:"beside,omitempty"` // what is billed, and is not in the usage that Envoy can read
+
+	Change *carriedChange `json:"change,omitempty"` // what is to be changed in it on its way, nil for nothing
 }
 
 // carryCall is the metadata of a call that is let out with an envelope.
@@ -74,11 +76,11 @@ func carryCall(call *Call) *structpb.Struct {
 	if !call.logged {
 		return carry(call, metadataCall, c)
 	}
-	c.Input, c.Background, c.Retrieval, c.Beside = d.Estimate.InputTokens, call.request.Background, call.retrieval, call.beside
+	c.Input, c.Background, c.Retrieval, c.Beside, c.Change = d.Estimate.InputTokens, call.request.Background, call.retrieval, call.beside, call.change
 	c.WantsUsage, c.Choices = call.request.WantsUsage || call.request.UsageForced, call.request.Choices
 	out := carry(call, metadataCall, c)
 	out.Fields[metadataSpace].GetStructValue().Fields[metadataAsked] = carried(asked(call))
-	if call.retrieval || call.fixed { // ext_authz adds the headers itself
+	if call.retrieval || call.checked { // ext_authz adds the headers itself
 		return out
 	}
 	fields := out.Fields[metadataSpace].GetStructValue().Fields

@@ -15,7 +15,6 @@ import (
 
 	"keel/budget"
 	"keel/filter/wire"
-	"keel/filter/wire/constrain"
 	"keel/filter/wire/encoding"
 	"keel/filter/wire/openai"
 	"keel/pricing/tokens"
@@ -157,23 +156,15 @@ func (s *Server) decide(call *Call, body []byte) *extprocv3.ProcessingResponse {
 
 // release lets the call out to the routed target, changed as decided.
 func (s *Server) release(call *Call, body []byte, replaced bool) *extprocv3.ProcessingResponse {
-	if call.fixed {
-		return s.releaseFixed(call)
+	if call.checked {
+		return s.releaseChecked(call, body)
 	}
-	d := call.decision
-	edit := wire.Edit{MaxOutputTokens: d.MaxOutputTokens, ForceUsage: call.request.Stream && !call.request.WantsUsage && (!call.logged || call.force)}
-	if d.RoutedModel != call.request.Model {
-		edit.Model = d.RoutedModel
+	w := rewritingOf(call)
+	path, changed, err := w.of(call.codec, call.request, call.path, body)
+	if err != nil { // it could be done to the body as it came
+		return s.unconstrained(call, err)
 	}
-	path, changed := call.codec.Rewrite(call.request, call.path, body, edit)
-	call.request.UsageForced = edit.ForceUsage
-	if d.Constraint != nil {
-		constrained, err := constrain.Apply(call.codec.API(), changed, constraint(*d.Constraint))
-		if err != nil { // it could be done to the body as it came
-			return s.unconstrained(call, err)
-		}
-		changed = constrained
-	}
+	call.request.UsageForced = w.ForceUsage
 
 	mutation := toTarget(call)
 	if path != call.path {
@@ -200,10 +191,13 @@ func toTarget(call *Call) *extprocv3.HeaderMutation {
 		call.remove = append(call.remove, credentialHeaders...)
 	}
 	return &extprocv3.HeaderMutation{
-		SetHeaders:    []*corev3.HeaderValueOption{setHeader(headerTarget, d.RoutedProvider+"/"+d.RoutedModel)},
+		SetHeaders:    []*corev3.HeaderValueOption{setHeader(headerTarget, targetOf(d))},
 		RemoveHeaders: append(without(call.remove, headerTarget), "accept-encoding"),
 	}
 }
+
+// targetOf is where a decision sends a call, as routes match on it.
+func targetOf(d *budget.Decision) string { return d.RoutedProvider + "/" + d.RoutedModel }
 
 // credentialHeaders are where the providers' APIs take a key or token.
 var credentialHeaders = []string{"authorization", "x-api-key", "api-key", "x-goog-api-key", "x-amz-security-token", "cookie"}

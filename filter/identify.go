@@ -43,6 +43,8 @@ const (
 	envoyPhase    = "x-keel-phase"
 	phaseUpstream = "upstream"
 	phaseLight    = "light" // the filter at the router sends requests only
+	phaseFast     = "fast"  // ext_authz, with the filter behind it that changes what has to be changed
+	phaseChange   = "change"
 
 	// Whether usage may be forced where its event can't be hidden from the client.
 	envoyUsage = "x-keel-usage"

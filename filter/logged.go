@@ -69,8 +69,8 @@ func (call *Call) readEntry(entry *accesslogdatav3.HTTPAccessLogEntry) {
 	call.attempts, call.size = int(common.GetUpstreamRequestAttemptCount()), int64(response.GetResponseBodyBytes())
 	answeredHere := common.GetTimeToFirstUpstreamRxByte() == nil && !common.GetResponseFlags().GetDownstreamConnectionTermination()
 	call.ended = call.details == viaUpstream || answeredHere || call.details == "response_payload_too_large"
-	if call.status == 0 {
-		return // the client left before there was an answer
+	if call.status == 0 || !wentOut(entry) {
+		return // the client left before there was an answer, or Envoy answered before there was an attempt
 	}
 	call.released = common.GetStartTime().AsTime()
 	call.answered = call.released.Add(common.GetTimeToFirstUpstreamRxByte().AsDuration())
@@ -84,6 +84,12 @@ func (call *Call) readEntry(entry *accesslogdatav3.HTTPAccessLogEntry) {
 	reader := &extracted{ResponseReader: call.codec.NewReader(call.request, call.status, header), written: call.written(header)}
 	reader.read(common.GetMetadata().GetFilterMetadata()[usageSpace].GetFields())
 	call.reader = reader
+}
+
+// wentOut reports whether a provider may have had the call.
+func wentOut(entry *accesslogdatav3.HTTPAccessLogEntry) bool {
+	common := entry.GetCommonProperties()
+	return entry.GetResponse().GetResponseCodeDetails() == viaUpstream || common.GetUpstreamRequestAttemptCount() > 0 || common.GetUpstreamRemoteAddress() != nil
 }
 
 // finish writes the end of a logged call down. The answer is with the client: nothing waits for it to be durable.

@@ -26,8 +26,11 @@ func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) (err 
 	s.open.Add(1)
 	defer s.open.Add(-1)
 	phase := said(stream.Context(), envoyPhase)
-	if phase == phaseUpstream {
+	switch phase {
+	case phaseUpstream:
 		return s.processAttempt(stream)
+	case phaseChange:
+		return s.processChange(stream)
 	}
 	call := &Call{logged: phase == phaseLight, force: said(stream.Context(), envoyUsage) == usageForce}
 	s.metrics.inFlight.Inc()

@@ -17,7 +17,7 @@ type envoyCmd struct {
 }
 
 type envoyConfigCmd struct {
-	Mode         string        `help:"How much of a call Keel sees: full (one filter, before the router), attempts (and one in each provider's cluster), light (one that sends requests only; Envoy reads the usage), authz (ext_authz: one round trip, and no change to the body) or observe (it only looks on)." default:"attempts" placeholder:"MODE"`
+	Mode         string        `help:"How much of a call Keel sees: full (one filter, before the router), attempts (and one in each provider's cluster), light (one that sends requests only; Envoy reads the usage), authz (ext_authz: one round trip, and no change to the body), fast (that, and one filter more for calls whose body has to change) or observe (it only looks on)." default:"attempts" placeholder:"MODE"`
 	Target       string        `help:"What takes it: envoy, istio or envoy-gateway." required:"" placeholder:"TARGET"`
 	GRPC         string        `name:"grpc" help:"Where Envoy finds \"keel serve\": HOST:PORT, unix:PATH, or uds for unix:/run/keel/keel.sock." default:"127.0.0.1:10002" placeholder:"ADDR"`
 	Provider     []string      `help:"A provider and where its calls go, as in openai=https://api.openai.com; a known NAME alone is enough. May be given more than once. All that Keel knows, unless given." sep:"none" placeholder:"NAME[=URL]"`
@@ -25,7 +25,7 @@ type envoyConfigCmd struct {
 	Listen       string        `help:"Where Envoy listens for applications. Target envoy only." default:"0.0.0.0:10000" placeholder:"ADDR"`
 	EnvoyAdmin   string        `help:"Where Envoy's own admin interface listens, on loopback. Target envoy only." default:"127.0.0.1:9901" placeholder:"ADDR"`
 	CA           string        `name:"ca-file" help:"File of certificates that a provider's is checked against. Target envoy only. The system's own, unless given." placeholder:"FILE"`
-	ForceUsage   bool          `help:"Ask every OpenAI-style stream for its usage, although the client then gets one more event, with no choices. Mode light only."`
+	ForceUsage   bool          `help:"Ask every OpenAI-style stream for its usage, although the client then gets one more event, with no choices. Modes light and fast."`
 	RequestLimit uint64        `help:"Most bytes of a request body; a longer one is answered with 413." default:"33554432" placeholder:"BYTES"`
 	IdleTimeout  time.Duration `help:"Ends a call in which nothing moves for so long." default:"300s"`
 	RetryOn      []string      `help:"When Envoy tries again, by Envoy's names; in mode full only what no provider can have seen." default:"connect-failure,refused-stream,reset-before-request" placeholder:"CONDITION,..."`

@@ -32,6 +32,7 @@ var variants = []variant{
 	{"full", "Keel, mode full", "nothing-log", gateway(envoy.ModeFull, keel(sixBudgets))},
 	{"attempts", "Keel, mode attempts", "nothing-attempts-log", gateway(envoy.ModeAttempts, keel(sixBudgets))},
 	{"light", "Keel, mode light: requests alone, and Envoy reads the usage", "nothing-request-log", gateway(envoy.ModeLight, keel(sixBudgets))},
+	{"authz", "Keel, mode authz: one round trip of ext_authz, and Envoy reads the usage", "nothing-log", gateway(envoy.ModeAuthz, keel(sixBudgets))},
 	{"full-route", "Keel, mode full, with a route of five targets", "nothing-log", gateway(envoy.ModeFull, keel(withRoute))},
 	{"full-1-budget", "Keel, mode full, one budget, which matches, and no policy", "", gateway(envoy.ModeFull, keel(oneBudget))},
 	{"full-100-budgets", "Keel, mode full, 100 budgets, of which one matches, and no policy", "", gateway(envoy.ModeFull, keelWith(oneBudget, 99))},

@@ -1,0 +1,74 @@
+package envoy
+
+import (
+	"strings"
+
+	matcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	matchingv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/matching/v3"
+	skipv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/matcher/action/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	typematcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// changeFilter stands behind the filter of ext_authz, which can replace no body, and is left out for every call that goes out as it
+// came. It is chosen by the target, not by a route: the call is matched to its route again when it is changed, and until then to none
+// that leads anywhere.
+func (b *builder) changeFilter() *hcmv3.HttpFilter {
+	filter := b.any(&extprocv3.ExternalProcessor{
+		StatPrefix:  statPrefix + "_change",
+		GrpcService: b.streams(PhaseChange),
+		ProcessingMode: &extprocv3.ProcessingMode{
+			RequestHeaderMode:   extprocv3.ProcessingMode_SEND, // else the length of the new body could not be told
+			RequestBodyMode:     extprocv3.ProcessingMode_BUFFERED,
+			RequestTrailerMode:  extprocv3.ProcessingMode_SKIP,
+			ResponseHeaderMode:  extprocv3.ProcessingMode_SKIP,
+			ResponseTrailerMode: extprocv3.ProcessingMode_SKIP,
+		},
+		MessageTimeout:   durationpb.New(messageTimeout),
+		FailureModeAllow: false,
+		StatusOnError:    &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable},
+		MetadataOptions: &extprocv3.MetadataOptions{
+			ForwardingNamespaces: &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: []string{AuthzNamespace}},
+		},
+		MutationRules: mutationRules(),
+	})
+	target := b.matches(TargetHeader, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: ChangeTarget}})
+	return &hcmv3.HttpFilter{Name: ChangeFilterName, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: b.any(&matchingv3.ExtensionWithMatcher{
+		ExtensionConfig: &corev3.TypedExtensionConfig{Name: "envoy.filters.http.ext_proc", TypedConfig: filter},
+		XdsMatcher:      b.skipWhere(not(target)),
+	})}}
+}
+
+// skipWhere leaves a filter out for requests that are so.
+func (b *builder) skipWhere(predicate *matcherv3.Matcher_MatcherList_Predicate) *matcherv3.Matcher {
+	return &matcherv3.Matcher{MatcherType: &matcherv3.Matcher_MatcherList_{MatcherList: &matcherv3.Matcher_MatcherList{
+		Matchers: []*matcherv3.Matcher_MatcherList_FieldMatcher{{
+			Predicate: predicate,
+			OnMatch:   &matcherv3.Matcher_OnMatch{OnMatch: &matcherv3.Matcher_OnMatch_Action{Action: b.xds("skip", &skipv3.SkipFilter{})}},
+		}},
+	}}}
+}
+
+// matches is that a request has a header that is so.
+func (b *builder) matches(header string, value *matcherv3.StringMatcher) *matcherv3.Matcher_MatcherList_Predicate {
+	return &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
+		SinglePredicate: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate{
+			Input:   b.xds(strings.TrimPrefix(header, ":"), &typematcherv3.HttpRequestHeaderMatchInput{HeaderName: header}),
+			Matcher: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate_ValueMatch{ValueMatch: value},
+		},
+	}}
+}
+
+func not(p *matcherv3.Matcher_MatcherList_Predicate) *matcherv3.Matcher_MatcherList_Predicate {
+	return &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_NotMatcher{NotMatcher: p}}
+}
+
+func both(a, b *matcherv3.Matcher_MatcherList_Predicate) *matcherv3.Matcher_MatcherList_Predicate {
+	return &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_AndMatcher{
+		AndMatcher: &matcherv3.Matcher_MatcherList_Predicate_PredicateList{Predicate: []*matcherv3.Matcher_MatcherList_Predicate{a, b}},
+	}}
+}
