@@ -1,10 +1,10 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -72,4 +72,4 @@ func (b *Bank) reassert(ctx context.Context, org string, epoch uuid.UUID, grante
 	})
 }
 
-func compareIDs(a, b uuid.UUID) int { return strings.Compare(string(a[:]), string(b[:])) }
+func compareIDs(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }

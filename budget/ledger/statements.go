@@ -32,9 +32,12 @@ func LockStatements(ctx context.Context, tx pgx.Tx, org string) error {
 	return err
 }
 
-// foldRows bounds what one transaction takes: rows of the outbox, each of a transaction of settlement or
-// of 5000 records that were there before migration 012.
-const foldRows = 8
+// foldIDs bounds the records that one transaction takes in, beyond those of the first row of the outbox, and
+// foldRows the rows, each of which is of one transaction of settlement.
+const (
+	foldIDs  = 20_000
+	foldRows = 1000
+)
 
 // FoldStatements adds what was settled until now to keel.statements, and returns how many transactions it
 // took in. An org that another process folds is left to it.
@@ -85,29 +88,33 @@ func foldOrg(ctx context.Context, conn *pgx.Conn, org string) (taken int, err er
 		return 0, err
 	}
 	for {
-		n, err := fold(ctx, conn, org, *last)
+		n, through, err := fold(ctx, conn, org, *last)
 		taken += n
-		if err != nil || n < foldRows {
+		if err != nil || n == 0 || through >= *last {
 			return taken, err
 		}
 	}
 }
 
-// fold takes some rows of the outbox. It is one snapshot, so what is added for a closeout is what it was
+// fold takes some rows of the outbox, up to one that it names. It is one snapshot, so what is added for a closeout is what it was
 // when its row of the outbox was written, unless it was replaced since: then the row that says so is in the snapshot too,
 // and the closeout is left to it.
-func fold(ctx context.Context, conn *pgx.Conn, org string, last int64) (taken int, err error) {
+func fold(ctx context.Context, conn *pgx.Conn, org string, last int64) (taken int, through int64, err error) {
 	err = pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead}, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, `
 delete from keel.statement_outbox where org = $1 and outbox_id in (
-  select outbox_id from keel.statement_outbox where org = $1 and outbox_id <= $3 order by outbox_id limit $2)
-returning decisions, closeouts || replaced`, org, foldRows, last)
+  select outbox_id from (
+    select outbox_id, row_number() over w as n, sum(cardinality(decisions) + cardinality(closeouts) + cardinality(replaced)) over w as ids
+    from (select * from keel.statement_outbox where org = $1 and outbox_id <= $2 order by outbox_id limit $3) o window w as (order by outbox_id)) o
+  where n = 1 or ids <= $4)
+returning outbox_id, decisions, closeouts || replaced`, org, last, foldRows, foldIDs)
 		if err != nil {
 			return err
 		}
 		var decisions, closeouts, some, more []uuid.UUID
-		if _, err := pgx.ForEachRow(rows, []any{&some, &more}, func() error {
-			taken++
+		var id int64
+		if _, err := pgx.ForEachRow(rows, []any{&id, &some, &more}, func() error {
+			taken, through = taken+1, max(through, id)
 			decisions, closeouts = append(decisions, some...), append(closeouts, more...)
 			return nil
 		}); err != nil || taken == 0 {
@@ -121,7 +128,9 @@ returning decisions, closeouts || replaced`, org, foldRows, last)
 		if err != nil {
 			return err
 		}
-		closeouts = slices.DeleteFunc(closeouts, func(id uuid.UUID) bool { return slices.Contains(later, id) })
+		if len(later) > 0 {
+			closeouts = slices.DeleteFunc(closeouts, func(id uuid.UUID) bool { return slices.Contains(later, id) })
+		}
 		// A decision whose closeout was there before it, and a closeout that replaces one.
 		rows, err = tx.Query(ctx, "select distinct decision_id from keel.statement_provisional where org = $1 and decision_id = any($2)", org, slices.Concat(decisions, closeouts))
 		if err != nil {
@@ -131,48 +140,122 @@ returning decisions, closeouts || replaced`, org, foldRows, last)
 		if err != nil {
 			return err
 		}
-		closeouts = append(closeouts, again...)
+		decisions, closeouts = sortedIDs(decisions), sortedIDs(append(closeouts, again...))
+		low, high := boundsOf(decisions, closeouts)
 		batch := &pgx.Batch{}
-		// Each record by its key: what waits is little of a month, however the planner guesses.
-		batch.Queue("set local enable_hashjoin = off")
-		batch.Queue("set local enable_mergejoin = off")
+		// Each record by its key: what waits is little of a month, however the planner guesses. It has to guess anew every
+		// time, because it knows then which months it is about; and what it fears, it would compile for longer than it takes.
 		batch.Queue("set local enable_seqscan = off")
-		batch.Queue(addStatements, org, decisions, closeouts)
-		batch.Queue("delete from keel.statement_provisional where org = $1 and decision_id = any($2)", org, again)
-		batch.Queue(addProvisional, org, closeouts)
+		batch.Queue("set local plan_cache_mode = force_custom_plan")
+		batch.Queue("set local jit = off")
+		if len(again) > 0 {
+			batch.Queue(takeBack, org, sortedIDs(again))
+		}
+		batch.Queue(addStatements, org, decisions, closeouts, low, high)
 		return tx.SendBatch(ctx, batch).Close()
 	})
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return taken, nil
+	return taken, through, nil
 }
 
-// addStatements adds what decisions and closeouts say, less what was added for the closeouts before. An id that
-// is named twice counts once.
-const addStatements = `
+// sortedIDs are the ids in order, each once: what is named twice counts once.
+func sortedIDs(ids []uuid.UUID) []uuid.UUID {
+	slices.SortFunc(ids, compareIDs)
+	return slices.Compact(ids)
+}
+
+// boundsOf are the lowest and the highest of ids that are in order.
+func boundsOf(lists ...[]uuid.UUID) (low, high uuid.UUID) {
+	low = uuid.Max
+	for _, ids := range lists {
+		if len(ids) == 0 {
+			continue
+		}
+		if compareIDs(ids[0], low) < 0 {
+			low = ids[0]
+		}
+		if last := ids[len(ids)-1]; compareIDs(last, high) > 0 {
+			high = last
+		}
+	}
+	return low, high
+}
+
+const addToStatements = `
 insert into keel.statements as s (org, day, team, provider, model, meter, quantity, amount_n, calls, denied, unmetered, closed, estimated, unknown, estimated_n)
-select org, day, team, provider, model, meter, sum(quantity), sum(amount_n), sum(calls), sum(denied), sum(unmetered), sum(closed), sum(estimated), sum(unknown), sum(estimated_n)
-from (
-  select org, day, team, provider, model, '' as meter, 0 as quantity, 0 as amount_n, 1 as calls, denied, unmetered, 0 as closed, 0 as estimated, 0 as unknown, 0 as estimated_n
-  from keel.statement_decisions where org = $1 and decision_id = any($2)
-  union all
-  select org, day, team, provider, model, meter, quantity, amount_n, 0, 0, 0, closed, estimated, unknown, estimated_n
-  from keel.statement_closeouts where org = $1 and decision_id = any($3)
-  union all
-  select org, day, team, provider, model, meter, -quantity, -amount_n, 0, 0, 0, -closed, -estimated, -unknown, -estimated_n
-  from keel.statement_provisional where org = $1 and decision_id = any($3)) x
-group by org, day, team, provider, model, meter
+select $1, day, team, provider, model, meter, sum(quantity), sum(amount_n), sum(calls), sum(denied), sum(unmetered), sum(closed), sum(estimated), sum(unknown), sum(estimated_n)
+from x
+group by day, team, provider, model, meter
 order by day, team, provider, model, meter
 on conflict (org, day, team, provider, model, meter) do update set quantity = s.quantity + excluded.quantity, amount_n = s.amount_n + excluded.amount_n,
   calls = s.calls + excluded.calls, denied = s.denied + excluded.denied, unmetered = s.unmetered + excluded.unmetered,
   closed = s.closed + excluded.closed, estimated = s.estimated + excluded.estimated, unknown = s.unknown + excluded.unknown, estimated_n = s.estimated_n + excluded.estimated_n`
 
-const addProvisional = `
-insert into keel.statement_provisional (org, decision_id, day, team, provider, model, meter, quantity, amount_n, closed, estimated, unknown, estimated_n)
-select org, decision_id, day, team, provider, model, meter, sum(quantity), sum(amount_n), sum(closed), sum(estimated), sum(unknown), sum(estimated_n)
-from keel.statement_closeouts where org = $1 and decision_id = any($2) and not final
-group by org, decision_id, day, team, provider, model, meter`
+// takeBack takes away what was added for closeouts that are added anew.
+const takeBack = `
+with gone as (
+  delete from keel.statement_provisional where org = $1 and decision_id = any($2)
+  returning day, team, provider, model, meter, quantity, amount_n, closed, estimated, unknown, estimated_n),
+x as (
+  select day, team, provider, model, meter, -quantity as quantity, -amount_n as amount_n, 0 as calls, 0 as denied, 0 as unmetered,
+    -closed as closed, -estimated as estimated, -unknown as unknown, -estimated_n as estimated_n from gone)` + addToStatements
+
+// addStatements adds what decisions and closeouts say, and notes what it added for closeouts that may be replaced.
+//
+// It says what keel.statement_decisions and keel.statement_closeouts say of all records, for some, each looked up by
+// its key: a planner that does not know yet how large a new month is reads all of it for each record of those views.
+// Invariant I13 and TestStatementsAddUp compare the two. The bounds of the ids, $4 and $5, leave out the other months.
+const addStatements = `
+with ended as materialized (
+  select c.decision_id, (coalesce(d.decided_at, c.closed_at) at time zone 'UTC')::date as day, coalesce(d.team, '') collate "C" as team,
+    coalesce(d.provider, '') collate "C" as provider, coalesce(d.model, c.model) collate "C" as model,
+    m.meter collate "C" as meter, m.quantity, m.amount_n, m.closed, m.estimated, m.unknown, m.estimated_n, d.decided_at is not null and not c.presumed as final
+  from unnest($3::uuid[]) i (id)
+  cross join lateral (
+    select c.decision_id, c.closed_at, c.model, c.presumed, c.metered, c.cost_known, c.cost_n, c.lines, c.charges
+    from keel.closeouts c where c.org = $1 and c.decision_id = i.id and c.decision_id between $4 and $5 limit 1) c
+  left join lateral (
+    select d.decided_at, d.subject->>'team' as team, coalesce(nullif(d.routed_provider, ''), d.provider) as provider,
+      coalesce(nullif(d.routed_model, ''), d.model) as model, d.action, d.held_n, d.bound_n, d.unpriced = '' and not d.unmetered as priced
+    from keel.decisions d where d.org = $1 and d.decision_id = i.id and d.decision_id between $4 and $5 limit 1) d on true
+  cross join lateral (
+    select keel.usd(case
+        when d.action = 'deny' then 0
+        when c.cost_known then c.cost_n
+        when d.held_n is not null then greatest((select max((h->>'held')::bigint) from jsonb_array_elements(c.charges) h), d.held_n, c.cost_n)
+        when d.priced then greatest(d.bound_n, c.cost_n)
+      end) * 1000000000 as cost_n,
+      c.metered = 'estimated' and d.action is distinct from 'deny' as estimated
+    offset 0) r
+  cross join lateral (
+    with l as materialized (
+      select l.meter, l.quantity, l.amount_usd * 1000000000 as amount_n from jsonb_to_recordset(c.lines) as l (meter text, quantity numeric, amount_usd numeric))
+    select '' as meter, 0::numeric as quantity, coalesce(r.cost_n, 0) as amount_n, 1 as closed, r.estimated::int as estimated,
+      (r.cost_n is null)::int as unknown, case when r.estimated then coalesce(r.cost_n, 0) else 0 end as estimated_n
+    union all
+    select l.meter, l.quantity, l.amount_n, 0, 0, 0, 0 from l
+    union all
+    select 'without_usage', 0, rest.n, 0, 0, 0, 0
+    from (select coalesce(r.cost_n, 0) - coalesce((select sum(l.amount_n) from l), 0) as n) rest
+    where rest.n <> 0) m),
+provisional as (
+  insert into keel.statement_provisional (org, decision_id, day, team, provider, model, meter, quantity, amount_n, closed, estimated, unknown, estimated_n)
+  select $1, decision_id, day, team, provider, model, meter, sum(quantity), sum(amount_n), sum(closed), sum(estimated), sum(unknown), sum(estimated_n)
+  from ended where not final
+  group by decision_id, day, team, provider, model, meter),
+x as (
+  select d.day, d.team, d.provider, d.model, '' collate "C" as meter, 0::numeric as quantity, 0::numeric as amount_n, 1 as calls, d.denied, d.unmetered,
+    0 as closed, 0 as estimated, 0 as unknown, 0::numeric as estimated_n
+  from unnest($2::uuid[]) i (id)
+  cross join lateral (
+    select (d.decided_at at time zone 'UTC')::date as day, coalesce(d.subject->>'team', '') collate "C" as team,
+      coalesce(nullif(d.routed_provider, ''), d.provider) collate "C" as provider, coalesce(nullif(d.routed_model, ''), d.model) collate "C" as model,
+      (d.action = 'deny')::int as denied, (d.unmetered and d.action <> 'deny')::int as unmetered
+    from keel.decisions d where d.org = $1 and d.decision_id = i.id and d.decision_id between $4 and $5 limit 1) d
+  union all
+  select day, team, provider, model, meter, quantity, amount_n, 0, 0, 0, closed, estimated, unknown, estimated_n from ended)` + addToStatements
 
 // foldLoop folds statements every so often until ctx ends.
 func (l *Ledger) foldLoop(ctx context.Context) {
