@@ -44,10 +44,17 @@ order by l.org, l.epoch`, b.o.ForfeitAfter)
 	return slices, nil
 }
 
-// ForfeitEpoch writes off every slice of an epoch at once, because somebody knows
-// that its journal is gone for good. It refuses one that is heard of.
+// ForfeitEpoch gives up an epoch at once, because somebody knows that its journal is gone for good: calls that it left open
+// are charged at their full hold, as a sweep does it, and what its slices have left then is written off. It refuses, with ErrAlive,
+// one that is heard of. It returns how many slices it wrote off.
 func (b *Bank) ForfeitEpoch(ctx context.Context, epoch uuid.UUID, who string) (slices int, err error) {
 	if err := b.fence(ctx); err != nil {
+		return 0, explainError("forfeit", err)
+	}
+	// The database may know nothing of its heartbeats: only what it settled.
+	if _, err := b.pool.Exec(ctx, `
+update keel.epochs e set state = 'fenced', changed_at = now()
+where e.epoch = $1 and e.state = 'live' and e.changed_at < now() - $2::interval and not exists (select from keel.replicas r where r.epoch = e.epoch)`, epoch, b.o.SilentAfter); err != nil {
 		return 0, explainError("forfeit", err)
 	}
 	rows, err := b.pool.Query(ctx, "select org, state from keel.epochs where epoch = $1 order by org", epoch)
@@ -64,7 +71,10 @@ func (b *Bank) ForfeitEpoch(ctx context.Context, epoch uuid.UUID, who string) (s
 	}
 	for _, e := range all {
 		if e.State == "live" {
-			return slices, fmt.Errorf("ledger: forfeit epoch %s: its replica is alive, or was %s ago; stop it first", epoch, b.o.SilentAfter)
+			return slices, fmt.Errorf("ledger: forfeit epoch %s: %w, or was %s ago; stop it first", epoch, ErrAlive, b.o.SilentAfter)
+		}
+		if err := b.closeOpen(ctx, e.Org, epoch); err != nil {
+			return slices, explainError("forfeit", err)
 		}
 		n, err := b.forfeit(ctx, e.Org, epoch, nil, "given up by "+who)
 		if err != nil {
@@ -73,6 +83,24 @@ func (b *Bank) ForfeitEpoch(ctx context.Context, epoch uuid.UUID, who string) (s
 		slices += n
 	}
 	return slices, nil
+}
+
+// closeOpen charges what a silent epoch left open. Else its holds would count twice: as part of the slice that is
+// written off, and when a sweep finds them.
+func (b *Bank) closeOpen(ctx context.Context, org string, epoch uuid.UUID) error {
+	for {
+		rows, err := b.pool.Query(ctx, "select decision_id from keel.open_decisions where org = $1 and epoch = $2 and opened order by decision_id limit $3", org, epoch, settleRecords)
+		if err != nil {
+			return err
+		}
+		var open []abandoned
+		if err := eachID(rows, func(id uuid.UUID) { open = append(open, abandoned{org, id, epoch, bySilence}) }); err != nil || len(open) == 0 {
+			return err
+		}
+		if _, err := b.presume(ctx, open); err != nil {
+			return err
+		}
+	}
 }
 
 // forfeit writes off what is left of slices whose window ended so long ago; all of them if after is nil.
@@ -166,17 +194,4 @@ where org = $1 and epoch = $2 and (granted_n > consumed_n + returned_n or forfei
 		return nil, err
 	}
 	return read()
-}
-
-// ForfeitEpoch is Bank.ForfeitEpoch on a connection of its own.
-func ForfeitEpoch(ctx context.Context, dsn string, o BankOptions, epoch uuid.UUID, who string) (slices int, err error) {
-	pool, err := newPool(dsn, 2)
-	if err != nil {
-		return 0, err
-	}
-	defer pool.Close()
-	if err := checkSchema(ctx, pool); err != nil {
-		return 0, err
-	}
-	return NewBank(pool, o).ForfeitEpoch(ctx, epoch, who)
 }

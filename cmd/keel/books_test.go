@@ -73,6 +73,68 @@ func keepBooks(ctx context.Context, calls int, keyFile, anchorDir string) error 
 	return err
 }
 
+// lost is a command of scripts: a processor leases 0.50 USD of the enforcing budget "each", of ada in organisation acme, permits three calls,
+// closes one, and dies: it was last heard of an hour ago. It prints its epoch and the two calls that are open.
+func lost() {
+	if err := loseProcessor(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, "lost:", err)
+		os.Exit(1)
+	}
+}
+
+func loseProcessor(ctx context.Context) error {
+	pool, err := pgxpool.New(ctx, os.Getenv("KEEL_DATABASE_URL"))
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	bank := ledger.NewBank(pool, ledger.BankOptions{})
+	epoch := uuid.Must(uuid.NewV7())
+	fleet, err := bank.Beat(ctx, escrow.Member{Epoch: epoch, Host: "keel-7", Now: time.Now()})
+	if err != nil {
+		return err
+	}
+	batch := escrow.Batch{Epoch: epoch, Org: "acme"}
+	for i := range 3 {
+		d, end := bookedCall(i)
+		hold := &d.Holds[0]
+		hold.Mode, hold.Ceiling, d.Envelope.Mode = budget.Enforce, hold.Limit, budget.Enforce
+		batch.Records = append(batch.Records, escrow.Record{Seq: uint64(len(batch.Records) + 1), Decision: d})
+		if i == 0 {
+			lease, err := bank.Lease(ctx, escrow.LeaseRequest{Epoch: epoch, Key: escrow.KeyOf(&hold.Account), Want: 500_000_000, Min: 500_000_000, Share: 1, Timeline: fleet.Timeline})
+			if err != nil || lease.Given != 500_000_000 {
+				return fmt.Errorf("leased %+v: %w", lease, err)
+			}
+			charges := []record.Charge{{Account: hold.Account, Held: hold.Amount, Amount: end.Cost.Total, Leased: true}}
+			batch.Records = append(batch.Records, escrow.Record{Seq: 2, Closeout: &record.Closeout{Closeout: end, Known: true, Lease: epoch, Charges: charges}})
+			fmt.Println(epoch)
+			continue
+		}
+		fmt.Println(d.ID)
+	}
+	if _, err := bank.Settle(ctx, batch); err != nil {
+		return err
+	}
+	_, err = pool.Exec(ctx, "update keel.replicas set heartbeat_at = heartbeat_at - interval '1 hour'; update keel.db_state set learn_until = now()")
+	return err
+}
+
+// standing is a command of scripts: what is settled, held and leased in all accounts.
+func standing() {
+	ctx := context.Background()
+	var text string
+	conn, err := pgx.Connect(ctx, os.Getenv("KEEL_DATABASE_URL"))
+	if err == nil {
+		defer conn.Close(ctx)
+		err = conn.QueryRow(ctx, "select format('settled %s held %s leased %s', sum(settled_n) / 1e9, sum(held_n) / 1e9, sum(leased_n) / 1e9) from keel.accounts").Scan(&text)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "standing:", err)
+		os.Exit(1)
+	}
+	fmt.Println(text)
+}
+
 func bookedCall(i int) (*budget.Decision, budget.Closeout) {
 	now := time.Now().UTC()
 	start := time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, time.UTC)

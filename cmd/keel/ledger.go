@@ -2,20 +2,15 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
-	"os/user"
 	"time"
-
-	"github.com/google/uuid"
 
 	"keel/budget/ledger"
 )
 
 type ledgerCmd struct {
 	Check   ledgerCheckCmd   `cmd:"" help:"Hold the invariants of the ledger against everything that is stored."`
-	Forfeit ledgerForfeitCmd `cmd:"" help:"Count what a lost processor had leased as spent, because its journal is gone for good."`
+	Forfeit ledgerForfeitCmd `cmd:"" help:"Count what a lost processor had leased as spent, because its journal is gone for good; or show what that would be."`
 	Retire  ledgerRetireCmd  `cmd:"" help:"Drop the records of old months, a month at a time, without locking anybody out."`
 }
 
@@ -64,45 +59,6 @@ func (c *ledgerCheckCmd) Run(ctx context.Context, m *Main) error {
 	case c.Output == "text":
 		fmt.Fprintf(m.Stdout, "%d checks, nothing wrong, as of %s\n", report.Checks, report.At.UTC().Format(time.RFC3339))
 	}
-	return nil
-}
-
-type ledgerForfeitCmd struct {
-	databaseFlag
-	Epoch  string        `arg:"" help:"The epoch, as keel.replicas and the log name it."`
-	Silent time.Duration `help:"Silence after which a processor counts as dead." default:"30s"`
-}
-
-func (c *ledgerForfeitCmd) Help() string {
-	return `What a dead processor had leased stays set aside until its journal is settled, or
-its windows are over. Where the journal is gone for good, this counts it as spent at once. If
-the journal shows up after all, that is undone by itself.
-
-Example:
-  keel ledger forfeit 01a20cf0-1ec9-7d01-a4ee-2789ef60cc9d`
-}
-
-func (c *ledgerForfeitCmd) Run(ctx context.Context, m *Main) error {
-	dsn, err := c.dsn(m)
-	if err != nil {
-		return err
-	}
-	epoch, err := uuid.Parse(c.Epoch)
-	if err != nil {
-		return fmt.Errorf("epoch %q: %w", c.Epoch, err)
-	}
-	who := "an operator"
-	if u, err := user.Current(); err == nil {
-		who = u.Username
-	}
-	n, err := ledger.ForfeitEpoch(ctx, dsn, ledger.BankOptions{SilentAfter: c.Silent, Logger: slog.New(slog.NewTextHandler(m.Stderr, nil))}, epoch, who)
-	if errors.Is(err, ledger.ErrNotFound) {
-		return fmt.Errorf("no epoch %s has leased anything: %w", epoch, err)
-	}
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(m.Stdout, "%d slices of epoch %s count as spent\n", n, epoch)
 	return nil
 }
 

@@ -18,7 +18,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"keel": main, "books": books, "sql": sql, "as-role": asRole})
+	testscript.Main(m, map[string]func(){"keel": main, "books": books, "lost": lost, "standing": standing, "sql": sql, "as-role": asRole})
 }
 
 // What does not answer is not the same as what is wrong.
