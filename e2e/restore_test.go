@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -108,6 +110,82 @@ func TestRestore(t *testing.T) {
 		t.Errorf("a log that was set back: exit status %d\n%s", code, out)
 	}
 	p.calls(1) // and it goes on
+	p.continueLog(key, anchor)
+}
+
+var bashBlock = regexp.MustCompile("(?s)```bash\n(.*?)```")
+
+// continueLog does with the log what docs/operate.md says, by its commands: it is not signed, doctor says so and what to run, it is declared, and is signed again.
+func (p *patient) continueLog(key, anchor string) {
+	t := p.t
+	t.Helper()
+	doctor := func(refuses bool) {
+		t.Helper()
+		var out []byte
+		for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+			out, _ = exec.Command(keel, "doctor", "--admin", p.replica.admin, "-o", "json").Output() // its exit status says that something is wrong
+			if strings.Contains(string(out), fmt.Sprint("refuses to sign the audit log: ", refuses)) {
+				break
+			}
+		}
+		if !strings.Contains(string(out), fmt.Sprint("refuses to sign the audit log: ", refuses)) || refuses != strings.Contains(string(out), "keel audit continue --key NEW.key --old-key OLD.key") {
+			t.Errorf("keel doctor: want %v\n%s", refuses, out)
+		}
+	}
+	doctor(true)
+	page, err := os.ReadFile(filepath.Join(root(t), "docs", "operate.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := filepath.Join(filepath.Dir(key), "audit-2.key")
+	names := strings.NewReplacer("keel.example.com", "restore.example", "audit-2.key", next, "--old-key audit.key", "--old-key "+key, "audit-anchor", anchor, "--journal journal", "--journal "+p.replica.journal)
+	var commands []string
+	for _, m := range bashBlock.FindAllSubmatch(page, -1) {
+		commands = append(commands, strings.Split(strings.TrimSpace(string(m[1])), "\n")...)
+	}
+	if len(commands) != 4 {
+		t.Fatalf("docs/operate.md has %d commands for it", len(commands))
+	}
+	does := func(command string) (said string) {
+		t.Helper()
+		shell := exec.Command("sh", "-c", names.Replace(command))
+		shell.Env = append(os.Environ(), "PATH="+filepath.Dir(keel)+":"+os.Getenv("PATH"), "KEEL_DATABASE_URL="+p.dsn)
+		text, _ := shell.CombinedOutput() // what it says is judged: a log that was continued is never whole again
+		return string(text)
+	}
+	does(commands[0])
+	if said := does(commands[1]); !strings.Contains(said, "leaves that it had signed are lost") || !strings.Contains(said, "nothing was changed") {
+		t.Fatalf("%s\n%s", commands[1], said)
+	}
+	doctor(true)
+	if said := does(commands[2]); !strings.Contains(said, "declared; restart processors with --audit-key") {
+		t.Fatalf("%s\n%s", commands[2], said)
+	}
+	for i, arg := range p.replica.args {
+		if arg == key {
+			p.replica.args[i] = next
+		}
+	}
+	p.restart(syscall.SIGTERM)
+	p.calls(2)
+	doctor(false)
+	// What was new is signed, and the break is all that there is to say.
+	var said string
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		if said = does(commands[3]); strings.Contains(said, "the log is not whole: it has 1 breaks") && !strings.Contains(said, "are not signed") {
+			break
+		}
+	}
+	t.Logf("%s\n%s", commands[3], said)
+	for _, wrong := range []string{"truncated", "checkpoint:", "inserted", "removed", "changed:"} {
+		if strings.Contains(said, "\n"+wrong) || strings.HasPrefix(said, wrong) {
+			t.Errorf("%s\n%s", commands[3], said)
+		}
+	}
+	if !strings.Contains(said, "the log is not whole: it has 1 breaks") {
+		t.Errorf("%s\n%s", commands[3], said)
+	}
+	p.whole()
 }
 
 func ran(t *testing.T, name string, args ...string) {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -51,11 +52,16 @@ func (o SequencerOptions) withDefaults() SequencerOptions {
 // the database lets one of them work, on the connection that has the lock, so that whoever loses it can't write. What
 // one leaves undone the next one does; a place that was given is never given again.
 type Sequencer struct {
-	o SequencerOptions
+	o       SequencerOptions
+	refuses atomic.Bool
 }
 
+// Refuses reports whether this process takes records in and does not sign them: what is stored contradicts what was signed, or its key
+// is not that of the log. Which, is in its log. It may be called at any time, and is false where another process sequences.
+func (s *Sequencer) Refuses() bool { return s.refuses.Load() }
+
 // NewSequencer returns a sequencer, which works while Run does.
-func NewSequencer(o SequencerOptions) *Sequencer { return &Sequencer{o.withDefaults()} }
+func NewSequencer(o SequencerOptions) *Sequencer { return &Sequencer{o: o.withDefaults()} }
 
 // sequencerLock is the number of the advisory lock.
 const sequencerLock = 0x6b65656c6c6f67 // "keellog"
@@ -80,6 +86,7 @@ func (s *Sequencer) Run(ctx context.Context) {
 
 // turn returns at once where another process sequences.
 func (s *Sequencer) turn(ctx context.Context) error {
+	defer s.refuses.Store(false)
 	conn, err := connect(ctx, s.o.Database, "keel audit log")
 	if err != nil {
 		return err
@@ -89,7 +96,7 @@ func (s *Sequencer) turn(ctx context.Context) error {
 	if err := conn.QueryRow(ctx, "select pg_try_advisory_lock($1)", int64(sequencerLock)).Scan(&mine); err != nil || !mine {
 		return err
 	}
-	w := &writer{o: &s.o, conn: conn, labels: newSalts()}
+	w := &writer{o: &s.o, conn: conn, labels: newSalts(), refuses: &s.refuses}
 	if err := w.begin(ctx); err != nil {
 		return err
 	}
@@ -144,7 +151,7 @@ func (s *Sequencer) SequenceOnce(ctx context.Context) (size int64, err error) {
 	if !mine {
 		return 0, errors.New("audit log: another process is sequencing")
 	}
-	w := &writer{o: &s.o, conn: conn, labels: newSalts()}
+	w := &writer{o: &s.o, conn: conn, labels: newSalts(), refuses: &s.refuses}
 	if err := w.begin(ctx); err != nil {
 		return 0, err
 	}
@@ -159,6 +166,7 @@ type writer struct {
 	tree   *log.Tree
 	labels *salts
 
+	refuses  *atomic.Bool
 	signing  bool
 	signed   log.Checkpoint
 	note     string
@@ -274,6 +282,7 @@ func (w *writer) continues(c log.Checkpoint, breaks []Continuation) error {
 // refuse goes on without signing: the log keeps what happens, and nobody vouches for it.
 func (w *writer) refuse(why error) error {
 	w.signing = false
+	w.refuses.Store(true)
 	w.o.Logger.Error("audit log: nothing is signed; run keel audit verify", "error", why)
 	return nil
 }

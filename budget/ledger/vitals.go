@@ -44,7 +44,7 @@ type Role struct {
 	Lacks     []string // privileges that a processor needs, as in "insert on keel.decisions"
 }
 
-// Processor is one that was heard of in the last day and did not say goodbye.
+// Processor is one that did not say goodbye, and was heard of in the last day or keeps something set aside.
 type Processor struct {
 	Epoch       uuid.UUID
 	Host        string
@@ -99,7 +99,9 @@ select current_setting('server_version'), pg_is_in_recovery(), current_setting('
 	})
 	batch.Queue(`
 select epoch, host, keel.micros(now()) - keel.micros(heartbeat_at), coalesce(clock_offset_us, 0) from keel.replicas
-where closed_at is null and finished_at is null and heartbeat_at > now() - interval '1 day' order by heartbeat_at desc`).Query(func(rows pgx.Rows) error {
+where closed_at is null and finished_at is null and (heartbeat_at > now() - interval '1 day' or exists (
+  select from keel.epochs e join keel.leases l on l.org = e.org and l.epoch = e.epoch
+  where e.epoch = replicas.epoch and l.granted_n > l.consumed_n + l.returned_n + l.forfeited_n)) order by heartbeat_at desc`).Query(func(rows pgx.Rows) error {
 		var p Processor
 		var silent, offset int64
 		_, err := pgx.ForEachRow(rows, []any{&p.Epoch, &p.Host, &silent, &offset}, func() error {

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"keel/budget/audit"
 	"keel/budget/ledger"
 	"keel/budget/ledger/escrow"
 	"keel/pricing"
@@ -15,6 +16,16 @@ func registerBuild(r prometheus.Registerer) {
 	checked := prometheus.NewGauge(prometheus.GaugeOpts{Name: "keel_prices_checked_timestamp_seconds", Help: "The day on which the price catalogue in this binary was last compared with what providers publish."})
 	checked.Set(float64(pricing.Catalog().Checked().Unix()))
 	r.MustRegister(build, checked)
+}
+
+// registerAudit publishes how the audit log is doing.
+func registerAudit(r prometheus.Registerer, s *audit.Sequencer) {
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "keel_audit_refused", Help: "1 while this processor takes records into the audit log and does not sign them: what is stored contradicts what was signed, or its key is not the log's."}, func() float64 {
+		if s.Refuses() {
+			return 1
+		}
+		return 0
+	}))
 }
 
 // registerLedger publishes how the ledger is doing, read when it is asked for.

@@ -133,6 +133,7 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 		}
 	}()
 	registerLedger(metrics, p.ledger)
+	registerAudit(metrics, o.Audit)
 	cache := filepath.Join(o.Journal, configCache)
 	documents, err := p.firstDocuments(ctx, cache)
 	if err != nil {

@@ -21,6 +21,7 @@ var (
 	ledgerUp      = check{"keel-database", "Calls go on from what is leased, then enforcing budgets deny them (offline: deny) or let them through as debt.", "Bring Postgres back, or the way to it; the processor tries again by itself and nothing is lost meanwhile."}
 	journalKeeps  = check{"journal", "Records that are in memory only are lost with the process.", "Make room on the journal's disk or repair it; a new journal is begun within a second, without a restart. keel ledger check and keel reconcile tell what a lost record was worth."}
 	journalSpace  = check{"journal-space", "With a full journal enforced calls are denied.", "Give the journal's folder a larger volume, or bring the database back so that the journal is settled and freed."}
+	auditSigned   = check{"audit-signing", "Records are taken in and nobody vouches for them; keel audit verify is not clean.", continueLog}
 	bodies        = check{"bodies", "Calls are refused before Keel could read them.", "Raise request_body_buffer_limit of the route and per_connection_buffer_limit_bytes of the listener (ClientTrafficPolicy: connection.bufferLimit), and request_body_mode: BUFFERED."}
 	bypassed      = check{"bypassed", "Calls reached a provider without a decision: nothing was held, and nothing is charged.", "Find them: select * from keel.spend_records where reason like 'seen in the access log only%'. Then attach the filter to their route; keel envoy lint says what bypasses it."}
 	usage         = check{"usage", "What calls cost is estimated, and budgets drift from the bill.", "response_body_mode: STREAMED, no decompressor in the way; keel explain DECISION_ID says of one call why its usage was not seen."}
@@ -29,13 +30,19 @@ var (
 	databaseRoles = check{"database-roles", "Settlement fails at the first statement that is not allowed: records wait in the journal until it is full.", "Grant what is missing to the role, or run keel migrate as the schema's owner, who grants it."}
 	connections   = check{"connections", "A processor that restarts finds no connection, and starts from its cached configuration.", "Raise max_connections, or put fewer clients on this server; a processor takes 20 at most."}
 	configuration = check{"configuration", "Documents that can't be compiled keep their last good version, and a processor that starts now refuses to.", "Mend the document: keel get shows it, keel apply refuses what is wrong."}
-	processors    = check{"processors", "What it had leased stays set aside, and what is in its journal is not settled.", "Start a processor on its journal folder; where that is gone for good: keel ledger forfeit EPOCH."}
+	processors    = check{"processors", "What it had leased stays set aside, and what is in its journal is not settled.", "Start a processor on its journal folder; where that is gone for good: keel ledger forfeit EPOCH --dry-run says what is given up, and without --dry-run gives it up."}
 	clock         = check{"clock", "Calls near the edge of a window are charged to another one; beyond 2 s rolling windows are refused.", "Run a time service (chrony, systemd-timesyncd) on the processor's machine and the database's."}
 	sweep         = check{"sweep", "Holds of calls that have ended stay set aside.", "One processor that reaches the database is enough to sweep: see its log for \"sweep failed\"."}
-	auditLag      = check{"audit-log", "Records that are not in the log yet can be changed without a trace.", "One processor with --audit-key takes them in: see its log for \"audit\". Where records are missing run keel audit verify."}
+	auditLag      = check{"audit-log", "Records that are not in the log yet can be changed without a trace.", "One processor with --audit-key takes them in: see its log for \"audit\". Where records are missing run keel audit verify; where nothing is signed, keel doctor --admin ADDR of that processor says what to run."}
 	statements    = check{"statements", "Statements and alerts are behind the records.", "One processor that reaches the database is enough to fold them: see its log for \"statements\"."}
 	unmetered     = check{"unmetered", "Nobody is charged for these calls.", "unknown: deny in the Settings document refuses them; keel.spend_records where outcome = 'unmetered' says which paths they are."}
 )
+
+// continueLog is what to run where the log can't be signed, whatever the cause.
+const continueLog = `See why: keel audit verify --key OLD.key.pub --anchor DIR, and the processor's log for "nothing is signed". ` +
+	`Where its --audit-key is another than the log's (keel audit keys list), give it that one. ` +
+	`Where the database was restored, failed over, or the key is lost, let processors settle their journals first, then: keel audit keys new NEW.key --origin NAME/2; ` +
+	`keel audit continue --key NEW.key --old-key OLD.key --anchor DIR --by WHO --why WHAT, which looks; the same with --yes, which declares it; restart processors with --audit-key NEW.key.`
 
 func (c check) ok(at, format string, args ...any) Finding {
 	return Finding{Check: c.name, Status: OK, At: at, Saw: fmt.Sprintf(format, args...)}

@@ -40,6 +40,8 @@ func lookAtProcessor(ctx context.Context, r *Report, at string) {
 	}
 	r.add(journalSpace.judge(free < journalWarning, status, at, "%.1f MB wait to be settled, %.1f MB can still be written", m.sum("keel_journal_waiting_bytes")/1e6, free/1e6))
 
+	r.add(auditSigned.judge(m.sum("keel_audit_refused") > 0, Error, at, "this processor refuses to sign the audit log: %v", m.sum("keel_audit_refused") > 0))
+
 	notRead := m.sum("keel_refusals_total", "code", "not_read") + m.sum("keel_refusals_total", "code", "body_too_large")
 	decided := m.sum("keel_decisions_total")
 	if decided+notRead == 0 {

@@ -23,6 +23,8 @@ keel_journal_free_bytes 8e9
 keel_journal_unkept_records 0
 # TYPE keel_records_lost_total counter
 keel_records_lost_total 0
+# TYPE keel_audit_refused gauge
+keel_audit_refused 0
 # TYPE keel_decisions_total counter
 keel_decisions_total{action="allow",api="openai-chat"} 90
 keel_decisions_total{action="deny",api="openai-chat"} 10
@@ -49,6 +51,7 @@ func TestProcessor(t *testing.T) {
 		"database away":   {"keel_ledger_up 1", "keel_ledger_up 0", "error keel-database: the database answers: false"},
 		"journal failing": {"keel_journal_unkept_records 0", "keel_journal_unkept_records 3", "error journal: 3 records are in memory only, 0 were lost"},
 		"records lost":    {"keel_records_lost_total 0", "keel_records_lost_total 2", "error journal: 0 records are in memory only, 2 were lost"},
+		"nothing signed":  {"keel_audit_refused 0", "keel_audit_refused 1", "error audit-signing: this processor refuses to sign the audit log: true"},
 		"journal filling": {"keel_journal_free_bytes 8e9", "keel_journal_free_bytes 5e8", "warning journal-space: 2.0 MB wait to be settled, 500.0 MB can still be written"},
 		"journal full":    {"keel_journal_free_bytes 8e9", "keel_journal_free_bytes 0", "error journal-space: 2.0 MB wait to be settled, 0.0 MB can still be written"},
 		"bodies":          {`code="budget"`, `code="body_too_large"`, "warning bodies: of 110 calls Envoy gave up 10 before their body was here"},
@@ -80,7 +83,7 @@ func TestProcessor(t *testing.T) {
 			if got := strings.Join(wrong, "\n"); got != c.want {
 				t.Errorf("%s\nwant %s", got, c.want)
 			}
-			if c.want == "" && len(r.Findings) != 8 {
+			if c.want == "" && len(r.Findings) != 9 {
 				t.Errorf("%d findings", len(r.Findings))
 			}
 		})
