@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 )
 
@@ -17,33 +18,39 @@ type stacks struct {
 	idle atomic.Int64 // those that wait for work, or are about to
 }
 
-// errand is work for another goroutine, whose end somebody waits for.
+// errand is work for another goroutine, whose end somebody waits for. It is used again.
 type errand struct {
 	do       func()
 	panicked error // of do, with its stack
 	done     chan struct{}
 }
 
+var errands = sync.Pool{New: func() any { return &errand{done: make(chan struct{}, 1)} }}
+
 func newStacks() *stacks { return &stacks{work: make(chan *errand)} }
 
 // run calls do on a deep stack and returns when it has returned. A panic of do is one of run.
 func (s *stacks) run(do func()) {
-	e := &errand{do: do, done: make(chan struct{})}
+	e := errands.Get().(*errand)
+	e.do = do
 	select {
 	case s.work <- e:
 	default:
 		go s.serve(e)
 	}
 	<-e.done
-	if e.panicked != nil {
-		panic(e.panicked)
+	panicked := e.panicked
+	e.do, e.panicked = nil, nil
+	errands.Put(e)
+	if panicked != nil {
+		panic(panicked)
 	}
 }
 
 // serve does one errand after the other.
 func (s *stacks) serve(e *errand) {
 	for {
-		e.run()
+		e.run() // and is another's from here on
 		if s.idle.Add(1) > int64(2*runtime.GOMAXPROCS(0)) {
 			s.idle.Add(-1)
 			return
@@ -58,7 +65,7 @@ func (e *errand) run() {
 		if p := recover(); p != nil {
 			e.panicked = fmt.Errorf("%v\n%s", p, debug.Stack())
 		}
-		close(e.done)
+		e.done <- struct{}{}
 	}()
 	e.do()
 }

@@ -38,6 +38,8 @@ func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) (err 
 	if s.calls.Add(1) > s.most {
 		return s.overloaded()
 	}
+	t := &turn{}
+	t.do = func() { t.answer, t.err = s.answerDeep(call, stream, t.message) }
 	for {
 		message, err := stream.Recv()
 		if err != nil {
@@ -46,10 +48,19 @@ func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) (err 
 		if message.GetObservabilityMode() {
 			return s.processPassive(stream, message)
 		}
-		if err := s.take(call, stream, message); err != nil {
+		t.message = message
+		if err := s.take(call, stream, t); err != nil {
 			return err
 		}
 	}
+}
+
+// turn is a message of a call and its answer. A call has one, for all of its messages.
+type turn struct {
+	do      func() // on a deep stack
+	message *extprocv3.ProcessingRequest
+	answer  *extprocv3.ProcessingResponse
+	err     error
 }
 
 // overloaded is the answer to a call that is one too many.
@@ -65,6 +76,11 @@ func (s *Server) end(call *Call, err *error) {
 	if p := recover(); p != nil {
 		*err = s.panicked("a call", call.id, p)
 	}
+	defer func() {
+		if p := recover(); p != nil {
+			*err = s.panicked("the end of a call", call.id, p)
+		}
+	}()
 	if call.decision == nil || call.closed && !call.retrieval { // nothing is left to be written
 		s.settle(call)
 		return
@@ -82,13 +98,14 @@ func over(err error) error {
 }
 
 // take answers one message. An error ends the stream.
-func (s *Server) take(call *Call, stream extprocv3.ExternalProcessor_ProcessServer, message *extprocv3.ProcessingRequest) (err error) {
-	var answer *extprocv3.ProcessingResponse
-	if piece := message.GetResponseBody(); piece != nil && !piece.EndOfStream && call.watch == nil {
-		answer, err = s.answer(call, stream, message)
+func (s *Server) take(call *Call, stream extprocv3.ExternalProcessor_ProcessServer, t *turn) error {
+	if piece := t.message.GetResponseBody(); piece != nil && !piece.EndOfStream && call.watch == nil {
+		t.answer, t.err = s.answer(call, stream, t.message)
 	} else {
-		s.deep.run(func() { answer, err = s.answerDeep(call, stream, message) })
+		s.deep.run(t.do)
 	}
+	answer, err := t.answer, t.err
+	t.message, t.answer = nil, nil   // which are not to be kept until the next one comes
 	if err != nil || answer == nil { // in full duplex mode a message may wait for the next one
 		return err
 	}

@@ -106,7 +106,11 @@ func TestProcessSurvivesAPanic(t *testing.T) {
 	if err := server.Process(&fakeStream{in: call, end: io.EOF}); status.Code(err) != codes.Unavailable {
 		t.Errorf("%v, want Unavailable", err)
 	}
-	ledger.panics = false
+	ledger.panics, ledger.panicsAtEnd = false, true
+	if err := server.Process(&fakeStream{in: call, end: io.EOF}); status.Code(err) != codes.Unavailable {
+		t.Errorf("at its end: %v, want Unavailable", err)
+	}
+	ledger.panicsAtEnd = false
 	stream := &fakeStream{in: call, end: io.EOF}
 	if err := server.Process(stream); status.Code(err) != codes.Unavailable || len(stream.out) != len(call) {
 		t.Errorf("the next call: %v, %d answers of %d", err, len(stream.out), len(call))
@@ -191,6 +195,7 @@ func newServer(t *testing.T, documents ...budget.SubjectRule) (*Server, *notes) 
 type notes struct {
 	mu          sync.Mutex
 	panics      bool
+	panicsAtEnd bool
 	permitted   []*budget.Decision
 	recorded    []*budget.Decision
 	closeouts   []*budget.Closeout
@@ -220,6 +225,9 @@ func (n *notes) Extend(context.Context, uuid.UUID, []pricing.NanoUSD) error { re
 func (n *notes) Owe(d *budget.Decision) error { return n.Permit(context.Background(), d) }
 
 func (n *notes) CloseOut(c *budget.Closeout) budget.Receipt {
+	if n.panicsAtEnd {
+		panic("a defect")
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.closeouts = append(n.closeouts, c)
