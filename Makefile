@@ -34,14 +34,15 @@ image: ## the binary of the image, in the root of the image, by the command line
 	go test ./e2e -run '^TestImage$$' -count 1
 
 .PHONY: compose
-compose: .keel/compose/pgpass ## the whole stack in containers, with Prometheus and Grafana (needs docker)
+compose: .keel/compose/read.pgpass ## the whole stack in containers, with Prometheus and Grafana (needs docker)
 	docker compose up --build
 
-# Containers read them as users of their own, so the folder is closed and its files are not.
-.keel/compose/pgpass:
+# Passwords, each for those containers that need it. They read them as users of their own, so the folder is closed and its files are not.
+.keel/compose/read.pgpass:
 	mkdir -p -m 0700 .keel/compose
-	for name in postgres-password grafana-password; do head -c 18 /dev/urandom | base64 | tr '+/' '-_' | tr -d '\n' > .keel/compose/$$name; done
-	printf '*:*:*:keel:%s\n' "$$(cat .keel/compose/postgres-password)" > $@
+	random() { head -c 18 /dev/urandom | base64 | tr '+/' '-_' | tr -d '\n'; }; \
+	for name in postgres grafana; do random > .keel/compose/$$name-password; done; \
+	for login in owner serve edit read; do printf '*:*:*:keel_%s:%s\n' $$login "$$(random)" > .keel/compose/$$login.pgpass; done
 	chmod 0644 .keel/compose/*
 
 # The longest first: the others run beside it.

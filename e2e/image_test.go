@@ -4,12 +4,11 @@ package e2e
 
 import (
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"debug/elf"
-	"errors"
-	"io"
-	"io/fs"
 	"net/http"
-	"net/url"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,19 +18,18 @@ import (
 	"testing"
 	"time"
 
-	"github.com/goccy/go-yaml"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
-	"keel/budget/ledger/pgserver"
+	"keel/filter/peers/peerstest"
+	"keel/filter/wire/sample"
 )
 
-// imageUser is the user of the image, who owns nothing but its volumes.
-const imageUser = 65532
-
 // The image's binary runs in the image's root, as the image's user, by the command lines of the manifests and of
-// docker-compose.yaml, and their probes are answered. It needs root for a chroot, and no container; make image builds the binary.
+// docker-compose.yaml, on a database with the logins of envoy/logins.sql: the owner migrates, the editor applies, the writer serves a real
+// Envoy, by certificates or over a socket, the reader anchors. It needs root for a chroot, and no container; make image builds the binary.
 func TestImage(t *testing.T) {
 	t.Parallel()
 	binary := builtBy(t, "make image", "keel-static")
@@ -48,245 +46,213 @@ func TestImage(t *testing.T) {
 			t.Fatal("the binary is not static, and an image from scratch has no loader")
 		}
 	}
-	for where, c := range packaged(t) {
+	for where, p := range packages(t) {
 		t.Run(where, func(t *testing.T) {
 			t.Parallel()
-			dir := imageRoot(t, binary)
-			dsn, err := url.Parse(pgserver.ForTest(t))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if out, err := exec.Command(keel, "migrate", "--database", dsn.String()).CombinedOutput(); err != nil {
-				t.Fatalf("keel migrate: %v\n%s", err, out)
-			}
-			var args []string
-			for _, arg := range c.Args {
-				arg = anyPort.ReplaceAllString(arg, "$1:0")
-				if text, ok := strings.CutPrefix(arg, "--database="); ok {
-					arg = "--database=" + databaseOf(t, text, dsn)
+			m := newMachine(t, binary)
+			for _, args := range p.before {
+				if out, err := m.command(m.here(t, args)).CombinedOutput(); err != nil {
+					t.Fatalf("keel %s: %v\n%s", strings.Join(args, " "), err, out)
 				}
-				args = append(args, arg)
 			}
-			c.runIn(t, dir, args)
+			r := m.serve(t, p.serve)
+			r.answersProbes(t, p.serve)
+			s := &stack{url: runAttached(t, m.envoyConfig(t, where, r)), dsn: m.admin.String()}
+			a := s.post(t, "/v1/chat/completions", helloCall)
+			if a.status != http.StatusOK || a.header.Get("x-keel-cost-usd") == "" {
+				t.Fatalf("status %d, headers %v: %s\n%s", a.status, a.header, a.body, r.said)
+			}
+			s.record(t, a.decision()).want(t, record{"action": "allow", "outcome": "complete"})
+			if rows, err := s.query(t, "select distinct jsonb_build_object('login', usename) from pg_stat_activity where usename ~ '^"+m.name+"_'"); err != nil || len(rows) != 1 || rows[0]["login"] != m.name+"_serve" {
+				t.Errorf("want the writer to be connected and no other: %v, %v", rows, err)
+			}
+			for _, args := range p.after {
+				m.eventually(t, m.here(t, args)) // the first checkpoint is signed within a second
+			}
+			if said := r.said.String(); strings.Contains(said, "permission denied") || strings.Contains(said, "level=ERROR") {
+				t.Errorf("keel said:\n%s", said)
+			}
+			r.end(t)
 		})
 	}
 }
 
-// anyPort is an address that other tests may have taken.
-var anyPort = regexp.MustCompile(`(0\.0\.0\.0):\d+$`)
-
-type packagedContainer struct {
-	Name, Image    string
-	Args           []string
-	StartupProbe   *probe `yaml:"startupProbe"`
-	ReadinessProbe *probe `yaml:"readinessProbe"`
-	LivenessProbe  *probe `yaml:"livenessProbe"`
+func (m *machine) command(args []string) *exec.Cmd {
+	c := exec.Command("/usr/local/bin/keel", args...)
+	c.Dir, c.Env = "/", []string{}
+	c.SysProcAttr = &syscall.SysProcAttr{Chroot: m.dir, Credential: &syscall.Credential{Uid: imageUser, Gid: imageUser}, Pdeathsig: syscall.SIGKILL}
+	return c
 }
 
-type probe struct {
-	HTTPGet *struct{ Path string } `yaml:"httpGet"`
-	GRPC    *struct{ Port int }
-}
-
-// packaged are the containers that serve, of the manifests and of docker-compose.yaml.
-func packaged(t *testing.T) map[string]packagedContainer {
+func (m *machine) eventually(t *testing.T, args []string) {
 	t.Helper()
-	all := map[string]packagedContainer{}
-	for _, name := range []string{"gateway", "sidecar"} {
-		f, err := os.Open("../envoy/kubernetes/" + name + ".yaml")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		for d := yaml.NewDecoder(f); ; {
-			var m struct {
-				Spec struct {
-					Template struct {
-						Spec struct {
-							InitContainers []packagedContainer `yaml:"initContainers"`
-							Containers     []packagedContainer
-						}
-					}
-				}
-			}
-			err := d.Decode(&m)
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, c := range append(m.Spec.Template.Spec.InitContainers, m.Spec.Template.Spec.Containers...) {
-				if c.Image == "keel:local" && c.Args[0] == "serve" {
-					all[name] = c
-				}
-			}
-		}
-	}
-	text, err := os.ReadFile("../docker-compose.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var composition struct {
-		Services map[string]struct{ Command []string }
-	}
-	if err := yaml.Unmarshal(text, &composition); err != nil {
-		t.Fatal(err)
-	}
-	all["compose"] = packagedContainer{Args: composition.Services["keel"].Command}
-	for where, c := range all {
-		if len(c.Args) < 5 {
-			t.Fatalf("%s serves nothing", where)
-		}
-	}
-	if len(all) != 3 {
-		t.Fatalf("only %d containers", len(all))
-	}
-	return all
-}
-
-// imageRoot is what Dockerfile makes, with the volumes and secrets of the manifests.
-func imageRoot(t *testing.T, binary string) string {
-	t.Helper()
-	dir := openDir(t)
-	write := func(name string, mode fs.FileMode, text []byte) {
-		t.Helper()
-		path := filepath.Join(dir, name)
-		err := os.MkdirAll(filepath.Dir(path), 0o755)
+	for deadline := time.Now().Add(patience); ; time.Sleep(200 * time.Millisecond) {
+		out, err := m.command(args).CombinedOutput()
 		if err == nil {
-			err = os.WriteFile(path, text, mode)
+			return
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	text, err := os.ReadFile(binary)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write("usr/local/bin/keel", 0o755, text)
-	write("run/secrets/pgpass", 0o644, nil)
-	write("run/secrets/keel/pgpass", 0o644, nil)
-	config, err := os.ReadFile("../cmd/keel/sample.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	write("etc/keel/sample.yaml", 0o644, config)
-	key := filepath.Join(dir, "run/secrets/keel/audit.key")
-	keelOutput(t, "audit", "keys", "new", key, "--origin", "keel.example.com/audit")
-	if err := os.Chmod(key, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	for name, mode := range map[string]fs.FileMode{"var/lib/keel": 0o700, "run/keel": 0o770} {
-		path := filepath.Join(dir, name)
-		err := os.MkdirAll(path, 0o755)
-		err = errors.Join(err, os.Chown(path, imageUser, imageUser), os.Chmod(path, mode))
-		if err != nil {
-			t.Fatal(err)
+		if time.Now().After(deadline) {
+			t.Fatalf("keel %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
 	}
-	return dir
-}
-
-// databaseOf is the test's database in the words of a manifest. The test's has no TLS.
-func databaseOf(t *testing.T, text string, dsn *url.URL) string {
-	t.Helper()
-	u, err := url.Parse(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.User, u.Host, u.Path = dsn.User, dsn.Host, dsn.Path
-	q := u.Query()
-	q.Set("sslmode", "disable")
-	q.Del("sslrootcert")
-	u.RawQuery = q.Encode()
-	return u.String()
 }
 
 var adminOn = regexp.MustCompile(`serving Envoy on (\S+), admin on http://\S+:(\d+)`)
 
-func (c packagedContainer) runIn(t *testing.T, dir string, args []string) {
+// running is a processor in the root of the image.
+type running struct {
+	m           *machine
+	process     *exec.Cmd
+	exited      chan error
+	said        *buffer
+	grpc, admin string
+	peer        string // whom it lets in, by a certificate; "" over a socket
+}
+
+func (m *machine) serve(t *testing.T, c packedContainer) *running {
 	t.Helper()
-	said := new(buffer)
-	process := exec.Command("/usr/local/bin/keel", args...)
-	process.Dir, process.Env = "/", []string{}
-	process.Stdout, process.Stderr = said, said
-	process.SysProcAttr = &syscall.SysProcAttr{Chroot: dir, Credential: &syscall.Credential{Uid: imageUser, Gid: imageUser}, Pdeathsig: syscall.SIGKILL}
-	if err := process.Start(); err != nil {
+	args := m.here(t, c.Args)
+	r := &running{m: m, process: m.command(args), said: new(buffer), exited: make(chan error, 1)}
+	for _, arg := range args {
+		if name, ok := strings.CutPrefix(arg, "--peer="); ok {
+			r.peer = name
+		}
+	}
+	r.process.Stdout, r.process.Stderr = r.said, r.said
+	if err := r.process.Start(); err != nil {
 		t.Fatal(err)
 	}
-	exited := make(chan error, 1)
-	go func() { exited <- process.Wait() }()
-	t.Cleanup(func() { process.Process.Kill() })
+	go func() { r.exited <- r.process.Wait() }()
+	t.Cleanup(func() { r.process.Process.Kill() })
 	var found []string
 	for deadline := time.Now().Add(patience); found == nil; time.Sleep(20 * time.Millisecond) {
 		select {
-		case err := <-exited:
-			t.Fatalf("keel %s: %v\n%s", strings.Join(args, " "), err, said)
+		case err := <-r.exited:
+			t.Fatalf("keel %s: %v\n%s", strings.Join(args, " "), err, r.said)
 		default:
 		}
-		if found = adminOn.FindStringSubmatch(said.String()); found == nil && time.Now().After(deadline) {
-			t.Fatalf("keel %s does not serve:\n%s", strings.Join(args, " "), said)
+		if found = adminOn.FindStringSubmatch(r.said.String()); found == nil && time.Now().After(deadline) {
+			t.Fatalf("keel %s does not serve:\n%s", strings.Join(args, " "), r.said)
 		}
 	}
-	grpcAddr, admin := found[1], "http://127.0.0.1:"+found[2]
-	if path, ok := strings.CutPrefix(grpcAddr, "unix:"); ok {
-		grpcAddr = "unix:" + filepath.Join(dir, path)
-	} else {
-		grpcAddr = "127.0.0.1" + grpcAddr[strings.LastIndex(grpcAddr, ":"):]
-	}
-	healthy := func() {
-		t.Helper()
-		conn, err := grpc.NewClient(grpcAddr, grpc.WithTransportCredentials(insecure.NewCredentials()))
-		if err != nil {
+	r.grpc, r.admin = found[1], "http://127.0.0.1:"+found[2]
+	if path, ok := strings.CutPrefix(r.grpc, "unix:"); ok {
+		r.grpc = "unix:" + filepath.Join(m.dir, path)
+		if err := os.Chmod(filepath.Join(m.dir, path), 0o666); err != nil { // in production Envoy is in the socket's group
 			t.Fatal(err)
 		}
-		defer conn.Close()
-		if answer, err := healthv1.NewHealthClient(conn).Check(t.Context(), new(healthv1.HealthCheckRequest)); err != nil || answer.Status != healthv1.HealthCheckResponse_SERVING {
-			t.Errorf("gRPC health: %v, %v", answer, err)
+	} else {
+		r.grpc = "127.0.0.1" + r.grpc[strings.LastIndex(r.grpc, ":"):]
+	}
+	return r
+}
+
+// envoyConfig is the package's own where it has one, else what its page has "keel envoy config" write, for a provider of the test.
+func (m *machine) envoyConfig(t *testing.T, where string, r *running) []byte {
+	t.Helper()
+	provider := httptest.NewServer(sample.New(sample.Options{Keep: 10}))
+	t.Cleanup(provider.Close)
+	if r.peer != "" {
+		dir := openDir(t)
+		m.client.Write(t, dir, m.server.PEM, r.peer)
+		args := []string{"envoy", "config", "--target", "envoy", "--grpc", r.grpc, "--listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0", "--provider", "openai=" + provider.URL, "--tls", dir, "--tls-name", "keel.keel.svc.cluster.local"}
+		for secret, file := range map[string]string{"certificate": "keel_certificate.yaml", "ca": "keel_ca.yaml"} {
+			if err := os.WriteFile(filepath.Join(dir, file), keelOutput(t, append(args[:len(args):len(args)], "--tls-secret", secret)...), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return keelOutput(t, args...)
+	}
+	text := keelOutput(t, "envoy", "config", "--target", "envoy", "--grpc", "uds", "--provider", "openai=http://sample:9000")
+	if where == "compose" {
+		var err error
+		if text, err = os.ReadFile("../envoy/compose/envoy.yaml"); err != nil {
+			t.Fatal(err)
 		}
 	}
-	get := func(path string) []byte {
+	address := strings.TrimPrefix(provider.URL, "http://127.0.0.1:")
+	return []byte(strings.NewReplacer("path: /run/keel/keel.sock", "path: "+strings.TrimPrefix(r.grpc, "unix:"), "address: sample", "address: 127.0.0.1", "port_value: 9000", "port_value: "+address,
+		"address: 0.0.0.0", "address: 127.0.0.1", "port_value: 10000", "port_value: 0", "port_value: 9901", "port_value: 0").Replace(string(text)))
+}
+
+func (r *running) answersProbes(t *testing.T, c packedContainer) {
+	t.Helper()
+	get := func(path string, status int) []byte {
 		t.Helper()
-		response, err := client.Get(admin + path)
+		once := http.Client{Transport: client.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+		response, err := once.Get(r.admin + path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer response.Body.Close()
-		if response.StatusCode != http.StatusOK {
-			t.Errorf("%s: %d", path, response.StatusCode)
+		if response.StatusCode != status {
+			t.Errorf("%s: %d, want %d", path, response.StatusCode, status)
 		}
 		return readAll(t, response.Body)
 	}
 	probes := 0
 	for _, probe := range []*probe{c.StartupProbe, c.ReadinessProbe, c.LivenessProbe} {
-		if probe == nil {
-			continue
-		}
-		probes++
-		if probe.GRPC != nil {
-			healthy()
-		} else {
-			get(probe.HTTPGet.Path)
+		if probe != nil {
+			probes++
+			get(probe.HTTPGet.Path, http.StatusOK)
 		}
 	}
-	if probes != 3 && c.Name != "" {
+	if probes != 3 && c.Image != "" {
 		t.Errorf("%d probes", probes)
 	}
-	healthy() // which is how Envoy asks
-	if !bytes.Contains(get("/metrics"), []byte("\nkeel_calls_in_flight ")) {
+	if !bytes.Contains(get("/metrics", http.StatusOK), []byte("\nkeel_calls_in_flight ")) {
 		t.Error("/metrics has no keel_calls_in_flight")
 	}
-	if entries, err := os.ReadDir(filepath.Join(dir, "var/lib/keel/journal")); err != nil || len(entries) == 0 {
+	if strings.Contains(strings.Join(c.Args, " "), "--sign-in=") {
+		get("/review/", http.StatusSeeOther) // to sign in
+	} else {
+		get("/review/", http.StatusNotFound)
+	}
+	if entries, err := os.ReadDir(filepath.Join(r.m.dir, "var/lib/keel/journal")); err != nil || len(entries) == 0 {
 		t.Errorf("nothing is in the journal's volume: %v", err)
 	}
-	process.Process.Signal(syscall.SIGTERM)
+
+	// Which is how Envoy asks, and how a stranger does.
+	if r.peer == "" {
+		r.health(t, insecure.NewCredentials(), true)
+		return
+	}
+	r.health(t, insecure.NewCredentials(), false)
+	certificate, key := r.m.client.Sign(t, peerstest.Lifetime(time.Hour), r.peer)
+	pair, err := tls.X509KeyPair(certificate, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trusted := x509.NewCertPool()
+	trusted.AppendCertsFromPEM(r.m.server.PEM)
+	config := &tls.Config{RootCAs: trusted, ServerName: "keel.keel.svc.cluster.local"}
+	r.health(t, credentials.NewTLS(config.Clone()), false)
+	config.Certificates = []tls.Certificate{pair}
+	r.health(t, credentials.NewTLS(config), true)
+}
+
+func (r *running) health(t *testing.T, c credentials.TransportCredentials, serving bool) {
+	t.Helper()
+	conn, err := grpc.NewClient(r.grpc, grpc.WithTransportCredentials(c))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	answer, err := healthv1.NewHealthClient(conn).Check(t.Context(), new(healthv1.HealthCheckRequest))
+	if got := err == nil && answer.Status == healthv1.HealthCheckResponse_SERVING; got != serving {
+		t.Errorf("gRPC health: %v, %v, want serving %t", answer, err, serving)
+	}
+}
+
+func (r *running) end(t *testing.T) {
+	t.Helper()
+	r.process.Process.Signal(syscall.SIGTERM)
 	select {
-	case err := <-exited:
+	case err := <-r.exited:
 		if err != nil {
-			t.Errorf("after SIGTERM: %v\n%s", err, said)
+			t.Errorf("after SIGTERM: %v\n%s", err, r.said)
 		}
 	case <-time.After(patience):
-		t.Errorf("it does not end:\n%s", said)
+		t.Errorf("it does not end:\n%s", r.said)
 	}
 }

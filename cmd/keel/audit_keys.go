@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"keel/budget/audit"
 )
@@ -19,18 +20,31 @@ type auditKeysCmd struct {
 type auditKeysNewCmd struct {
 	File   string `arg:"" help:"File for the private key. The public key goes beside it, with .pub."`
 	Origin string `help:"Name of the log: as for a web page that is yours, without https." placeholder:"keel.example.com/audit" required:""`
+	Keep   bool   `help:"Leave a key as it is that is in the file already."`
 }
 
 func (c *auditKeysNewCmd) Run(m *Main) error {
-	key, err := audit.NewPrivateKey(c.Origin)
+	key, err := c.key()
 	if err != nil {
-		return err
-	}
-	if err := key.Write(c.File); err != nil {
 		return err
 	}
 	fmt.Fprintln(m.Stdout, key.Public)
 	return nil
+}
+
+func (c *auditKeysNewCmd) key() (*audit.PrivateKey, error) {
+	if c.Keep {
+		key, err := audit.KeyFrom(c.File, c.Origin)
+		if err == nil && !strings.HasPrefix(key.Public, c.Origin+"+") {
+			return nil, fmt.Errorf("%s has the key of another log, not of %s: %s", c.File, c.Origin, key.Public)
+		}
+		return key, err
+	}
+	key, err := audit.NewPrivateKey(c.Origin)
+	if err != nil {
+		return nil, err
+	}
+	return key, key.Write(c.File)
 }
 
 type auditKeysPublicCmd struct {

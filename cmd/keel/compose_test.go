@@ -74,7 +74,7 @@ func TestComposeRules(t *testing.T) {
 		if !regexp.MustCompile(`^[1-9]\d*:[1-9]\d*$`).MatchString(s.User) {
 			t.Errorf("%s: user %q: want UID:GID, neither of them root", name, s.User)
 		}
-		if s.NetworkMode != "" {
+		if s.NetworkMode != "" && s.NetworkMode != "none" {
 			t.Errorf("%s: network_mode %s is out of its networks", name, s.NetworkMode)
 		}
 		for _, p := range s.Ports {
@@ -139,10 +139,23 @@ func TestComposeFits(t *testing.T) {
 			parseLine(t, name, s.Command)
 		}
 	}
-	if keel != 3 {
+	if keel != 5 {
 		t.Errorf("%d containers of keel", keel)
 	}
+	// Each has the login of the database that it needs, and the password of no other.
+	for name, login := range map[string]string{"keel": "serve", "migrate": "owner", "documents": "edit"} {
+		s := c.Services[name]
+		if dsn := databaseIn(s.Command); !strings.HasPrefix(dsn, "postgres://keel_"+login+"@postgres:5432/keel?") || !strings.HasSuffix(dsn, "passfile=/run/secrets/"+login+".pgpass") || !slices.Equal(s.Secrets, []string{login + ".pgpass"}) {
+			t.Errorf("%s: want the login keel_%s, and its secret alone: %s, %v", name, login, dsn, s.Secrets)
+		}
+	}
 	serve := parseLine(t, "keel", c.Services["keel"].Command).Serve
+	if len(serve.Config) > 0 {
+		t.Error("keel changes documents, which is the editor's")
+	}
+	if made := parseLine(t, "audit-key", c.Services["audit-key"].Command).Audit.Keys.New; made.File != serve.AuditKey || !made.Keep {
+		t.Errorf("the key that signs is %s, and %+v is made", serve.AuditKey, made)
+	}
 
 	// Envoy's configuration is what keel envoy config writes for the addresses of the others.
 	args := []string{"envoy", "config", "--target", "envoy", "--grpc", serve.GRPC}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -25,6 +26,8 @@ type cluster struct {
 	accounts   []corev1.ServiceAccount
 	services   []corev1.Service
 	jobs       []batchv1.Job
+	cronJobs   []batchv1.CronJob
+	claims     []corev1.PersistentVolumeClaim
 	sets       []appsv1.StatefulSet
 	budgets    []policyv1.PodDisruptionBudget
 	scalers    []autoscalingv2.HorizontalPodAutoscaler
@@ -34,17 +37,22 @@ type cluster struct {
 // Kubernetes has every kind and field of the manifests, and what they say of each other fits.
 func TestKubernetes(t *testing.T) {
 	files, err := filepath.Glob("../../envoy/kubernetes/*.yaml")
-	if err != nil || len(files) != 2 {
+	if err != nil || len(files) != 3 {
 		t.Fatalf("manifests %v: %v", files, err)
 	}
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			c := readCluster(t, file)
-			if len(c.sets) != 1 || len(c.services) != 2 || len(c.budgets) != 1 || len(c.scalers) != 1 || len(c.policies) != 1 || len(c.accounts) != 1 {
+			if len(c.policies) != 1 || len(c.accounts) != 1 {
 				t.Fatalf("it makes %+v", c)
 			}
-			for _, j := range c.jobs {
-				c.checkPod(t, j.Name, j.Spec.Template.Spec, nil)
+			c.checkPolicy(t)
+			if filepath.Base(file) == "ledger.yaml" {
+				c.checkJobs(t)
+				return
+			}
+			if len(c.sets) != 1 || len(c.services) < 2 || len(c.budgets) != 1 || len(c.scalers) != 1 {
+				t.Fatalf("it makes %+v", c)
 			}
 			c.checkSet(t, c.sets[0])
 		})
@@ -72,6 +80,10 @@ func readCluster(t *testing.T, file string) *cluster {
 			c.services = decode(t, doc, c.services)
 		case "batch/v1 Job":
 			c.jobs = decode(t, doc, c.jobs)
+		case "batch/v1 CronJob":
+			c.cronJobs = decode(t, doc, c.cronJobs)
+		case "v1 PersistentVolumeClaim":
+			c.claims = decode(t, doc, c.claims)
 		case "apps/v1 StatefulSet":
 			c.sets = decode(t, doc, c.sets)
 		case "policy/v1 PodDisruptionBudget":
@@ -94,6 +106,48 @@ func decode[T any](t *testing.T, doc []byte, all []T) []T {
 		t.Errorf("%v\n%s", err, doc)
 	}
 	return append(all, one)
+}
+
+func (c *cluster) checkPolicy(t *testing.T) {
+	if len(c.policies[0].Spec.PolicyTypes) != 2 {
+		t.Error("NetworkPolicy: one direction is open")
+	}
+	for _, rule := range c.policies[0].Spec.Ingress {
+		if len(rule.From) == 0 || len(rule.Ports) == 0 {
+			t.Error("NetworkPolicy: it lets everybody in, or to every port")
+		}
+	}
+	for _, rule := range c.policies[0].Spec.Egress {
+		if len(rule.Ports) == 0 {
+			t.Error("NetworkPolicy: it lets out to every port")
+		}
+	}
+}
+
+// checkJobs holds what runs to its end: the volumes that it names are there, and the network policy is of it.
+func (c *cluster) checkJobs(t *testing.T) {
+	if len(c.jobs) != 1 || len(c.cronJobs) != 2 || len(c.namespaces) != 1 {
+		t.Fatalf("it makes %+v", c)
+	}
+	pods := map[string]corev1.PodTemplateSpec{c.jobs[0].Name: c.jobs[0].Spec.Template}
+	for _, j := range c.cronJobs {
+		pods[j.Name] = j.Spec.JobTemplate.Spec.Template
+		if j.Spec.ConcurrencyPolicy != batchv1.ForbidConcurrent {
+			t.Errorf("%s: two at once", j.Name)
+		}
+		if fields := strings.Fields(j.Spec.Schedule); len(fields) != 5 {
+			t.Errorf("%s: schedule %q", j.Name, j.Spec.Schedule)
+		}
+	}
+	for name, pod := range pods {
+		selects(t, "NetworkPolicy", &c.policies[0].Spec.PodSelector, pod.Labels)
+		c.checkPod(t, name, pod.Spec, nil)
+		for _, v := range pod.Spec.Volumes {
+			if claim := v.PersistentVolumeClaim; claim != nil && !slices.ContainsFunc(c.claims, func(p corev1.PersistentVolumeClaim) bool { return p.Name == claim.ClaimName }) {
+				t.Errorf("%s: no claim %s", name, claim.ClaimName)
+			}
+		}
+	}
 }
 
 // checkSet holds what refers to the pods of a StatefulSet to find them.
@@ -123,16 +177,7 @@ func (c *cluster) checkSet(t *testing.T, set appsv1.StatefulSet) {
 	selects(t, "StatefulSet", set.Spec.Selector, pod)
 	selects(t, "PodDisruptionBudget", c.budgets[0].Spec.Selector, pod)
 	selects(t, "NetworkPolicy", &c.policies[0].Spec.PodSelector, pod)
-	for _, j := range c.jobs {
-		selects(t, "NetworkPolicy", &c.policies[0].Spec.PodSelector, j.Spec.Template.Labels)
-	}
-	if len(c.policies[0].Spec.PolicyTypes) != 2 {
-		t.Error("NetworkPolicy: one direction is open")
-	}
 	for _, rule := range c.policies[0].Spec.Ingress {
-		if len(rule.From) == 0 || len(rule.Ports) == 0 {
-			t.Error("NetworkPolicy: it lets everybody in, or to every port")
-		}
 		for _, p := range rule.Ports {
 			if _, ok := ports[p.Port.StrVal]; !ok {
 				t.Errorf("NetworkPolicy: no port %s", p.Port)
