@@ -1,14 +1,15 @@
 package frame
 
 import (
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/encoding/proto" // registers the generic codec, too
 	"google.golang.org/grpc/mem"
 )
 
-// A Codec is the codec of a server of external processing: by itself for the messages of a Stream and for
-// replies, by the generic one for everything else. It is safe for concurrent use.
+// A Codec is the codec of a server of external processing: by itself for the messages of a Stream, for replies and
+// for access logs, by the generic one for everything else. It is safe for concurrent use.
 type Codec struct{ generic encoding.CodecV2 }
 
 // NewCodec returns the codec, for grpc.ForceServerCodecV2.
@@ -34,8 +35,13 @@ func (c *Codec) Marshal(v any) (mem.BufferSlice, error) {
 
 // Unmarshal implements encoding.CodecV2.
 func (c *Codec) Unmarshal(data mem.BufferSlice, v any) error {
-	if in, ok := v.(*Message); ok {
+	switch in := v.(type) {
+	case *Message:
 		return in.read(data, c.generic)
+	case *accesslogv3.StreamAccessLogsMessage:
+		if readLogs(data, in) {
+			return nil
+		}
 	}
 	return c.generic.Unmarshal(data, v)
 }
