@@ -26,20 +26,41 @@ import (
 // gone, and their attempts where no filter could count them. The log is lossy (Envoy drops it when nobody listens), so nothing
 // depends on an entry: the ledger's sweeper ends what no one reports.
 //
-// A stream lasts as long as its Envoy. Drain ends it when no call is left whose entry could come: else every drain would take as
-// long as it may.
+// A stream would last as long as its Envoy. Drain ends it when no call is left whose entry could come: else every drain would take as
+// long as it may. And it ends with the age of its connection, which else would stay open for good with a certificate that is not looked
+// at again: right after a message, so that Envoy, which sends one every 200 ms, has begun another stream before the next.
 func (s *Server) StreamAccessLogs(stream accesslogv3.AccessLogService_StreamAccessLogsServer) error {
-	read := make(chan error, 1)
-	go func() { read <- s.readAccessLogs(stream) }()
-	select {
-	case err := <-read:
-		return err
-	case <-s.quiet:
-		return status.Error(codes.Unavailable, "keel: this replica ends")
+	read, heard := make(chan error, 1), make(chan struct{}, 1)
+	go func() { read <- s.readAccessLogs(stream, heard) }()
+	var old, silent <-chan time.Time
+	if s.age > 0 {
+		old = time.After(s.age + s.age/5) // by then Envoy was told to go on by another connection
+	}
+	var due <-chan struct{}
+	for {
+		select {
+		case err := <-read:
+			return err
+		case <-s.quiet:
+			return status.Error(codes.Unavailable, "keel: this replica ends")
+		case <-old:
+			select {
+			case <-heard: // of long ago
+			default:
+			}
+			due, silent = heard, time.After(logsAfter)
+		case <-due:
+			return errOldConnection
+		case <-silent:
+			return errOldConnection
+		}
 	}
 }
 
-func (s *Server) readAccessLogs(stream accesslogv3.AccessLogService_StreamAccessLogsServer) error {
+var errOldConnection = status.Error(codes.Unavailable, "keel: this connection is old, go on by another")
+
+// readAccessLogs tells heard of every message that it has taken.
+func (s *Server) readAccessLogs(stream accesslogv3.AccessLogService_StreamAccessLogsServer, heard chan<- struct{}) error {
 	note := s.note
 	for {
 		message, err := stream.Recv()
@@ -54,6 +75,10 @@ func (s *Server) readAccessLogs(stream accesslogv3.AccessLogService_StreamAccess
 		}
 		for _, entry := range message.GetHttpLogs().GetLogEntry() {
 			s.noteSafely(note, entry)
+		}
+		select {
+		case heard <- struct{}{}:
+		default:
 		}
 	}
 }

@@ -60,6 +60,10 @@ type Options struct {
 
 	// TLS is how Envoy is spoken to, and which Envoys; nil is clear text. See package peers.
 	TLS *tls.Config
+
+	// ConnectionAge is after how long, within a tenth, a peer that shows certificates makes a new connection, and shows them again; streams that run
+	// end on the old one. So it is how long a certificate that was revoked may still send calls. Default 1 h.
+	ConnectionAge time.Duration
 }
 
 // Server implements Envoy's external processor, authorization and access log services. It is
@@ -90,6 +94,7 @@ type Server struct {
 	checks  checks
 	open    atomic.Int64  // streams of calls and attempts
 	quiet   chan struct{} // closed when a drain has seen the last of them
+	age     time.Duration // of a connection, until calls go on by another; 0 for any
 
 	pseudonyms *budget.PseudonymKeys
 }
@@ -129,9 +134,10 @@ func New(o Options) *Server {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 2 * time.Second, PermitWithoutStream: true}),
 	}
 	if o.TLS != nil {
+		s.age = cmp.Or(o.ConnectionAge, time.Hour)
 		options = append(options, grpc.Creds(credentials.NewTLS(o.TLS)),
-			// A peer that was let in shows its certificate again within the hour. Calls in flight stay on the connection that they have.
-			grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: time.Hour}))
+			// A peer that was let in shows its certificate again. Calls in flight stay on the connection that they have.
+			grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: s.age}))
 	}
 	s.grpc = grpc.NewServer(options...)
 	frame.Register(s.grpc, s)
