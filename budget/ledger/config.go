@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -119,17 +118,52 @@ func (s *Store) apply(ctx context.Context, docs budget.Documents, actor string, 
 		orgs[r.Org] = true
 	}
 	return s.edit(ctx, slices.Sorted(maps.Keys(orgs)), actor, keep, "apply", func(tx pgx.Tx) error {
-		for _, r := range rows {
-			t, err := tableOf(r.Kind)
-			if err != nil {
+		for len(rows) > 0 {
+			n := min(mostStored, len(rows))
+			for i := range n {
+				if rows[i].Kind != rows[0].Kind {
+					n = i
+					break
+				}
+			}
+			if err := storeDocuments(ctx, tx, rows[:n]); err != nil {
 				return err
 			}
-			if _, err := tx.Exec(ctx, t.upsert(), r.Org, r.Name, r.Columns); err != nil {
-				return fmt.Errorf("%s %s/%s: %w", r.Kind, r.Org, r.Name, err)
-			}
+			rows = rows[n:]
 		}
 		return nil
 	})
+}
+
+// mostStored bounds the documents of one statement.
+const mostStored = 10_000
+
+// storeDocuments stores documents of one kind with one statement. One that the database refuses is looked for by
+// halves, so that the error names it; a document that is there twice is stored twice.
+func storeDocuments(ctx context.Context, tx pgx.Tx, rows []document) error {
+	t, err := tableOf(rows[0].Kind)
+	if err != nil {
+		return err
+	}
+	orgs, names, columns := make([]string, len(rows)), make([]string, len(rows)), make([]string, len(rows))
+	for i, r := range rows {
+		orgs[i], names[i], columns[i] = r.Org, r.Name, string(r.Columns)
+	}
+	err = pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, t.upsert(), orgs, names, columns)
+		return err
+	})
+	switch {
+	case err == nil || tx.Conn().IsClosed():
+		return err
+	case len(rows) == 1:
+		return fmt.Errorf("%s %s/%s: %w", rows[0].Kind, rows[0].Org, rows[0].Name, err)
+	}
+	half := len(rows) / 2
+	if err := storeDocuments(ctx, tx, rows[:half]); err != nil {
+		return err
+	}
+	return storeDocuments(ctx, tx, rows[half:])
 }
 
 // Delete removes a document. Its versions stay in keel.config_versions.
@@ -207,88 +241,4 @@ func readChanges(ctx context.Context, q querier, where string, args ...any) ([]C
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (c Change, err error) {
 		return c, row.Scan(&c.Org, &c.Kind, &c.Name, &c.Version, &c.At, &c.By, &c.Op, &c.Before, &c.After)
 	})
-}
-
-// configRevision rises with every change of any document.
-func configRevision(ctx context.Context, q querier) (revision int64, err error) {
-	return revision, q.QueryRow(ctx, "select coalesce(sum(revision), 0)::bigint from keel.config_revisions").Scan(&revision)
-}
-
-// watchPoll bounds how long a change whose notification was lost goes unseen.
-const watchPoll = 900 * time.Millisecond
-
-// Watch calls live with every document, now and after every change, until ctx
-// ends. It listens on a connection of its own, which must be a session of the
-// server's (no transaction pooling), and asks for the revision at every
-// notification and every poll, so that lost notifications cost less than a
-// second. While the database is away or holds what can't be read, failed is
-// told, which may be nil, and the last documents stay.
-func (s *Store) Watch(ctx context.Context, live func(budget.Documents), failed func(error)) {
-	last := int64(-1)
-	for attempt := 0; ctx.Err() == nil; attempt++ {
-		err := s.watch(ctx, &last, func(docs budget.Documents) {
-			attempt = 0
-			live(docs)
-		})
-		if ctx.Err() == nil && failed != nil {
-			failed(explainError("watch config documents", err))
-		}
-		sleep(ctx, 4*backoff(attempt))
-	}
-}
-
-func (s *Store) watch(ctx context.Context, last *int64, live func(budget.Documents)) error {
-	config, err := pgx.ParseConfig(s.dsn)
-	if err != nil {
-		return err
-	}
-	configureConn(config)
-	conn, err := pgx.ConnectConfig(ctx, config)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		gone, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = conn.Close(gone)
-	}()
-	if _, err := conn.Exec(ctx, "listen keel_config"); err != nil {
-		return err
-	}
-	for {
-		if err := poll(ctx, conn, last, live); err != nil {
-			return err
-		}
-		wait, cancel := context.WithTimeout(ctx, watchPoll)
-		_, err := conn.WaitForNotification(wait)
-		cancel()
-		if err != nil && (ctx.Err() != nil || conn.IsClosed()) {
-			return err
-		}
-	}
-}
-
-// poll loads when the revision is another one than last time. The timeout
-// finds out a server that went silent.
-func poll(ctx context.Context, conn *pgx.Conn, last *int64, live func(budget.Documents)) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	revision, err := configRevision(ctx, conn)
-	if err != nil || revision == *last {
-		return err
-	}
-	var docs budget.Documents
-	err = pgx.BeginTxFunc(ctx, conn, snapshot, func(tx pgx.Tx) error {
-		if revision, err = configRevision(ctx, tx); err != nil {
-			return err
-		}
-		docs, err = readDocuments(ctx, tx, "", "", "")
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	*last = revision
-	live(docs)
-	return nil
 }

@@ -275,7 +275,7 @@ func TestWatchSeesEditsBySQL(t *testing.T) {
 	seen := make(chan pricing.NanoUSD, 10)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		s.Watch(ctx, func(docs budget.Documents) { seen <- docs.Budgets[0].Limit }, nil)
+		s.Watch(ctx, Snapshot{}, func(docs budget.Documents) { seen <- docs.Budgets[0].Limit }, nil)
 	})
 	defer wg.Wait()
 	defer cancel()
@@ -298,7 +298,7 @@ func TestWatchSeesEditsBySQL(t *testing.T) {
 	}
 	next(500_000_000_000, 500*time.Millisecond) // by notification
 	if err := execute(t, dsn, "create or replace function keel.config_notify_off() returns int language sql as 'select 1'; "+
-		"alter table keel.budgets disable trigger config_after; update keel.budgets set limit_usd = 400; alter table keel.budgets enable trigger config_after; "+
+		"alter table keel.budgets disable trigger config_after_update; update keel.budgets set limit_usd = 400; alter table keel.budgets enable trigger config_after_update; "+
 		"update keel.config_revisions set revision = revision + 1"); err != nil {
 		t.Fatal(err)
 	}

@@ -50,16 +50,16 @@ func tableOf(kind budget.Kind) (table, error) {
 	return table{}, invalidf("unknown kind of document %q", kind)
 }
 
-// upsert returns the statement that stores columns ($3) of a document.
+// upsert returns the statement that stores documents: their orgs ($1), names ($2) and columns ($3).
 func (t table) upsert() string {
-	set := make([]string, len(t.columns))
+	set, from := make([]string, len(t.columns)), make([]string, len(t.columns))
 	for i, c := range t.columns {
-		set[i] = c + " = excluded." + c
+		set[i], from[i] = c+" = excluded."+c, "r."+c
 	}
-	columns := strings.Join(t.columns, ", ")
 	return fmt.Sprintf(`insert into keel.%[1]s (org, name, %[2]s)
-select $1, $2, %[2]s from jsonb_populate_record(null::keel.%[1]s, $3)
-on conflict (org, name) do update set %[3]s`, t.name, columns, strings.Join(set, ", "))
+select d.org, d.name, %[3]s from unnest($1::text[], $2::text[], $3::text[]) with ordinality d (org, name, columns, n)
+cross join lateral jsonb_populate_record(null::keel.%[1]s, d.columns::jsonb) r order by d.n
+on conflict (org, name) do update set %[4]s`, t.name, strings.Join(t.columns, ", "), strings.Join(from, ", "), strings.Join(set, ", "))
 }
 
 // encodeDocuments turns documents into rows, in the order of tables, then org and name.

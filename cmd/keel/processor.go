@@ -135,11 +135,11 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 	registerLedger(metrics, p.ledger)
 	registerAudit(metrics, o.Audit)
 	cache := filepath.Join(o.Journal, configCache)
-	documents, err := p.firstDocuments(ctx, cache)
+	first, err := p.firstDocuments(ctx, cache)
 	if err != nil {
 		return nil, err
 	}
-	config, err := budget.Compile(documents, pricing.Catalog())
+	config, err := budget.Compile(first.Documents, pricing.Catalog())
 	if err != nil {
 		return nil, fmt.Errorf("the stored configuration can't be enforced; mend it with \"keel apply\": %w", err)
 	}
@@ -160,7 +160,7 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 	p.stop = stop
 	health := budget.NewHealth()
 	p.following.Go(func() {
-		p.ledger.Watch(watch, func(documents budget.Documents) { p.follow(documents, cache) },
+		p.ledger.Watch(watch, first, func(documents budget.Documents) { p.follow(documents, cache) },
 			func(err error) { p.log.Warn("configuration: not followed", "error", err) })
 	})
 	p.following.Go(func() {
@@ -205,23 +205,23 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 }
 
 // firstDocuments reads the configuration from the database, else from cache.
-func (p *processor) firstDocuments(ctx context.Context, cache string) (budget.Documents, error) {
-	documents, err := p.ledger.Load(ctx)
+func (p *processor) firstDocuments(ctx context.Context, cache string) (ledger.Snapshot, error) {
+	first, err := p.ledger.Snapshot(ctx)
 	if err == nil {
-		return documents, ledger.SaveCache(cache, documents)
+		return first, ledger.SaveCache(cache, first.Documents)
 	}
 	if !errors.Is(err, budget.ErrUnavailable) {
-		return documents, err
+		return first, err
 	}
 	documents, cacheErr := ledger.LoadCache(cache)
 	if errors.Is(cacheErr, os.ErrNotExist) {
-		return documents, fmt.Errorf("no configuration: the database can't be reached (%w), and there is none cached in %s; start when Postgres is up", err, cache)
+		return first, fmt.Errorf("no configuration: the database can't be reached (%w), and there is none cached in %s; start when Postgres is up", err, cache)
 	}
 	if cacheErr != nil {
-		return documents, fmt.Errorf("no configuration: the database can't be reached (%w), and the cache can't be used: %w", err, cacheErr)
+		return first, fmt.Errorf("no configuration: the database can't be reached (%w), and the cache can't be used: %w", err, cacheErr)
 	}
 	p.log.Warn("started without the database, from the cached configuration; calls follow the offline setting", "cache", cache, "error", err)
-	return documents, nil
+	return ledger.Snapshot{Documents: documents}, nil
 }
 
 // follow puts a changed configuration into force. A document that can't be

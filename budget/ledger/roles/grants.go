@@ -144,6 +144,7 @@ var functions = map[string]callers{
 	"budget_timezone": nobody,
 	"config_after":    nobody,
 	"config_before":   nobody,
+	"config_record":   nobody,
 	"config_outbox":   nobody,
 	"config_truncate": nobody,
 	"correction_kept": nobody,
