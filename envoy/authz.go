@@ -33,7 +33,6 @@ func (b *builder) authzFilter() *hcmv3.HttpFilter {
 			StatusOnError:              &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable},
 			IncludePeerCertificate:     true,
 			MetadataContextNamespaces:  b.readable(),
-			EmitFilterStateStats:       true,
 			DecoderHeaderMutationRules: mutationRules(),
 		})},
 	}

@@ -39,18 +39,10 @@ func (b *builder) changeFilter() *hcmv3.HttpFilter {
 	target := b.matches(TargetHeader, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: ChangeTarget}})
 	return &hcmv3.HttpFilter{Name: ChangeFilterName, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: b.any(&matchingv3.ExtensionWithMatcher{
 		ExtensionConfig: &corev3.TypedExtensionConfig{Name: "envoy.filters.http.ext_proc", TypedConfig: filter},
-		XdsMatcher:      b.skipWhere(not(target)),
+		XdsMatcher: &matcherv3.Matcher{MatcherType: &matcherv3.Matcher_MatcherList_{MatcherList: &matcherv3.Matcher_MatcherList{
+			Matchers: []*matcherv3.Matcher_MatcherList_FieldMatcher{on(not(target), b.xds("skip", &skipv3.SkipFilter{}))},
+		}}},
 	})}}
-}
-
-// skipWhere leaves a filter out for requests that are so.
-func (b *builder) skipWhere(predicate *matcherv3.Matcher_MatcherList_Predicate) *matcherv3.Matcher {
-	return &matcherv3.Matcher{MatcherType: &matcherv3.Matcher_MatcherList_{MatcherList: &matcherv3.Matcher_MatcherList{
-		Matchers: []*matcherv3.Matcher_MatcherList_FieldMatcher{{
-			Predicate: predicate,
-			OnMatch:   &matcherv3.Matcher_OnMatch{OnMatch: &matcherv3.Matcher_OnMatch_Action{Action: b.xds("skip", &skipv3.SkipFilter{})}},
-		}},
-	}}}
 }
 
 // matches is that a request has a header that is so.

@@ -60,7 +60,7 @@ const (
 
 // The variants of a cell, by what it is to tell.
 var (
-	every     = []string{"direct", "envoy", "envoy-log", "nothing", "nothing-log", "nothing-request", "nothing-request-log", "nothing-attempts-log", "full", "attempts", "light", "authz", "fast"}
+	every     = []string{"direct", "envoy", "envoy-log", "nothing", "nothing-log", "nothing-request", "nothing-request-log", "nothing-attempts-log", "nothing-fast-log", "full", "attempts", "light", "authz", "fast"}
 	judged    = []string{"envoy", "envoy-log", "nothing", "nothing-log", "full", "light", "fast"}
 	streaming = []string{"envoy", "envoy-log", "envoy-usage-log", "nothing", "nothing-log", "full", "attempts", "fast"}
 	compared  = []string{"envoy-log", "nothing-log", "full"}

@@ -8,7 +8,6 @@ import (
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	aiv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ai_protocol_manager/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
@@ -45,11 +44,13 @@ func (s *stage) startEnvoy(ctx context.Context, name string, mode envoy.Mode, pr
 	return e, err
 }
 
-// withoutProcessor takes the external processor out, and where it was to be found.
+// withoutProcessor takes out what asks the processor, and where it was to be found.
 func withoutProcessor(b *bootstrapv3.Bootstrap) error {
 	dropCluster(b, "keel_processor")
 	return manager(b, func(m *hcmv3.HttpConnectionManager) error {
-		m.HttpFilters = slices.DeleteFunc(m.HttpFilters, func(f *hcmv3.HttpFilter) bool { return f.Name == envoy.FilterName })
+		m.HttpFilters = slices.DeleteFunc(m.HttpFilters, func(f *hcmv3.HttpFilter) bool {
+			return f.Name == envoy.FilterName || f.Name == envoy.AuthzFilterName || f.Name == envoy.ChangeFilterName
+		})
 		return nil
 	})
 }
@@ -80,19 +81,6 @@ func requestOnly(b *bootstrapv3.Bootstrap) error {
 			return repack(f.GetTypedConfig(), &p)
 		}
 		return fmt.Errorf("no filter %s", envoy.FilterName)
-	})
-}
-
-// nativeUsage has Envoy itself read the usage out of answers.
-func nativeUsage(b *bootstrapv3.Bootstrap) error {
-	return manager(b, func(m *hcmv3.HttpConnectionManager) error {
-		config, err := anypb.New(&aiv3.AiProtocolManager{ResponseHandling: &aiv3.ResponseHandling{
-			TokenUsage: &aiv3.TokenUsageExtraction{IncludeUnconfiguredRoutes: true},
-		}})
-		m.HttpFilters = slices.Insert(m.HttpFilters, len(m.HttpFilters)-1, &hcmv3.HttpFilter{
-			Name: "envoy.filters.http.ai_protocol_manager", ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: config},
-		})
-		return err
 	})
 }
 

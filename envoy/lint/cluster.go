@@ -28,7 +28,7 @@ func (l *linter) judgeClusters() {
 func (l *linter) judgeCredentials(filters []*node) {
 	var last int // behind the last of Keel's
 	for i, n := range filters {
-		if slices.ContainsFunc(l.filters, func(f *filter) bool { return f.judged && !f.authz && f.node == n }) {
+		if changer(n) != nil || slices.ContainsFunc(l.filters, func(f *filter) bool { return f.judged && !f.authz && f.node == n }) {
 			last = i
 		}
 	}
@@ -159,6 +159,7 @@ func (l *linter) judgeAuthz(f *filter) {
 		l.find(bufferSmall, body.get("max_request_bytes"), "max_request_bytes is %d", n)
 	}
 	l.judgeExtraction(f)
+	l.judgeChange(f)
 }
 
 // judgeExtraction looks for the filters that read usage where answers do not pass Keel.
@@ -208,8 +209,18 @@ func writesUsage(n *node) (writes bool) {
 // wrapped is the configuration of a filter, also where a matcher may leave it out.
 func wrapped(n *node) *node {
 	config := n.get("typed_config")
-	if config.typeName() == msgWithMatcher {
-		return config.get("extension_config", "typed_config")
+	if config.typeName() != msgWithMatcher {
+		return config
 	}
-	return config
+	inner := config.get("extension_config", "typed_config")
+	if inner.typeName() != msgComposite {
+		return inner
+	}
+	var chosen *node // the first of those that are chosen from: they are of one kind
+	config.walk(func(v *node) {
+		if chosen == nil && v.typeName() == msgExecuteFilter {
+			chosen = v.get("typed_config", "typed_config")
+		}
+	})
+	return chosen
 }

@@ -154,6 +154,20 @@ func lastBeforeRouter(filter obj) edit {
 	}
 }
 
+// changeFirst puts the filter that changes calls before the one that decides about them.
+func changeFirst(c configuration) bool {
+	return everywhere(c, func(v any) (any, bool) {
+		m, ok := v.(map[string]any)
+		filters, listed := m["http_filters"].([]any)
+		at := index(filters, "[keel.ext_proc.change]")
+		if !ok || !listed || at <= 0 {
+			return v, false
+		}
+		m["http_filters"] = append([]any{filters[at]}, slices.Delete(slices.Clone(filters), at, at+1)...)
+		return m, true
+	})
+}
+
 // again adds a copy of Keel's filter under another name.
 func again(c configuration) bool {
 	return everywhere(c, func(v any) (any, bool) {

@@ -184,6 +184,23 @@ var authzMutations = []mutation{
 	{"usage not extracted", usageUnseen, []edit{without("sse_to_metadata", "json_to_metadata", "ai_protocol_manager")}},
 }
 
+// fastMutations are of the filter that changes what ext_authz can't.
+var fastMutations = []mutation{
+	{"no filter that changes", changeMissing, []edit{remove("hcm/http_filters/[keel.ext_proc.change]")}},
+	{"one before the check", changeMissing, []edit{changeFirst}},
+	{"one that is switched off", changeMissing, []edit{set("hcm/http_filters/[keel.ext_proc.change]/disabled", true)}},
+	{"one for another target", changeMissing, []edit{replaced("prefix", "change/")}},
+	{"one that says that it is another", changeMissing, []edit{set(theChange+"grpc_service/initial_metadata", []any{obj{"key": "x-keel-phase", "value": "router"}})}},
+	{"no body for it", requestBody, []edit{set(theChange+"processing_mode/request_body_mode", "NONE")}},
+	{"no headers for it", headersSkipped, []edit{set(theChange+"processing_mode/request_header_mode", "SKIP")}},
+	{"no decision for it", metadataLost, []edit{set(theChange+"metadata_options/forwarding_namespaces/untyped", []any{"keel"})}},
+	{"no status of it", statusOnError, []edit{remove(theChange + "status_on_error")}},
+	{"no time for it", messageTimeout, []edit{remove(theChange + "message_timeout")}},
+	{"a credential between", credentialFirst, []edit{insert("hcm/http_filters", extension("envoy.filters.http.aws_request_signing", "aws_request_signing.v3.AwsRequestSigning", obj{"service_name": "bedrock", "region": "eu-west-1"}))}},
+}
+
+const theChange = "hcm/http_filters/[keel.ext_proc.change]/typed_config/extension_config/typed_config/"
+
 // usageMutations are of manifests in which Envoy reads the usage.
 var usageMutations = []mutation{
 	{"usage elsewhere", usageUnseen, []edit{replaced("metadata_namespace", "spend")}},
@@ -257,6 +274,7 @@ func testOwn(t *testing.T) {
 		"istio-observe":          {[]string{"istio-observe.yaml", "istio-observe-mesh-config.yaml"}, nil, 0},
 		"envoy-light":            {[]string{"envoy-light.yaml"}, loggedMutations, 4},
 		"envoy-authz":            {[]string{"envoy-authz.yaml"}, append(loggedMutations, authzMutations...), 14},
+		"envoy-fast":             {[]string{"envoy-fast.yaml"}, slices.Concat(loggedMutations, authzMutations, fastMutations), 25},
 		"istio-light":            {[]string{"istio-light.yaml", "istio-mesh-config.yaml"}, usageMutations, 2},
 		"istio-authz":            {[]string{"istio-authz.yaml", "istio-authz-mesh-config.yaml"}, usageMutations, 2},
 		"envoy-gateway-light":    {[]string{"envoy-gateway-light.yaml"}, usageMutations, 2},

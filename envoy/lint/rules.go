@@ -77,6 +77,7 @@ const (
 	authzSampled       = "ext-authz-sampled"
 	authzBody          = "ext-authz-body-missing"
 	usageUnseen        = "usage-unseen"
+	changeMissing      = "change-missing"
 
 	observerEnforced    = "observe-with-enforce"
 	observerFailsClosed = "observe-fails-closed"
@@ -140,4 +141,5 @@ var rules = []Rule{
 	{mirrored, Error, "A provider bills the copies. No filter, no budget and no access log sees them.", "No request_mirror_policies on routes to providers; try a model by a Route of Keel, or by keel replay."},
 	{hedged, Error, "A second try begins while the first goes on, after whatever condition: both are billed, and the filter before the router sees one.", "Mode attempts, whose filter in the cluster sees each try, and max_attempts of the settings at as many as are wanted; or no hedge_policy."},
 	{usageUnseen, Error, "Answers do not pass Keel (ext_authz, x-keel-phase: light): without Envoy's own extraction nothing says what a call used, and all is estimated.", "json_to_metadata and sse_to_metadata before the router, into the namespace keel.usage, as keel envoy config writes them."},
+	{changeMissing, Error, "Calls whose body has to change go nowhere: they are answered with 404, or fail.", "The filter keel.ext_proc.change behind that of ext_authz, left out for other targets than keel/, as keel envoy config --mode fast writes it; or no x-keel-phase: fast, and Keel denies such calls."},
 }

@@ -52,6 +52,8 @@ const (
 	msgAWSSigning     = "envoy.extensions.filters.http.aws_request_signing.v3.AwsRequestSigning"
 	msgDecompressor   = "envoy.extensions.filters.http.decompressor.v3.Decompressor"
 	msgAIProtocol     = "envoy.extensions.filters.http.ai_protocol_manager.v3.AiProtocolManager"
+	msgComposite      = "envoy.extensions.filters.http.composite.v3.Composite"
+	msgExecuteFilter  = "envoy.extensions.filters.http.composite.v3.ExecuteFilterAction"
 	msgWithMatcher    = "envoy.extensions.common.matching.v3.ExtensionWithMatcher"
 	msgJSONToMetadata = "envoy.extensions.filters.http.json_to_metadata.v3.JsonToMetadata"
 	msgSSEToMetadata  = "envoy.extensions.filters.http.sse_to_metadata.v3.SseToMetadata"

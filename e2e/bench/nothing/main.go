@@ -1,5 +1,5 @@
 // Command nothing is an external processor that answers every message with "go
-// on", and an access log service that throws away what it is told: what the round
+// on", an authorization service that says yes, and an access log service that throws away what it is told: what the round
 // trips to a processor cost when nobody does anything in them. It is built from the
 // libraries that Keel is built from and is set up as Keel's own server is.
 //
@@ -8,6 +8,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -15,7 +16,9 @@ import (
 	"time"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
@@ -57,6 +60,7 @@ func serve(address string, answer answerer) error {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 2 * time.Second, PermitWithoutStream: true}),
 	)
 	extprocv3.RegisterExternalProcessorServer(s, processor{answer: answer})
+	authv3.RegisterAuthorizationServer(s, authorizer{})
 	accesslogv3.RegisterAccessLogServiceServer(s, accessLog{})
 	healthv1.RegisterHealthServer(s, health.NewServer())
 	fmt.Fprintf(os.Stderr, "serving Envoy on %s,\n", l.Addr())
@@ -99,6 +103,14 @@ func goOn(request *extprocv3.ProcessingRequest) (*extprocv3.ProcessingResponse, 
 		return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseTrailers{ResponseTrailers: &extprocv3.TrailersResponse{}}}, nil
 	}
 	return nil, status.Errorf(codes.Unavailable, "a message of kind %T", request.Request)
+}
+
+type authorizer struct {
+	authv3.UnimplementedAuthorizationServer
+}
+
+func (authorizer) Check(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	return &authv3.CheckResponse{Status: &rpcstatus.Status{}, HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{}}}, nil
 }
 
 type accessLog struct {
