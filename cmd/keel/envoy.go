@@ -45,8 +45,13 @@ func (c *envoyConfigCmd) Help() string {
 	return `The configuration goes to standard output, with a comment at every setting that
 matters. Nothing is sent anywhere. "keel dev" runs the very same.
 
+Mode attempts has the fewest limits, and is written unless another is named. Mode fast costs least, and is
+the one to take for a plain Envoy where calls are not tried again once they may be billed, no policy
+watches a stream, and streams ask for their usage: docs/envoy.md has its limits beside all others.
+
 Examples:
   keel envoy config --target envoy --grpc keel.internal:10002 > envoy.yaml
+  keel envoy config --target envoy --mode fast --grpc keel.internal:10002 > envoy.yaml
   keel envoy config --target envoy --mode full --grpc uds --provider openai --provider local=http://llama.internal:8080 > envoy.yaml
   keel envoy config --target envoy --grpc keel.internal:10002 --tls /etc/envoy/keel --tls-secret certificate > keel_certificate.yaml
   keel envoy config --target istio --grpc keel.keel.svc.cluster.local:10002 --namespace istio-system --provider openai > keel.yaml
