@@ -59,7 +59,7 @@ race: ## all tests under the race detector
 .PHONY: mesh
 mesh: .keel/bin/pilot .keel/bin/egctl ## Istio and Envoy Gateway: schemas, and what their own control planes make of the manifests, in the real Envoy
 	cd e2e/mesh && go vet ./... && EGCTL=$(CURDIR)/.keel/bin/egctl go test -count 1 ./...
-	go test ./e2e -run '^(TestIstio|TestEnvoyGateway)$$' -count 1
+	go test ./e2e -run '^(TestIstio|TestEnvoyGateway)' -count 1
 
 .keel/bin/pilot: $(wildcard e2e/mesh/pilot/*.go) e2e/mesh/pilot/go.mod
 	cd e2e/mesh/pilot && go build -o $(CURDIR)/$@ .

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http/httptest"
@@ -57,26 +58,57 @@ func TestEnvoyGateway(t *testing.T) {
 			// moved below, once it is done.
 			own := keelOutput(t, "envoy", "config", "--target", "envoy-gateway", "--mode", mode, "--grpc", "keel.keel.svc.cluster.local:10002",
 				"--gateway", "llm", "--provider", "openai=http://provider.test:"+at.Port())
-			gateway, err := os.ReadFile("testdata/envoy-gateway.yaml")
-			if err != nil {
-				t.Fatal(err)
-			}
-			file := filepath.Join(t.TempDir(), "manifests.yaml")
-			all := strings.Join([]string{string(gateway), string(processorService(t, port)), string(own)}, "\n---\n")
-			if err := os.WriteFile(file, []byte(all), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			out, err := exec.Command(egctl, "x", "translate", "--from", "gateway-api", "--to", "xds", "-t", "all", "-o", "json", "-f", file).Output()
-			if err != nil {
-				t.Fatalf("egctl: %v\n%s", err, out)
-			}
-			written := staticOf(t, out)
+			written := translated(t, egctl, gatewayOf(t), processorService(t, port), own)
 			move(written, map[string]string{"10.0.0.1:10002": replicas.replicas[0].connection().Target(), "provider.test:" + at.Port(): at.Host})
 			listenAnywhere(t, written)
 			s := &stack{url: runBootstrap(t, written), dsn: replicas.dsn}
 			meshCalls(t, s, replicas, attempts)
 		})
 	}
+}
+
+// The Gateway and its routes stay as they are: Keel is put into the listener, and what passes is metered as in TestObserve.
+func TestEnvoyGatewayObserve(t *testing.T) {
+	t.Parallel()
+	egctl := builtBy(t, "make mesh", "egctl")
+	routes, err := os.ReadFile("testdata/envoy-gateway-routes.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := startObservedBy(t, sample.New(sample.Options{Keep: 10_000}), func(processor, provider string) string {
+		_, port, _ := strings.Cut(processor, ":")
+		own := keelOutput(t, "envoy", "config", "--target", "envoy-gateway", "--mode", "observe", "--grpc", "keel.keel.svc.cluster.local:10002", "--gateway", "llm")
+		written := translated(t, egctl, gatewayOf(t), routes, processorService(t, port), own)
+		move(written, map[string]string{"10.0.0.1:10002": processor, "provider.test:80": strings.TrimPrefix(provider, "http://")})
+		listenAnywhere(t, written)
+		return runBootstrap(t, written)
+	})
+	o.routed = true
+	o.observes(t)
+}
+
+// gatewayOf is the Gateway that a cluster has.
+func gatewayOf(t *testing.T) []byte {
+	t.Helper()
+	text, err := os.ReadFile("testdata/envoy-gateway.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// translated is what Envoy Gateway makes of manifests, without what would come by xDS.
+func translated(t *testing.T, egctl string, manifests ...[]byte) *bootstrapv3.Bootstrap {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "manifests.yaml")
+	if err := os.WriteFile(file, bytes.Join(manifests, []byte("\n---\n")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(egctl, "x", "translate", "--from", "gateway-api", "--to", "xds", "-t", "all", "-o", "json", "-f", file).Output()
+	if err != nil {
+		t.Fatalf("egctl: %v\n%s", err, out)
+	}
+	return staticOf(t, out)
 }
 
 // staticOf is a bootstrap of all that Envoy Gateway would send by xDS.

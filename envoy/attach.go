@@ -105,9 +105,6 @@ func (a Attachment) complete() (Attachment, error) {
 	if a.Target == TargetEnvoy {
 		return a, nil
 	}
-	if a.Mode == ModeObserve && a.Target == TargetEnvoyGateway {
-		return a, fmt.Errorf("mode %s: not built for %s; there are %s and %s", a.Mode, a.Target, TargetEnvoy, TargetIstio)
-	}
 	if a.Mode == ModeFast { // their own APIs write the filter of ext_authz, and have no field for what it says of itself
 		return a, fmt.Errorf("mode %s: built for target %s alone; for %s there is %s, which denies calls whose body would have to change, and %s", a.Mode, TargetEnvoy, a.Target, ModeAuthz, ModeLight)
 	}

@@ -50,6 +50,7 @@ func attachments() map[string]Attachment {
 		"istio-authz-mesh-config":   {Target: TargetIstio, Config: config(ModeAuthz, inCluster, nil), MeshConfig: true},
 		"envoy-gateway-light":       {Target: TargetEnvoyGateway, Config: config(ModeLight, inCluster, nil)},
 		"envoy-gateway-authz":       {Target: TargetEnvoyGateway, Config: config(ModeAuthz, inCluster, nil)},
+		"envoy-gateway-observe":     {Target: TargetEnvoyGateway, Config: config(ModeObserve, inCluster, nil)},
 	}
 }
 
@@ -153,21 +154,20 @@ func TestRenderRefuses(t *testing.T) {
 		change func(*Attachment)
 		want   string
 	}{
-		"mode of nobody":           {func(a *Attachment) { a.Mode = "half" }, "there are full, attempts, light, authz, fast and observe"},
-		"target of nobody":         {func(a *Attachment) { a.Target = "nginx" }, "there are envoy, istio and envoy-gateway"},
-		"observe in Envoy Gateway": {func(a *Attachment) { a.Target, a.Mode = TargetEnvoyGateway, ModeObserve }, "not built for envoy-gateway"},
-		"fast in Envoy Gateway":    {func(a *Attachment) { a.Target, a.Mode = TargetEnvoyGateway, ModeFast }, "built for target envoy alone"},
-		"fast in Istio":            {func(a *Attachment) { a.Target, a.Mode = TargetIstio, ModeFast }, "there is authz, which denies calls whose body would have to change"},
-		"usage forced in authz":    {func(a *Attachment) { a.Mode, a.ForceUsage = ModeAuthz, true }, "only in modes light and fast"},
-		"billed retries":           {func(a *Attachment) { a.Mode, a.Retry = ModeFull, &Retry{On: []string{"5xx"}, Times: 1} }, "only mode attempts sees each try"},
-		"billed statuses":          {func(a *Attachment) { a.Mode, a.Retry = ModeFull, &Retry{Statuses: []uint32{429}, Times: 1} }, "retriable-status-codes"},
-		"relative socket":          {func(a *Attachment) { a.Processor = "unix:keel.sock" }, "absolute path"},
-		"long socket":              {func(a *Attachment) { a.Processor = "unix:/" + strings.Repeat("x", 200) }, "107 bytes"},
-		"namespace":                {func(a *Attachment) { a.Namespace = "Keel\n" }, "as Kubernetes does"},
-		"selector":                 {func(a *Attachment) { a.Selector = "ingress" }, "KEY=VALUE"},
-		"journal of two lines":     {func(a *Attachment) { a.Journal = "/a\nstatic_resources:" }, "more than one line"},
-		"MeshConfig of Envoy":      {func(a *Attachment) { a.MeshConfig = true }, "only Istio"},
-		"provider name":            {func(a *Attachment) { a.Target, a.Providers[0].Name = TargetIstio, "a_b" }, "as Kubernetes does"},
+		"mode of nobody":        {func(a *Attachment) { a.Mode = "half" }, "there are full, attempts, light, authz, fast and observe"},
+		"target of nobody":      {func(a *Attachment) { a.Target = "nginx" }, "there are envoy, istio and envoy-gateway"},
+		"fast in Envoy Gateway": {func(a *Attachment) { a.Target, a.Mode = TargetEnvoyGateway, ModeFast }, "built for target envoy alone"},
+		"fast in Istio":         {func(a *Attachment) { a.Target, a.Mode = TargetIstio, ModeFast }, "there is authz, which denies calls whose body would have to change"},
+		"usage forced in authz": {func(a *Attachment) { a.Mode, a.ForceUsage = ModeAuthz, true }, "only in modes light and fast"},
+		"billed retries":        {func(a *Attachment) { a.Mode, a.Retry = ModeFull, &Retry{On: []string{"5xx"}, Times: 1} }, "only mode attempts sees each try"},
+		"billed statuses":       {func(a *Attachment) { a.Mode, a.Retry = ModeFull, &Retry{Statuses: []uint32{429}, Times: 1} }, "retriable-status-codes"},
+		"relative socket":       {func(a *Attachment) { a.Processor = "unix:keel.sock" }, "absolute path"},
+		"long socket":           {func(a *Attachment) { a.Processor = "unix:/" + strings.Repeat("x", 200) }, "107 bytes"},
+		"namespace":             {func(a *Attachment) { a.Namespace = "Keel\n" }, "as Kubernetes does"},
+		"selector":              {func(a *Attachment) { a.Selector = "ingress" }, "KEY=VALUE"},
+		"journal of two lines":  {func(a *Attachment) { a.Journal = "/a\nstatic_resources:" }, "more than one line"},
+		"MeshConfig of Envoy":   {func(a *Attachment) { a.MeshConfig = true }, "only Istio"},
+		"provider name":         {func(a *Attachment) { a.Target, a.Providers[0].Name = TargetIstio, "a_b" }, "as Kubernetes does"},
 		"TLS to an IP": {func(a *Attachment) {
 			a.Target, a.Providers[0].Address = TargetEnvoyGateway, "https://192.0.2.1"
 		}, "against a name"},

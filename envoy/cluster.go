@@ -20,9 +20,13 @@ import (
 
 // grpcCluster leads to Keel's own server.
 func (b *builder) grpcCluster(name string, a address) *clusterv3.Cluster {
+	options := pings()
+	if b.Mode == ModeObserve { // by its window Envoy also bounds what it keeps for a stream
+		options.InitialStreamWindowSize, options.InitialConnectionWindowSize = wrapperspb.UInt32(observerBuffer), wrapperspb.UInt32(observerBuffer)
+	}
 	cluster := b.cluster(name, a, time.Second, &upstreamv3.HttpProtocolOptions{
 		UpstreamProtocolOptions: &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig{
-			ProtocolConfig: &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: pings()},
+			ProtocolConfig: &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: options},
 		}},
 	})
 	if !a.isFixed() { // each address of the name is a replica
@@ -30,6 +34,9 @@ func (b *builder) grpcCluster(name string, a address) *clusterv3.Cluster {
 	}
 	if b.TLS != nil {
 		cluster.TransportSocket = b.transportSocket()
+	}
+	if b.Mode == ModeObserve {
+		cluster.PerConnectionBufferLimitBytes = wrapperspb.UInt32(observerBuffer)
 	}
 	// A replica that drains says so here before it refuses streams. When none is
 	// healthy Envoy asks them all the same, and the call fails closed.
@@ -167,6 +174,11 @@ func (b *builder) cluster(name string, a address, connect time.Duration, options
 // pings find a dead peer while a call waits for a byte.
 func pings() *corev3.Http2ProtocolOptions {
 	return &corev3.Http2ProtocolOptions{ConnectionKeepalive: &corev3.KeepaliveSettings{
-		Interval: durationpb.New(10 * time.Second), Timeout: durationpb.New(3 * time.Second),
+		Interval: durationpb.New(pingEvery), Timeout: durationpb.New(pingWait),
 	}}
 }
+
+const (
+	pingEvery = 10 * time.Second
+	pingWait  = 3 * time.Second
+)

@@ -15,6 +15,9 @@ const (
 // gateway is everything that Envoy Gateway takes as manifests.
 func (a Attachment) gateway() ([]byte, error) {
 	b := newBuilder(a.Config)
+	if a.Mode == ModeObserve {
+		return a.gatewayObserver(b)
+	}
 	b.processorCluster = fmt.Sprintf("envoyextensionpolicy/%s/keel/extproc/0", a.Namespace)
 	policy := func(processor, settings yaml.MapSlice) document {
 		return document{body: a.gatewayObject(envoyAPI, "EnvoyExtensionPolicy", "keel", a.gatewayPolicy(processor, settings)),
@@ -28,17 +31,9 @@ func (a Attachment) gateway() ([]byte, error) {
 	if backend != nil {
 		all = append(all, document{body: backend, head: a.gatewayProcessorHead()})
 	}
-	settings := object(
-		"circuitBreaker", object("maxConnections", int64(unlimited), "maxPendingRequests", int64(unlimited), "maxParallelRequests", int64(unlimited)),
-		"healthCheck", object("active", object("type", "GRPC", "timeout", "1s", "interval", healthEvery.String(), "unhealthyThreshold", 2, "healthyThreshold", 1)),
-	)
+	settings := b.gatewaySettings()
 	all = append(all,
-		document{body: a.gatewayObject(envoyAPI, "EnvoyProxy", "keel", object("telemetry", object("accessLog", object("settings", list(object(
-			"sinks", list(object("type", "ALS", "als", object(
-				"logName", LogName, "type", "HTTP", "backendRefs", list(processor), "backendSettings", settings,
-				"http", object("requestHeaders", list("x-request-id"), "responseHeaders", strs(b.headersToLog())),
-			))))))))),
-			head: []string{"The access log. Name this object in infrastructure.parametersRef of the Gateway, or in parametersRef of its GatewayClass."}},
+		a.gatewayLog(b, processor, settings),
 		document{body: a.gatewayObject(envoyAPI, "ClientTrafficPolicy", "keel", object(
 			"targetRefs", list(a.gatewayRef()), "connection", object("bufferLimit", quantity(a.RequestLimit)),
 			"timeout", object("http", object("requestReceivedTimeout", a.IdleTimeout.String(), "streamIdleTimeout", a.IdleTimeout.String()))))},
@@ -57,15 +52,41 @@ func (a Attachment) gateway() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	all = append(all, document{
-		body: a.gatewayObject(envoyAPI, "EnvoyPatchPolicy", "keel", object("targetRef", a.gatewayRef(), "type", "JSONPatch", "jsonPatches", patches)),
-		head: []string{"What the policies can't say. Envoy Gateway needs extensionApis: {enableEnvoyPatchPolicy: true, enableBackend: true}."},
-	})
-	if b.err != nil {
-		return nil, b.err
-	}
+	all = append(all, a.gatewayPatchPolicy(patches, "What the policies can't say."))
+	return a.gatewayDocuments(b, all)
+}
+
+// gatewayDocuments writes what a builder built without an error.
+func (a Attachment) gatewayDocuments(b *builder, all []document) ([]byte, error) {
 	all[0].head = append(append(a.heading(), "Apply with kubectl.", ""), all[0].head...)
-	return documents(all)
+	return documentsOf(b, all)
+}
+
+// gatewaySettings are of the processor's clusters. Without keepalive a replica whose machine is gone is not missed while a call
+// waits for it.
+func (b *builder) gatewaySettings() yaml.MapSlice {
+	http2 := object("connectionKeepalive", object("interval", pingEvery.String(), "timeout", pingWait.String()))
+	var buffer yaml.MapSlice
+	if b.Mode == ModeObserve {
+		most := quantity(observerBuffer)
+		http2 = append(object("initialStreamWindowSize", most, "initialConnectionWindowSize", most), http2...)
+		buffer = object("connection", object("bufferLimit", most))
+	}
+	return append(object(
+		"circuitBreaker", object("maxConnections", int64(unlimited), "maxPendingRequests", int64(unlimited), "maxParallelRequests", int64(unlimited)),
+		"healthCheck", object("active", object("type", "GRPC", "timeout", "1s", "interval", healthEvery.String(), "unhealthyThreshold", 2, "healthyThreshold", 1)),
+		"http2", http2,
+	), buffer...)
+}
+
+// gatewayLog is the access log.
+func (a Attachment) gatewayLog(b *builder, processor, settings yaml.MapSlice) document {
+	return document{body: a.gatewayObject(envoyAPI, "EnvoyProxy", "keel", object("telemetry", object("accessLog", object("settings", list(object(
+		"sinks", list(object("type", "ALS", "als", object(
+			"logName", b.logName(), "type", "HTTP", "backendRefs", list(processor), "backendSettings", settings,
+			"http", object("requestHeaders", list("x-request-id"), "responseHeaders", strs(b.headersToLog())),
+		))))))))),
+		head: []string{"The access log. Name this object in infrastructure.parametersRef of the Gateway, or in parametersRef of its GatewayClass."}}
 }
 
 func (a Attachment) gatewayProcessorHead() []string {
@@ -201,87 +222,6 @@ func (a Attachment) gatewayTraffic() yaml.MapSlice {
 		yaml.MapItem{Key: "timeout", Value: object("http", object("requestTimeout", "0s", "maxStreamDuration", "0s"))},
 		yaml.MapItem{Key: "circuitBreaker", Value: object("maxConnections", int64(unlimited), "maxPendingRequests", int64(unlimited), "maxParallelRequests", int64(unlimited), "maxParallelRetries", int64(unlimited))},
 	)
-}
-
-// gatewayPatches are what the policies have no field for.
-func (b *builder) gatewayPatches(a Attachment) ([]any, error) {
-	filter, err := tree(b.processorFilter())
-	if err != nil {
-		return nil, err
-	}
-	const listenerType, routesType = "type.googleapis.com/envoy.config.listener.v3.Listener", "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
-	listener := fmt.Sprintf("%s/%s/%s", a.Namespace, a.Gateway, a.Listener)
-	name := "envoy.filters.http.ext_proc/" + b.processorCluster // which Envoy Gateway gives the filter
-	retry, err := tree(logRetry())
-	if err != nil {
-		return nil, err
-	}
-	patches := list()
-	if a.Mode == ModeAuthz {
-		name = fmt.Sprintf("envoy.filters.http.ext_authz/securitypolicy/%s/keel", a.Namespace)
-	} else {
-		patches = list(object("type", listenerType, "name", listener, "operation", object(
-			"op", "replace",
-			"jsonPath", fmt.Sprintf("..http_filters[?(@.name=='%s')].typed_config", name),
-			"value", field(filter, "typed_config"))))
-	}
-	if a.Mode.Logged() {
-		for _, f := range b.usageFilters() { // each right before the router
-			usage, err := tree(f)
-			if err != nil {
-				return nil, err
-			}
-			patches = append(patches, object("type", listenerType, "name", listener, "operation", object(
-				"op", "add", "jsonPath", "..http_filters[?(@.name=='envoy.filters.http.router')]", "value", usage)))
-		}
-	}
-	if headers := b.answerHeaders(); headers != nil {
-		var all []any
-		for _, h := range headers {
-			header, err := tree(h)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, header)
-		}
-		patches = append(patches, object("type", routesType, "name", listener, "operation", object(
-			"op", "add", "jsonPath", "..virtual_hosts[*]", "path", "response_headers_to_add", "value", all)))
-	}
-	patches = append(patches,
-		object("type", listenerType, "name", listener, "operation", object(
-			"op", "add", "jsonPath", fmt.Sprintf("..access_log[?(@.typed_config.common_config.log_name=='%s')].typed_config.common_config", LogName),
-			"path", "filter_state_objects_to_log", "value", list(name))),
-		object("type", listenerType, "name", listener, "operation", object(
-			"op", "add", "jsonPath", fmt.Sprintf("..access_log[?(@.typed_config.common_config.log_name=='%s')].typed_config.common_config", LogName),
-			"path", "grpc_stream_retry_policy", "value", retry)),
-		object("type", routesType, "name", listener, "operation", object(
-			"op", "add", "jsonPath", "..virtual_hosts[*]", "path", "include_request_attempt_count", "value", true)),
-	)
-	if a.Mode != ModeAttempts {
-		return patches, nil
-	}
-	for i, p := range a.Providers {
-		options, err := b.attemptOptions()
-		if err != nil {
-			return nil, err
-		}
-		e, err := p.endpoint()
-		if err != nil {
-			return nil, err
-		}
-		cluster := fmt.Sprintf("httproute/%s/keel/rule/%d", a.Namespace, i)
-		endpoints := "type.googleapis.com/envoy.config.cluster.v3.Cluster"
-		if e.isIP() { // Envoy gets such endpoints apart from their cluster
-			endpoints = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
-		}
-		patches = append(patches,
-			object("type", "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name", cluster,
-				"operation", object("op", "add", "path", "/typed_extension_protocol_options", "value", options)),
-			object("type", endpoints, "name", cluster,
-				"operation", object("op", "add", "jsonPath", "..lb_endpoints[*]", "path", "metadata",
-					"value", object("filter_metadata", object(MetadataNamespace, object("provider", p.Name))))))
-	}
-	return patches, nil
 }
 
 func (a Attachment) gatewayRef() yaml.MapSlice {

@@ -14,6 +14,8 @@ const (
 	istioAuthzProvider = "keel-authz"
 )
 
+const perConnection = "per_connection_buffer_limit_bytes"
+
 // istioAuthzFilter is what Istio calls the filter that it makes of an AuthorizationPolicy.
 const istioAuthzFilter = "envoy.filters.http.ext_authz"
 
@@ -175,17 +177,21 @@ func (b *builder) istioRouter(a Attachment) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
+	settings := object("health_checks", field(cluster, "health_checks"), "typed_extension_protocol_options", field(cluster, "typed_extension_protocol_options"))
+	if limit := field(cluster, perConnection); limit != nil {
+		settings = append(settings, yaml.MapItem{Key: perConnection, Value: limit})
+	}
 	service, _, _ := a.istioProcessor()
 	return append(patches,
 		object("applyTo", "LISTENER",
 			"match", object("context", "GATEWAY"),
-			"patch", object("operation", "MERGE", "value", object("per_connection_buffer_limit_bytes", a.RequestLimit))),
+			"patch", object("operation", "MERGE", "value", object(perConnection, a.RequestLimit))),
 		object("applyTo", "VIRTUAL_HOST",
 			"match", object("context", "GATEWAY"),
 			"patch", object("operation", "MERGE", "value", host)),
 		object("applyTo", "CLUSTER",
 			"match", object("context", "GATEWAY", "cluster", object("service", service)),
-			"patch", object("operation", "MERGE", "value", object("health_checks", field(cluster, "health_checks")))),
+			"patch", object("operation", "MERGE", "value", settings)),
 	), nil
 }
 

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -26,25 +27,33 @@ func TestTranslated(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, mode := range []string{"full", "attempts", "uds", "light", "authz"} {
+	for _, mode := range []string{"full", "attempts", "uds", "light", "authz", "observe"} {
 		t.Run(mode, func(t *testing.T) {
 			own, err := os.ReadFile("../../envoy/testdata/attach/envoy-gateway-" + mode + ".yaml")
 			if err != nil {
 				t.Fatal(err)
 			}
+			all := [][]byte{cluster, own}
+			if mode == "observe" { // which writes no routes
+				all = append(all, []byte(someRoute))
+			}
 			in := filepath.Join(t.TempDir(), "in.yaml")
-			if err := os.WriteFile(in, append(append(cluster, "\n---\n"...), own...), 0o644); err != nil {
+			if err := os.WriteFile(in, bytes.Join(all, []byte("\n---\n")), 0o644); err != nil {
 				t.Fatal(err)
 			}
 			out, err := exec.Command(egctl, "x", "translate", "--from", "gateway-api", "--to", "gateway-api,xds", "-t", "all", "-o", "json", "-f", in).Output()
 			if err != nil {
 				t.Fatalf("egctl: %v", err)
 			}
-			policy := "envoyExtensionPolicies"
-			if mode == "authz" {
-				policy = "securityPolicies"
+			kinds := []string{"httpRoutes", "envoyPatchPolicies", "envoyProxiesForGateways"}
+			switch mode {
+			case "observe":
+			case "authz":
+				kinds = append(kinds, "clientTrafficPolicies", "backendTrafficPolicies", "backends", "securityPolicies")
+			default:
+				kinds = append(kinds, "clientTrafficPolicies", "backendTrafficPolicies", "backends", "envoyExtensionPolicies")
 			}
-			accepted(t, out, policy)
+			accepted(t, out, kinds)
 			file := filepath.Join(t.TempDir(), "out.json")
 			var made struct{ XDS json.RawMessage }
 			if err := json.Unmarshal(out, &made); err != nil {
@@ -60,8 +69,18 @@ func TestTranslated(t *testing.T) {
 	}
 }
 
-// accepted holds every policy and route to have been taken.
-func accepted(t *testing.T, out []byte, policy string) {
+// someRoute is what a cluster has that Keel only looks at.
+const someRoute = `
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: provider, namespace: keel}
+spec:
+  parentRefs: [{name: keel}]
+  rules: [{backendRefs: [{name: keel, port: 10002}]}]
+`
+
+// accepted holds every object of these kinds to have been taken.
+func accepted(t *testing.T, out []byte, kinds []string) {
 	t.Helper()
 	type condition struct{ Type, Status, Message string }
 	type status struct {
@@ -73,7 +92,7 @@ func accepted(t *testing.T, out []byte, policy string) {
 	if err := json.Unmarshal(out, &all); err != nil {
 		t.Fatal(err)
 	}
-	for _, kind := range []string{"httpRoutes", "envoyPatchPolicies", "clientTrafficPolicies", "backendTrafficPolicies", policy, "backends", "envoyProxiesForGateways"} {
+	for _, kind := range kinds {
 		var objects []struct {
 			Metadata struct{ Name string }
 			Status   status

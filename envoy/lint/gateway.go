@@ -121,10 +121,11 @@ func (l *linter) judgeGateway() {
 		}
 	}
 	if len(judged) == 0 {
+		l.judgeGatewayObservers()
 		return
 	}
 	l.judgeClientPolicies(judged)
-	l.judgeProxies(judged)
+	l.judgeProxies(judged[0].node, envoy.LogName)
 	for _, o := range l.objects {
 		switch o.kind {
 		case "BackendTrafficPolicy":
@@ -257,8 +258,8 @@ func (l *linter) judgeClientPolicies(judged []*policy) {
 	}
 }
 
-// judgeProxies looks for the access log of the Gateway's Envoys.
-func (l *linter) judgeProxies(judged []*policy) {
+// judgeProxies looks for the access log of the Gateway's Envoys, which has a name. at is what needs it.
+func (l *linter) judgeProxies(at *node, logName string) {
 	found := false
 	for _, o := range l.objects {
 		if o.kind != "EnvoyProxy" {
@@ -276,6 +277,7 @@ func (l *linter) judgeProxies(judged []*policy) {
 					continue
 				}
 				sinks++
+				l.judgeLogName(sink.get("als", "logName"), logName)
 				if v := s.get("matches"); len(v.list()) > 0 {
 					l.find(accessLogSampled, v, "the access log has conditions")
 				}
@@ -286,7 +288,7 @@ func (l *linter) judgeProxies(judged []*policy) {
 		}
 	}
 	if !found {
-		l.absent(accessLogMissing, judged[0].node, "no EnvoyProxy of these files has an access log")
+		l.absent(accessLogMissing, at, "no EnvoyProxy of these files has an access log")
 	}
 }
 

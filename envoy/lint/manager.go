@@ -138,7 +138,7 @@ func (l *linter) judgeAccessLog(m *manager, judged []*filter) {
 			l.find(accessLogSampled, filter, "the access log has a filter")
 		}
 		common := log.get("typed_config", "common_config")
-		l.judgeLogName(common.get("log_name"), judged)
+		l.judgeLogName(common.get("log_name"), wantsLog(judged))
 		logged := common.get("filter_state_objects_to_log").texts()
 		for _, f := range judged {
 			if !f.authz && !slices.Contains(logged, f.name()) {

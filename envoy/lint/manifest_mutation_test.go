@@ -102,6 +102,7 @@ var gatewayMutations = []mutation{
 	{"small buffer", bufferSmall, []edit{set("{ClientTrafficPolicy}/spec/connection/bufferLimit", "1Mi")}},
 	{"log gone", accessLogMissing, []edit{remove("{EnvoyProxy}/spec/telemetry")}},
 	{"log switched off", accessLogMissing, []edit{set("{EnvoyProxy}/spec/telemetry/accessLog/disable", true)}},
+	{"log of another mode", accessLogName, []edit{set(proxySinks+"/0/als/logName", "keel_observe")}},
 	{"log sampled", accessLogSampled, []edit{set("{EnvoyProxy}/spec/telemetry/accessLog/settings/0/matches", []any{"response.code >= 400"})}},
 	{"retries of what is billed", attemptsUnseen, []edit{withoutAttempts, set("{BackendTrafficPolicy}/spec/retry", obj{"numRetries": 2, "retryOn": obj{"triggers": []any{"5xx"}}})}},
 	{"header not removed", targetKept, []edit{remove("{HTTPRoute}/spec/rules/0/filters")}},
@@ -115,6 +116,30 @@ var gatewayMutations = []mutation{
 var givenPatch = given("{EnvoyPatchPolicy}/spec/jsonPatches/0/type", "type.googleapis.com/envoy.config.listener.v3.Listener")
 
 const extProc = "{EnvoyExtensionPolicy}/spec/extProc/0/"
+
+// gatewayObserverMutations are of manifests of Envoy Gateway for mode observe.
+var gatewayObserverMutations = []mutation{
+	{"closed", observerFailsClosed, []edit{remove(inPatch + "failure_mode_allow")}},
+	{"waited for", phaseMissing, []edit{remove(inPatch + "observability_mode")}},
+	{"not said", observesOnly, []edit{set(inPatch+"grpc_service/initial_metadata/0/value", "router")}},
+	{"a body in one piece", observerBody, []edit{set(inPatch+"processing_mode/request_body_mode", "BUFFERED")}},
+	{"trailers skipped", trailersSkipped, []edit{remove(inPatch + "processing_mode/response_trailer_mode")}},
+	{"no time", observerUnmatched, []edit{set(inPatch+"request_attributes", []any{"request.id"})}},
+	{"on a route only", routeNotCovered, []edit{set("{EnvoyPatchPolicy}/spec/targetRef/kind", "HTTPRoute")}},
+	{"a cluster that is not there", observerCluster, []edit{set(inPatch+"grpc_service/envoy_grpc/cluster_name", "accesslog_als_1_0")}},
+	{"another sink before it", observerCluster, []edit{insert(proxySinks, obj{"type": "File", "file": obj{"path": "/dev/stdout"}})}},
+	{"no EnvoyProxy", observerCluster, []edit{set("{EnvoyProxy}/kind", "Other")}},
+	{"log gone", accessLogMissing, []edit{remove("{EnvoyProxy}/spec/telemetry")}},
+	{"log switched off", accessLogMissing, []edit{set("{EnvoyProxy}/spec/telemetry/accessLog/disable", true)}},
+	{"log of another mode", accessLogName, []edit{set(proxySinks+"/0/als/logName", "keel")}},
+	{"breakers gone", breakerDefault, []edit{remove(proxySinks + "/0/als/backendSettings/circuitBreaker")}},
+	{"health check gone", processorUnchecked, []edit{remove(proxySinks + "/0/als/backendSettings/healthCheck")}},
+}
+
+const (
+	inPatch    = "{EnvoyPatchPolicy}/spec/jsonPatches/0/operation/value/typed_config/"
+	proxySinks = "{EnvoyProxy}/spec/telemetry/accessLog/settings/0/sinks"
+)
 
 // ext_authz is judged where it is all that asks Keel.
 func testAuthz(t *testing.T) {

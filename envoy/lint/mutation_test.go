@@ -279,6 +279,7 @@ func testOwn(t *testing.T) {
 		"istio-authz":            {[]string{"istio-authz.yaml", "istio-authz-mesh-config.yaml"}, usageMutations, 2},
 		"envoy-gateway-light":    {[]string{"envoy-gateway-light.yaml"}, usageMutations, 2},
 		"envoy-gateway-authz":    {[]string{"envoy-gateway-authz.yaml"}, usageMutations, 2},
+		"envoy-gateway-observe":  {[]string{"envoy-gateway-observe.yaml"}, gatewayObserverMutations, 14},
 		"istio-full":             {[]string{"istio-full.yaml", "istio-mesh-config.yaml"}, istioMutations, 20},
 		"istio-attempts":         {[]string{"istio-attempts.yaml", "istio-mesh-config.yaml"}, istioMutations, 25},
 		"istio-uds":              {[]string{"istio-uds.yaml", "istio-mesh-config.yaml"}, nil, 0},

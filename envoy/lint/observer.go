@@ -88,8 +88,8 @@ func wantsLog(judged []*filter) string {
 }
 
 // judgeLogName finds a log that Keel would take for one of another mode. Other names are somebody else's business.
-func (l *linter) judgeLogName(name *node, judged []*filter) {
-	if is := name.text(); is != wantsLog(judged) && (is == envoy.LogName || is == envoy.PassiveLogName) {
+func (l *linter) judgeLogName(name *node, wanted string) {
+	if is := name.text(); is != wanted && (is == envoy.LogName || is == envoy.PassiveLogName) {
 		l.find(accessLogName, name, "the access log is named %s", is)
 	}
 }

@@ -83,6 +83,7 @@ const (
 	observerFailsClosed = "observe-fails-closed"
 	observerBody        = "observe-body-mode"
 	observerUnmatched   = "observe-unmatched"
+	observerCluster     = "observe-cluster-missing"
 	accessLogName       = "access-log-name"
 	mirrored            = "mirror-unmetered"
 	hedged              = "hedge-unseen"
@@ -137,6 +138,7 @@ var rules = []Rule{
 	{observerFailsClosed, Error, "A processor that is away would stop the traffic that it only looks at.", "failure_mode_allow: true beside observability_mode: true."},
 	{observerBody, Error, "In observability mode Envoy sends bodies in pieces or not at all: the call, or its answer, is not seen.", "request_body_mode: STREAMED, response_body_mode: STREAMED."},
 	{observerUnmatched, Warning, "The access log can't be matched with what the filter saw: a call that it missed may not be found.", "request_attributes with request.id and request.time."},
+	{observerCluster, Error, "Envoy has no such cluster: calls pass, and nothing of them is seen.", "The name that Envoy Gateway gives the cluster of the access log: accesslog_als_SETTINGS_SINK, each counted from 0 in the EnvoyProxy."},
 	{accessLogName, Error, "Keel reads the log as that of another mode: calls are not matched, and counted as unmetered.", "log_name: keel_observe for mode observe, keel for all others."},
 	{mirrored, Error, "A provider bills the copies. No filter, no budget and no access log sees them.", "No request_mirror_policies on routes to providers; try a model by a Route of Keel, or by keel replay."},
 	{hedged, Error, "A second try begins while the first goes on, after whatever condition: both are billed, and the filter before the router sees one.", "Mode attempts, whose filter in the cluster sees each try, and max_attempts of the settings at as many as are wanted; or no hedge_policy."},
