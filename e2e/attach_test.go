@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	"github.com/goccy/go-yaml"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -199,4 +200,31 @@ func startWritten(t *testing.T, written *bootstrapv3.Bootstrap) *envoy.Envoy {
 	}
 	t.Cleanup(func() { e.Stop() })
 	return e
+}
+
+// The snippets of docs/envoy.md are what they say: clusters of Envoy; signInOfThePage gives the other one to TestImage.
+func TestPageSnippets(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../docs/envoy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	clusters := 0
+	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(page, -1) {
+		if bytes.Equal(block[1], signInOfThePage(t)) {
+			continue
+		}
+		clusters++
+		plain, err := yaml.YAMLToJSON(block[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		var c clusterv3.Cluster
+		if err := protojson.Unmarshal(plain, &c); err != nil || len(c.GetLoadAssignment().GetEndpoints()) == 0 {
+			t.Errorf("%v in\n%s", err, block[1])
+		}
+	}
+	if clusters == 0 {
+		t.Error("there is none")
+	}
 }

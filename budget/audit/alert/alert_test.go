@@ -15,6 +15,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -465,5 +466,32 @@ func TestReadWebhook(t *testing.T) {
 		if c.want == "" && (err != nil || string(h.Secret) != "0123456789abcdef") || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%+v: %q, %v", c, h.Secret, err)
 		}
+	}
+}
+
+// The example of docs/review.md is what a webhook gets.
+func TestWebhookPage(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/review.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	example := regexp.MustCompile("(?s)```json\n(.*?)```").FindSubmatch(page)
+	if example == nil {
+		t.Fatal("there is none")
+	}
+	var m message
+	var data messageData
+	read := func(text []byte, into any) {
+		t.Helper()
+		d := json.NewDecoder(bytes.NewReader(text))
+		d.DisallowUnknownFields()
+		if err := d.Decode(into); err != nil {
+			t.Fatalf("%v in %s", err, text)
+		}
+	}
+	read(example[1], &m)
+	read(m.Data, &data)
+	if m.Type != "keel.alert."+string(data.Kind) || m.Timestamp.IsZero() || data.Org == "" || data.Text == "" || len(data.Facts) < 3 {
+		t.Errorf("%+v, %+v", m, data)
 	}
 }
