@@ -117,6 +117,7 @@ func (s *Server) note(entry *accesslogdatav3.HTTPAccessLogEntry) {
 		s.noteUnseen(u)
 	}
 	if err != nil {
+		s.endForsaken(entry)
 		return
 	}
 	s.endLogged(id, carried, entry)
@@ -126,7 +127,7 @@ func (s *Server) note(entry *accesslogdatav3.HTTPAccessLogEntry) {
 	case mayCost(entry) && (passed && !decided || undecided):
 		correction = passedOn(id, carried, entry)
 	case undecided && common.GetUpstreamRequestAttemptCount() == 0 && common.GetUpstreamRemoteAddress() == nil:
-		correction = neverLetOut(id, carried, entry)
+		correction = neverLetOut(id, carried[metadataOrg].GetStringValue(), entry)
 	default:
 		correction = s.correction(id, carried, entry)
 	}

@@ -58,10 +58,14 @@ func (s *Server) Check(ctx context.Context, in *authv3.CheckRequest) (out *authv
 	default:
 		answer = s.decide(call, body)
 	}
-	if answer.GetImmediateResponse() == nil && ctx.Err() != nil {
-		return nil, grpcstatus.FromContextError(ctx.Err()).Err() // nobody waits any more: it is not let out
+	if answer.GetImmediateResponse() == nil {
+		forget := s.rememberCheck(call, in.GetAttributes().GetRequest()) // first, so that a client that leaves now is seen here or there
+		if ctx.Err() != nil {
+			forget()
+			return nil, grpcstatus.FromContextError(ctx.Err()).Err() // nobody waits any more: it is not let out
+		}
+		call.sent = true
 	}
-	call.sent = answer.GetImmediateResponse() == nil
 	return checked(call, answer), nil
 }
 

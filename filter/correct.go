@@ -78,9 +78,9 @@ func passedOn(id uuid.UUID, fields map[string]*structpb.Value, entry *accesslogd
 }
 
 // neverLetOut is the end of a call whose decision never came to Envoy, if it came to one, and that failed closed.
-func neverLetOut(id uuid.UUID, fields map[string]*structpb.Value, entry *accesslogdatav3.HTTPAccessLogEntry) *budget.Closeout {
+func neverLetOut(id uuid.UUID, org string, entry *accesslogdatav3.HTTPAccessLogEntry) *budget.Closeout {
 	c := &budget.Closeout{
-		ID: id, Org: fields[metadataOrg].GetStringValue(), At: time.Now(), Outcome: budget.Aborted, HTTPStatus: int(entry.GetResponse().GetResponseCode().GetValue()),
+		ID: id, Org: org, At: time.Now(), Outcome: budget.Aborted, HTTPStatus: int(entry.GetResponse().GetResponseCode().GetValue()),
 		Detail: "ended before the call was let out (" + entry.GetResponse().GetResponseCodeDetails() + ")",
 	}
 	new(budget.Decision).Free(c)

@@ -28,6 +28,7 @@ const (
 	headerAsked      = "x-keel-requested-cost-usd" // what a substituted call would have cost where it was asked to go, as estimated
 	headerCost       = "x-keel-cost-usd"
 	headerWarning    = "x-keel-warning"
+	headerRequestID  = "x-request-id" // Envoy's
 	metadataSpace    = "keel"
 	metadataDecision = "decision_id"
 	metadataOrg      = "org"

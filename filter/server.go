@@ -97,6 +97,7 @@ type Server struct {
 	age     time.Duration // of a connection, until calls go on by another; 0 for any
 
 	pseudonyms *budget.PseudonymKeys
+	forsaken   forsaken
 }
 
 // New returns a Server with its services registered on a gRPC server of its own.
