@@ -79,7 +79,7 @@ func carryCall(call *Call) *structpb.Struct {
 	c.Input, c.Background, c.Retrieval, c.Beside, c.Change = d.Estimate.InputTokens, call.request.Background, call.retrieval, call.beside, call.change
 	c.WantsUsage, c.Choices = call.request.WantsUsage || call.request.UsageForced, call.request.Choices
 	out := carry(call, metadataCall, c)
-	out.Fields[metadataSpace].GetStructValue().Fields[metadataAsked] = carried(asked(call))
+	out.Fields[metadataSpace].GetStructValue().Fields[metadataAsked] = askedAndDecided
 	if call.retrieval || call.checked { // ext_authz adds the headers itself
 		return out
 	}
@@ -98,6 +98,9 @@ func carryNothing(call *Call) *structpb.Struct {
 	}
 	return carry(call, metadataAsked, asked(call))
 }
+
+// askedAndDecided is what is left of a carriedAsked when the decision is carried, too: that it is a logged call.
+var askedAndDecided = structpb.NewStringValue("{}")
 
 func asked(call *Call) carriedAsked {
 	return carriedAsked{At: call.at, Method: call.method, Path: call.path, Provider: call.provider, Subject: call.subject}

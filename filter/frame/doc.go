@@ -1,4 +1,4 @@
-// Package frame reads and writes the messages of Envoy's external processor as they stand in gRPC frames, without reflection:
+// Package frame reads and writes the messages of Envoy's external processor, and the checks of ext_authz, as they stand in gRPC frames, without reflection:
 // a third of what a processor that does nothing costs is spent on that by the generic codec.
 //
 // Of access logs it drops what is not read, and leaves the rest to the generic codec.

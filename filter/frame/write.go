@@ -137,11 +137,7 @@ func (w *writer) headerMutation(m *extprocv3.HeaderMutation) {
 	for i := len(m.RemoveHeaders) - 1; i >= 0; i-- {
 		w.text(2, m.RemoveHeaders[i])
 	}
-	for i := len(m.SetHeaders) - 1; i >= 0; i-- {
-		mark := w.mark()
-		w.option(m.SetHeaders[i])
-		w.close(1, mark)
-	}
+	w.options(1, m.SetHeaders)
 }
 
 func (w *writer) option(m *corev3.HeaderValueOption) {
