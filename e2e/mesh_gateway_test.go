@@ -62,7 +62,7 @@ func TestEnvoyGateway(t *testing.T) {
 			move(written, map[string]string{"10.0.0.1:10002": replicas.replicas[0].connection().Target(), "provider.test:" + at.Port(): at.Host})
 			listenAnywhere(t, written)
 			s := &stack{url: runBootstrap(t, written), dsn: replicas.dsn}
-			meshCalls(t, s, replicas, attempts)
+			meshCalls(t, s, replicas, attempts, mode)
 		})
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -22,6 +23,7 @@ import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_stats/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/request_id/uuid/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
@@ -46,6 +48,7 @@ func TestIstio(t *testing.T) {
 	pilot := builtBy(t, "make mesh", "pilot")
 	for name, c := range map[string]struct {
 		mode     string
+		flags    []string
 		service  bool // the processor is a Service of the cluster, not an address
 		socket   bool
 		attempts int // that are known one by one
@@ -53,6 +56,9 @@ func TestIstio(t *testing.T) {
 		"full, a service":         {mode: "full", service: true},
 		"attempts, an address":    {mode: "attempts", attempts: 1},
 		"attempts, over a socket": {mode: "attempts", socket: true, attempts: 1},
+		"light, a service":        {mode: "light", service: true},
+		"authz, a service":        {mode: "authz", service: true},
+		"authz, by a policy":      {mode: "authz", service: true, flags: []string{"--custom-policy"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -60,50 +66,118 @@ func TestIstio(t *testing.T) {
 			defer provider.Close()
 			replicas := startCluster(t, keel, pgserver.ForTest(t), 1, false, "---"+meshPolicy)
 			processor := replicas.replicas[0].connection().Target()
-			dir := t.TempDir()
-			write := func(name string, text []byte) string {
-				file := filepath.Join(dir, name)
-				if err := os.WriteFile(file, text, 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return file
-			}
-			manifests := []string{"testdata/istio-gateway.yaml"}
+			manifests := [][]byte{}
 			switch {
 			case c.socket:
 				processor = overSocket(t, replicas.replicas[0])
 			case c.service:
 				_, port, _ := strings.Cut(processor, ":")
-				manifests = append(manifests, write("service.yaml", processorService(t, port)))
+				manifests = append(manifests, processorService(t, port))
 				processor = "keel.keel.svc.cluster.local:10002"
 			}
 			config := func(more ...string) []byte {
 				return keelOutput(t, append([]string{"envoy", "config", "--target", "istio", "--mode", c.mode, "--grpc", processor,
-					"--namespace", "istio-system", "--gateway", "llm", "--provider", "openai=" + provider.URL}, more...)...)
+					"--namespace", "istio-system", "--gateway", "llm", "--provider", "openai=" + provider.URL}, append(c.flags, more...)...)...)
 			}
-			manifests = append(manifests, write("keel.yaml", config()))
-			made := exec.Command(pilot, append([]string{"-mesh-config", write("meshconfig.yaml", config("--mesh-config"))}, manifests...)...)
-			var said bytes.Buffer
-			made.Stderr = &said
-			text, err := made.Output()
-			if err != nil {
-				t.Fatalf("pilot: %v\n%s", err, &said)
-			}
-			// What the stock Envoy lacks, and nothing else, is left out.
-			for line := range strings.Lines(said.String()) {
-				if !strings.Contains(line, ": dropped istio.") && !strings.Contains(line, ": dropped tlsMode-istio:") {
-					t.Errorf("pilot said: %s", line)
-				}
-			}
-			var written bootstrapv3.Bootstrap
-			if err := protojson.Unmarshal(text, &written); err != nil {
-				t.Fatal(err)
-			}
-			listenAnywhere(t, &written)
-			s := &stack{url: runBootstrap(t, &written), dsn: replicas.dsn}
-			meshCalls(t, s, replicas, c.attempts)
+			written := piloted(t, pilot, config("--mesh-config"), append(manifests, config())...)
+			listenAnywhere(t, written)
+			s := &stack{url: runBootstrap(t, written), dsn: replicas.dsn}
+			meshCalls(t, s, replicas, c.attempts, c.mode)
 		})
 	}
+}
+
+// Claims of tokens that Istio verified reach Keel in both kinds of modes, and nothing that a client says of itself makes up for them. A check by
+// an AuthorizationPolicy comes before the tokens are verified, as docs/envoy.md says: nobody is named there, least of all by a client.
+func TestIstioClaims(t *testing.T) {
+	t.Parallel()
+	pilot := builtBy(t, "make mesh", "pilot")
+	for name, c := range map[string]struct {
+		flags []string
+		known bool
+	}{
+		"full":            {[]string{"--mode", "full"}, true},
+		"authz":           {[]string{"--mode", "authz"}, true},
+		"authz by policy": {[]string{"--mode", "authz", "--custom-policy"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			replicas, provider, _ := startVerified(t)
+			upstream := httptest.NewServer(provider)
+			defer upstream.Close()
+			config := func(more ...string) []byte {
+				return keelOutput(t, append(append([]string{"envoy", "config", "--target", "istio", "--grpc", replicas.replicas[0].connection().Target(),
+					"--namespace", "istio-system", "--gateway", "llm", "--provider", "openai=" + upstream.URL}, c.flags...), more...)...)
+			}
+			idp := newIssuer(t)
+			written := piloted(t, pilot, config("--mesh-config"), config(), fmt.Appendf(nil, verifiedByIstio, idp.jwks()))
+			listenAnywhere(t, written)
+			s := &stack{url: runBootstrap(t, written), dsn: replicas.dsn, sample: provider}
+
+			spoofs := []string{"x-keel-org: evil", "x-keel-team: finance", "x-keel-user: eve", "x-keel-target: attacker/gpt-9", "org: evil",
+				"x-forwarded-client-cert: By=spiffe://x;Hash=00;URI=spiffe://acme.example/ns/apps/sa/chat"}
+			claims := map[string]any{"org": "acme", "team": "research", "realm": map[string]any{"user": "ada"}}
+			want := map[string]string{}
+			if c.known {
+				want = map[string]string{"org": "acme", "team": "research", "user": "ada"}
+			}
+			a := s.post(t, "/v1/chat/completions", helloCall, append(spoofs, "authorization: Bearer "+idp.token(t, time.Hour, claims))...)
+			wantSubject(t, s.subject(t, a), want)
+			wantSubject(t, s.subject(t, s.post(t, "/v1/chat/completions", helloCall, spoofs...)), map[string]string{})
+
+			served := len(provider.Served())
+			for name, token := range map[string]string{"expired": idp.token(t, -time.Hour, claims), "of somebody else": newIssuer(t).token(t, time.Hour, claims)} {
+				if a := s.post(t, "/v1/chat/completions", helloCall, "authorization: Bearer "+token); a.status != http.StatusUnauthorized {
+					t.Errorf("a token %s: status %d", name, a.status)
+				}
+			}
+			if now := len(provider.Served()); now != served {
+				t.Errorf("%d calls with a bad token reached the provider", now-served)
+			}
+		})
+	}
+}
+
+const verifiedByIstio = `apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: idp, namespace: istio-system}
+spec:
+  selector: {matchLabels: {istio: ingressgateway}}
+  jwtRules: [{issuer: "https://idp.example.com", jwks: '%s'}]
+`
+
+// piloted is what Istio makes of the Gateway, Keel's manifests and others.
+func piloted(t *testing.T, pilot string, meshConfig []byte, manifests ...[]byte) *bootstrapv3.Bootstrap {
+	t.Helper()
+	dir := t.TempDir()
+	args := []string{"-mesh-config", filepath.Join(dir, "meshconfig.yaml"), "testdata/istio-gateway.yaml"}
+	if err := os.WriteFile(args[1], meshConfig, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for i, text := range manifests {
+		args = append(args, filepath.Join(dir, fmt.Sprint(i, ".yaml")))
+		if err := os.WriteFile(args[len(args)-1], text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	made := exec.Command(pilot, args...)
+	var said bytes.Buffer
+	made.Stderr = &said
+	text, err := made.Output()
+	if err != nil {
+		t.Fatalf("pilot: %v\n%s", err, &said)
+	}
+	// What the stock Envoy lacks, and nothing else, is left out.
+	for line := range strings.Lines(said.String()) {
+		if !strings.Contains(line, ": dropped istio.") && !strings.Contains(line, ": dropped tlsMode-istio:") {
+			t.Errorf("pilot said: %s", line)
+		}
+	}
+	written := new(bootstrapv3.Bootstrap)
+	if err := protojson.Unmarshal(text, written); err != nil {
+		t.Fatal(err)
+	}
+	return written
 }
 
 // processorService is the Service of envoy/kubernetes as a cluster has it, and its one endpoint, on a port of this machine.
@@ -156,11 +230,15 @@ func listenAnywhere(t *testing.T, b *bootstrapv3.Bootstrap) {
 }
 
 // meshCalls makes a call that is metered, one that is denied, and one that no processor decides.
-func meshCalls(t *testing.T, s *stack, replicas *cluster, wantAttempts int) {
+func meshCalls(t *testing.T, s *stack, replicas *cluster, wantAttempts int, mode string) {
 	t.Helper()
+	told := "x-keel-cost-usd"
+	if mode == "light" || mode == "authz" { // where the answer has left before it is known
+		told = "x-keel-estimated-cost-usd"
+	}
 	const body = `{"model":"gpt-4o-mini","max_tokens":20,"messages":[{"role":"user","content":"Hello"}]}`
 	allowed := s.post(t, "/v1/chat/completions", body)
-	if allowed.status != http.StatusOK || allowed.header.Get("x-keel-cost-usd") == "" {
+	if allowed.status != http.StatusOK || allowed.header.Get(told) == "" {
 		t.Fatalf("status %d, headers %v: %s", allowed.status, allowed.header, allowed.body)
 	}
 	r := s.record(t, allowed.decision())

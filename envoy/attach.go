@@ -30,6 +30,10 @@ type Attachment struct {
 	Listener  string // of that Gateway; Envoy Gateway only; default http
 	Selector  string // KEY=VALUE label of Istio's gateway pods; default istio=ingressgateway
 
+	// CustomPolicy has the check of mode authz made by an AuthorizationPolicy of action CUSTOM. Istio makes such a check before it
+	// verifies tokens, so Keel sees no claims. Target istio only.
+	CustomPolicy bool
+
 	// MeshConfig asks for what Istio reads from its own configuration, not from a manifest.
 	MeshConfig bool
 
@@ -88,6 +92,9 @@ func (a Attachment) complete() (Attachment, error) {
 	}
 	if a.MeshConfig && a.Target != TargetIstio {
 		return a, errors.New("only Istio has a MeshConfig")
+	}
+	if a.CustomPolicy && (a.Target != TargetIstio || a.Mode != ModeAuthz) {
+		return a, errors.New("only Istio has AuthorizationPolicies of action CUSTOM, and only mode authz makes such a check")
 	}
 	if a.Secret != "" && a.Target != TargetEnvoy {
 		return a, errors.New("only a plain Envoy reads files of secrets")

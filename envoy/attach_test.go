@@ -48,6 +48,8 @@ func attachments() map[string]Attachment {
 		"istio-light":               {Target: TargetIstio, Config: config(ModeLight, inCluster, nil), Namespace: "istio-system"},
 		"istio-authz":               {Target: TargetIstio, Config: config(ModeAuthz, inCluster, nil), Namespace: "istio-system"},
 		"istio-authz-mesh-config":   {Target: TargetIstio, Config: config(ModeAuthz, inCluster, nil), MeshConfig: true},
+		"istio-policy":              {Target: TargetIstio, Config: config(ModeAuthz, inCluster, nil), Namespace: "istio-system", CustomPolicy: true},
+		"istio-policy-mesh-config":  {Target: TargetIstio, Config: config(ModeAuthz, inCluster, nil), MeshConfig: true, CustomPolicy: true},
 		"envoy-gateway-light":       {Target: TargetEnvoyGateway, Config: config(ModeLight, inCluster, nil)},
 		"envoy-gateway-authz":       {Target: TargetEnvoyGateway, Config: config(ModeAuthz, inCluster, nil)},
 		"envoy-gateway-observe":     {Target: TargetEnvoyGateway, Config: config(ModeObserve, inCluster, nil)},

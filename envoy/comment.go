@@ -37,6 +37,7 @@ const (
 	atAttempt  = `*\[` + PhaseUpstream + `\] `
 	atObserver = `*\[` + PhaseObserve + `\] `
 	atAuthz    = `*\[` + AuthzFilterName + `\] typed_config* `
+	atReroute  = `*\[` + istioAuthzFilter + `\] typed_config `
 	atLight    = `*\[` + PhaseLight + `\] `
 	atChange   = `*\[` + PhaseChange + `\] `
 )
@@ -93,6 +94,7 @@ var comments = []comment{
 	{at: atChange + "failure_mode_allow", text: "What was not changed must not go out.", value: false},
 	{at: atChange + "metadata_options", text: "The decision of the check before it, which Envoy keeps in the metadata of this name."},
 
+	{at: atReroute + "clear_route_cache", text: "The call is matched again when Keel has set its target: Istio leaves out what MeshConfig says of that."},
 	{at: `*\[` + UsageJSONName + `\] typed_config`, text: "Reads what an answer of JSON says that it used. It holds such an answer until it is whole, up to the\nbuffer limit of the route; past it Envoy answers 500. No decompressor behind it: compressed answers would hang."},
 	{at: `*\[` + UsageJSONName + `\] typed_config xds_matcher`, text: "Gemini's streams of JSON would be held back, and have their usage where it can't be read."},
 	{at: `*\[` + UsageSSEName + `\] typed_config`, text: "The same for a stream of events. It holds nothing back, and tells of a stream that was cut what it saw."},

@@ -8,16 +8,10 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// Names of Istio's extensionProviders.
-const (
-	istioProvider      = "keel"
-	istioAuthzProvider = "keel-authz"
-)
+// istioProvider is the name of the access log among Istio's extensionProviders.
+const istioProvider = "keel"
 
 const perConnection = "per_connection_buffer_limit_bytes"
-
-// istioAuthzFilter is what Istio calls the filter that it makes of an AuthorizationPolicy.
-const istioAuthzFilter = "envoy.filters.http.ext_authz"
 
 // istio is everything that a mesh takes as manifests.
 func (a Attachment) istio() ([]byte, error) {
@@ -48,11 +42,8 @@ func (a Attachment) istio() ([]byte, error) {
 		all[0].head = append(append(a.heading(), "Apply with kubectl, and lint it together with MeshConfig.", ""), all[0].head...)
 		return documentsOf(b, all)
 	}
-	if a.Mode == ModeAuthz {
-		all = append(all, document{body: a.istioObject("security.istio.io/v1", "AuthorizationPolicy", "keel", object(
-			"selector", object("matchLabels", a.istioSelector()),
-			"action", "CUSTOM", "provider", object("name", istioAuthzProvider), "rules", list(object()),
-		)), head: []string{"Every call is checked: one that no rule meets would reach a provider unmetered. The provider of the check is in MeshConfig, too."}})
+	if a.CustomPolicy {
+		all = append(all, a.istioPolicy())
 	}
 	for _, p := range a.Providers {
 		provider, err := a.istioProviderObjects(p)
@@ -85,28 +76,18 @@ func documentsOf(b *builder, all []document) ([]byte, error) {
 // meshConfig is what goes into Istio's own configuration.
 func (a Attachment) meshConfig() ([]byte, error) {
 	host, port, _ := a.istioProcessor()
-	filter := FilterName
-	if a.Mode == ModeAuthz {
-		filter = istioAuthzFilter
-	}
+	b := newBuilder(a.Config)
 	providers := list(object(
 		"name", istioProvider,
 		"envoyHttpAls", object(
-			"service", host, "port", port, "logName", newBuilder(a.Config).logName(),
-			"filterStateObjectsToLog", list(filter),
+			"service", host, "port", port, "logName", b.logName(),
+			"filterStateObjectsToLog", strs(b.statesToLog()),
 			"additionalRequestHeadersToLog", list("x-request-id"),
-			"additionalResponseHeadersToLog", strs(newBuilder(a.Config).headersToLog()),
+			"additionalResponseHeadersToLog", strs(b.headersToLog()),
 		),
 	))
-	if a.Mode == ModeAuthz {
-		providers = append(providers, object(
-			"name", istioAuthzProvider,
-			"envoyExtAuthzGrpc", object(
-				"service", host, "port", port, "timeout", messageTimeout.String(),
-				"failOpen", false, "statusOnError", "503", "clearRouteCache", true,
-				"includeRequestBodyInCheck", object("maxRequestBytes", a.RequestLimit, "allowPartialMessage", true, "packAsBytes", true),
-			),
-		))
+	if a.CustomPolicy {
+		providers = append(providers, a.istioCheck(host, port))
 	}
 	body := object("extensionProviders", providers)
 	return documents([]document{{body: body, head: append(a.heading(), "Merge into MeshConfig: meshConfig of the Helm chart istiod, or of istioctl install.")}})
@@ -145,10 +126,11 @@ func (a Attachment) istioTLS(host string) yaml.MapSlice {
 
 func (b *builder) istioRouter(a Attachment) ([]any, error) {
 	filters := b.filters()
-	if b.Mode == ModeAuthz { // Istio makes the filter of the AuthorizationPolicy
-		filters = b.usageFilters()
-	}
 	var patches []any
+	if a.CustomPolicy { // of which Istio makes the filter
+		filters = b.usageFilters()
+		patches = append(patches, istioReroute())
+	}
 	for _, f := range filters { // each comes behind those before it
 		filter, err := tree(f)
 		if err != nil {
@@ -196,7 +178,7 @@ func (b *builder) istioRouter(a Attachment) ([]any, error) {
 }
 
 func (a Attachment) istioFilterHead() string {
-	if a.Mode == ModeAuthz {
+	if a.CustomPolicy {
 		return "The filters that read usage, before the router of the gateway. Istio itself puts the check before them."
 	}
 	return "The filter before the router of the gateway."

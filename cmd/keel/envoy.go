@@ -38,6 +38,7 @@ type envoyConfigCmd struct {
 	TLSName      []string      `name:"tls-name" help:"Name that Keel's certificate has: a DNS name or a URI. May be given more than once. The host of --grpc, unless given." sep:"none" placeholder:"NAME"`
 	TLSSecret    string        `name:"tls-secret" help:"Write the file by which Envoy finds its certificate or the authorities (ca), and takes new ones when they change. Target envoy only." enum:",certificate,ca" default:"" placeholder:"SECRET"`
 	Metadata     []string      `help:"Namespace of dynamic metadata that subjects are read from. May be given more than once." sep:"none" placeholder:"NAMESPACE"`
+	CustomPolicy bool          `help:"Have the check made by an AuthorizationPolicy of action CUSTOM. Istio makes it before it verifies tokens, so Keel sees no claims. Mode authz, target istio only."`
 	MeshConfig   bool          `help:"Write what belongs to MeshConfig instead of the manifests. Target istio only."`
 }
 
@@ -81,7 +82,7 @@ func (c *envoyConfigCmd) Run(m *Main) error {
 			RequestLimit: c.RequestLimit, IdleTimeout: c.IdleTimeout, CAFile: c.CA, TLS: transport, Namespaces: c.Metadata, ForceUsage: c.ForceUsage,
 			Retry: &envoy.Retry{On: c.RetryOn, Times: c.Retries},
 		},
-		Journal: c.Journal, Namespace: c.Namespace, Gateway: c.Gateway, Listener: c.Listener, Selector: c.Selector, MeshConfig: c.MeshConfig, Secret: c.TLSSecret,
+		Journal: c.Journal, Namespace: c.Namespace, Gateway: c.Gateway, Listener: c.Listener, Selector: c.Selector, MeshConfig: c.MeshConfig, CustomPolicy: c.CustomPolicy, Secret: c.TLSSecret,
 	})
 	if err != nil {
 		return err

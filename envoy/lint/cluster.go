@@ -151,6 +151,9 @@ func (l *linter) judgeAuthz(f *filter) {
 	if c.get("status_on_error") == nil {
 		l.find(statusOnError, c, "%s has no status_on_error", f.shown())
 	}
+	if !c.get("clear_route_cache").yes() {
+		l.find(routeKept, c.at("clear_route_cache"), "clear_route_cache is not true on %s", f.shown())
+	}
 	l.judgeTimeout(c.at("grpc_service", "timeout"), c.get("grpc_service", "timeout"), 200*time.Millisecond, "grpc_service.timeout")
 	body := c.get("with_request_body")
 	if body == nil {

@@ -193,7 +193,7 @@ func (l *linter) manifest(n *node) {
 	case "EnvoyPatchPolicy":
 		l.known = true
 		l.patchPolicy(o)
-	case "Telemetry", "AuthorizationPolicy", "VirtualService", "DestinationRule",
+	case "Telemetry", "AuthorizationPolicy", "RequestAuthentication", "VirtualService", "DestinationRule",
 		"EnvoyExtensionPolicy", "SecurityPolicy", "ClientTrafficPolicy", "BackendTrafficPolicy", "EnvoyProxy", "HTTPRoute", "Backend":
 		l.known = true
 	}

@@ -410,6 +410,9 @@ func (l *linter) judgeSecurityPolicy(o *object) {
 	if auth.get("statusOnError") == nil {
 		l.find(statusOnError, auth, "%s has no statusOnError", o.name)
 	}
+	if !auth.get("recomputeRoute").yes() {
+		l.find(routeKept, auth.at("recomputeRoute"), "recomputeRoute is not true on %s", o.name)
+	}
 	body := auth.get("bodyToExtAuth")
 	if body == nil {
 		l.find(authzBody, auth, "%s has no bodyToExtAuth", o.name)

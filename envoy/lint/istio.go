@@ -39,6 +39,9 @@ func (l *linter) patchFilters() {
 		var found []*filter
 		switch p.applyTo {
 		case "HTTP_FILTER":
+			if p.operation == "MERGE" { // into one that somebody else makes
+				continue
+			}
 			found = append(found, newFilter(p.value, false))
 		case "CLUSTER":
 			for _, n := range clusterFilters(p.value) {
@@ -56,7 +59,7 @@ func (l *linter) patchFilters() {
 
 // judgeIstio judges what manifests of Istio make together.
 func (l *linter) judgeIstio() {
-	var router []*filter
+	var router, before []*filter // those with a stream of their own, and all before the router
 	for _, f := range l.filters {
 		if !f.judged || f.object == nil || f.object.kind != "EnvoyFilter" {
 			continue
@@ -64,7 +67,11 @@ func (l *linter) judgeIstio() {
 		if f.name() == "envoy.filters.http.ext_proc" {
 			l.find(istioName, f.node.at("name"), "a filter of an EnvoyFilter is named %s", f.name())
 		}
-		if !f.upstream && !f.authz {
+		if f.upstream {
+			continue
+		}
+		before = append(before, f)
+		if !f.authz {
 			router = append(router, f)
 		}
 	}
@@ -73,16 +80,17 @@ func (l *linter) judgeIstio() {
 		l.judgeIstioBuffer(f)
 	}
 	l.judgePatchedRoutes()
-	l.judgeMeshLog(router)
+	l.judgeMeshLog(before)
 	l.judgeMeshAuthz()
 	for _, o := range l.objects {
 		switch {
 		case o.kind == "VirtualService":
-			l.judgeVirtualService(o, len(router) > 0)
+			l.judgeVirtualService(o, len(before) > 0)
 		case o.kind == "DestinationRule":
 			l.judgeDestinationRule(o)
 		case o.kind == "AuthorizationPolicy" && o.spec.get("action").is("CUSTOM"):
 			l.judgePaths(o)
+			l.judgeCustomPolicy(o)
 		}
 	}
 }
@@ -259,4 +267,22 @@ func (l *linter) judgePaths(o *object) {
 			}
 		}
 	}
+}
+
+// judgeCustomPolicy judges a policy by which Keel is asked: what Istio makes of it lacks what Keel needs.
+func (l *linter) judgeCustomPolicy(o *object) {
+	if !strings.HasPrefix(o.spec.get("provider", "name").text(), "keel") {
+		return
+	}
+	for _, other := range l.objects {
+		if other.kind == "RequestAuthentication" && len(other.spec.get("jwtRules").list()) > 0 {
+			l.find(claimsUnseen, o.spec.get("provider"), "%s asks Keel before the tokens of %s are verified", o.name, other.name)
+		}
+	}
+	for _, p := range l.patches {
+		if p.applyTo == "HTTP_FILTER" && p.operation == "MERGE" && p.value.get("typed_config").typeName() == msgExtAuthz && p.value.get("typed_config", "clear_route_cache").yes() {
+			return
+		}
+	}
+	l.absent(routeKept, o.spec.get("provider"), "no EnvoyFilter of these files gives the check of %s a clear_route_cache", o.name)
 }

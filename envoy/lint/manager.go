@@ -73,10 +73,15 @@ func (l *linter) judgeOrder(m *manager, judged []*filter) {
 		if f.logged() {
 			l.judgeUsageOrder(m)
 		}
+		at := slices.Index(m.filters, f.node)
+		for _, other := range m.filters[at+1:] {
+			if other.get("typed_config").typeName() == msgJWT && !other.get("disabled").yes() {
+				l.find(claimsUnseen, other, "%s stands behind %s", other.get("name").text(), f.shown())
+			}
+		}
 		if f.authz {
 			continue
 		}
-		at := slices.Index(m.filters, f.node)
 		mode := responseMode(f.config.get("processing_mode"))
 		seesBody := mode != "NONE" && !f.config.get("observability_mode").yes()
 		for i, other := range m.filters {

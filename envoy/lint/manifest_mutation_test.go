@@ -49,6 +49,28 @@ var istioMutations = []mutation{
 	}}},
 }
 
+// istioAuthzMutations are of mode authz.
+var istioAuthzMutations = []mutation{
+	{"fails open", authzFailsOpen, []edit{set(inRouter+"failure_mode_allow", true)}},
+	{"no body", authzBody, []edit{remove(inRouter + "with_request_body")}},
+	{"route kept", routeKept, []edit{remove(inRouter + "clear_route_cache")}},
+	{"log to nobody", accessLogMissing, []edit{set("{Telemetry}/spec/accessLogging/0/providers/0/name", "envoy")}},
+	{"header not removed", targetKept, []edit{remove("{VirtualService}/spec/http/0/headers")}},
+}
+
+// istioPolicyMutations are of mode authz by an AuthorizationPolicy.
+var istioPolicyMutations = []mutation{
+	{"route kept", routeKept, []edit{remove(inRouter + "clear_route_cache")}},
+	{"no patch of the check", routeKept, []edit{remove(patches + "0")}},
+	{"tokens that come too late", claimsUnseen, []edit{func(c configuration) bool {
+		c.docs[0] = append(c.docs[0], obj{"apiVersion": "security.istio.io/v1", "kind": "RequestAuthentication", "metadata": obj{"name": "idp"},
+			"spec": obj{"jwtRules": []any{obj{"issuer": "https://idp.example.com"}}}})
+		return true
+	}}},
+	{"fails open", authzFailsOpen, []edit{replaced("failOpen", true)}},
+	{"some paths", pathsNotCovered, []edit{set("{AuthorizationPolicy}/spec/rules/0/to", []any{obj{"operation": obj{"paths": []any{"/v1/*"}}}})}},
+}
+
 const (
 	patches    = "{EnvoyFilter}/spec/configPatches/"
 	inRouter   = patches + "[HTTP_FILTER]/patch/value/typed_config/"

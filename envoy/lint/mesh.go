@@ -77,11 +77,11 @@ func (l *linter) telemetry(names map[string]bool) (asked *node, logged bool) {
 
 func (l *linter) judgeMeshProvider(p *node, router []*filter) {
 	state := p.get("envoyHttpAls", "filterStateObjectsToLog")
-	if len(router) == 0 && len(state.list()) == 0 {
+	if len(router) == 0 && state == nil { // an empty list is meant so: that of ext_authz tells nothing
 		l.find(accessLogState, p.at("envoyHttpAls", "filterStateObjectsToLog"), "the access log tells no filter state")
 	}
 	for _, f := range router {
-		if !slices.Contains(state.texts(), f.name()) {
+		if !f.authz && !slices.Contains(state.texts(), f.name()) {
 			l.find(accessLogState, p.at("envoyHttpAls", "filterStateObjectsToLog"), "the access log does not tell the state of %s", f.shown())
 		}
 	}

@@ -181,6 +181,8 @@ var authzMutations = []mutation{
 	{"route switched off", routeNotCovered, []edit{set("host/routes/0/typed_per_filter_config", authzPerRoute(obj{"disabled": true}))}},
 	{"attempts not counted", attemptCount, []edit{remove("host/include_request_attempt_count")}},
 	{"stream with an end", streamLimited, []edit{set("clusters/[processor]/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions/common_http_protocol_options", obj{"max_stream_duration": "60s"})}},
+	{"route kept", routeKept, []edit{remove("authz/clear_route_cache")}},
+	{"claims too late", claimsUnseen, []edit{lastBeforeRouter(extension("tokens", "jwt_authn.v3.JwtAuthentication", nil))}},
 	{"usage not extracted", usageUnseen, []edit{without("sse_to_metadata", "json_to_metadata", "ai_protocol_manager")}},
 }
 
@@ -276,9 +278,10 @@ func testOwn(t *testing.T) {
 		"envoy-authz":            {[]string{"envoy-authz.yaml"}, append(loggedMutations, authzMutations...), 14},
 		"envoy-fast":             {[]string{"envoy-fast.yaml"}, slices.Concat(loggedMutations, authzMutations, fastMutations), 25},
 		"istio-light":            {[]string{"istio-light.yaml", "istio-mesh-config.yaml"}, usageMutations, 2},
-		"istio-authz":            {[]string{"istio-authz.yaml", "istio-authz-mesh-config.yaml"}, usageMutations, 2},
+		"istio-authz":            {[]string{"istio-authz.yaml", "istio-authz-mesh-config.yaml"}, append(istioAuthzMutations, usageMutations...), 8},
+		"istio-policy":           {[]string{"istio-policy.yaml", "istio-policy-mesh-config.yaml"}, append(istioPolicyMutations, usageMutations...), 6},
 		"envoy-gateway-light":    {[]string{"envoy-gateway-light.yaml"}, usageMutations, 2},
-		"envoy-gateway-authz":    {[]string{"envoy-gateway-authz.yaml"}, usageMutations, 2},
+		"envoy-gateway-authz":    {[]string{"envoy-gateway-authz.yaml"}, append([]mutation{{"route kept", routeKept, []edit{remove("{SecurityPolicy}/spec/extAuth/recomputeRoute")}}}, usageMutations...), 3},
 		"envoy-gateway-observe":  {[]string{"envoy-gateway-observe.yaml"}, gatewayObserverMutations, 14},
 		"istio-full":             {[]string{"istio-full.yaml", "istio-mesh-config.yaml"}, istioMutations, 20},
 		"istio-attempts":         {[]string{"istio-attempts.yaml", "istio-mesh-config.yaml"}, istioMutations, 25},

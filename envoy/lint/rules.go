@@ -78,6 +78,8 @@ const (
 	authzBody          = "ext-authz-body-missing"
 	usageUnseen        = "usage-unseen"
 	changeMissing      = "change-missing"
+	routeKept          = "authz-route-kept"
+	claimsUnseen       = "claims-unseen"
 
 	observerEnforced    = "observe-with-enforce"
 	observerFailsClosed = "observe-fails-closed"
@@ -144,4 +146,6 @@ var rules = []Rule{
 	{hedged, Error, "A second try begins while the first goes on, after whatever condition: both are billed, and the filter before the router sees one.", "Mode attempts, whose filter in the cluster sees each try, and max_attempts of the settings at as many as are wanted; or no hedge_policy."},
 	{usageUnseen, Error, "Answers do not pass Keel (ext_authz, x-keel-phase: light): without Envoy's own extraction nothing says what a call used, and all is estimated.", "json_to_metadata and sse_to_metadata before the router, into the namespace keel.usage, as keel envoy config writes them."},
 	{changeMissing, Error, "Calls whose body has to change go nowhere: they are answered with 404, or fail.", "The filter keel.ext_proc.change behind that of ext_authz, left out for other targets than keel/, as keel envoy config --mode fast writes it; or no x-keel-phase: fast, and Keel denies such calls."},
+	{routeKept, Error, "A call goes by the route that it came with, whatever Keel decided: to the wrong provider, or to none.", "clear_route_cache: true (recomputeRoute). Istio leaves out clearRouteCache of MeshConfig: the EnvoyFilter that keel envoy config --custom-policy writes."},
+	{claimsUnseen, Warning, "Tokens are verified after Keel was asked: it sees no claims, and subjects that are read from them are missing.", "The filter that verifies tokens in front of Keel's. Istio makes checks by an AuthorizationPolicy of action CUSTOM before that: keel envoy config without --custom-policy."},
 }
