@@ -196,14 +196,47 @@ func TestSlowRequest(t *testing.T) {
 	c := startCluster(t, keel, pgserver.ForTest(t), 1, false, "")
 	s := &stack{dsn: c.dsn, sample: provider, url: runAttached(t, keelOutput(t, "envoy", "config", "--target", "envoy", "--grpc", c.replicas[0].connection().Target(),
 		"--listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0", "--provider", "openai="+upstream.URL, "--idle-timeout", "2s"))}
+	s.refusesSlowRequests(t)
+}
+
+// refusesSlowRequests holds an Envoy to answer a body and headers that come in drops, by its limits, before anything is held or sent. Its
+// idle timeout is some seconds.
+func (s *stack) refusesSlowRequests(t *testing.T) {
+	t.Helper()
 	response, err := s.raw(t, helloCall, 200*time.Millisecond)
 	if err == nil {
 		defer response.Body.Close()
 		if response.StatusCode != http.StatusRequestTimeout {
-			t.Errorf("status %d", response.StatusCode)
+			t.Errorf("a body in drops: status %d", response.StatusCode)
 		}
 	}
-	if n := len(provider.Served()); n > 0 {
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	dripped := make(chan struct{})
+	go func() {
+		defer close(dripped)
+		fmt.Fprint(conn, "POST /v1/chat/completions HTTP/1.1\r\nhost: api.openai.com\r\n")
+		for i := range 90 { // fewer than Envoy takes, in any case
+			if _, err := fmt.Fprintf(conn, "x-drop-%d: 1\r\n", i); err != nil {
+				return
+			}
+			time.Sleep(200 * time.Millisecond)
+		}
+		fmt.Fprint(conn, "content-length: "+strconv.Itoa(len(helloCall))+"\r\n\r\n"+helloCall)
+	}()
+	if response, err := http.ReadResponse(bufio.NewReader(conn), nil); err == nil {
+		defer response.Body.Close()
+		if response.StatusCode != http.StatusRequestTimeout {
+			t.Errorf("headers in drops: status %d", response.StatusCode)
+		}
+	}
+	conn.Close()
+	<-dripped
+	if n := len(s.sample.Served()); n > 0 {
 		t.Errorf("%d calls reached the provider", n)
 	}
 	if rows, err := s.query(t, "select to_jsonb(a) from keel.accounts a where held_n <> 0 or settled_n <> 0"); err != nil || len(rows) > 0 {

@@ -87,6 +87,26 @@ func TestEnvoyGatewayObserve(t *testing.T) {
 	o.observes(t)
 }
 
+// Envoy Gateway bounds by itself neither the headers nor the body of a request; Keel's ClientTrafficPolicy does.
+func TestEnvoyGatewaySlowRequest(t *testing.T) {
+	t.Parallel()
+	egctl := builtBy(t, "make mesh", "egctl")
+	provider := sample.New(sample.Options{Keep: 10})
+	upstream := httptest.NewServer(provider)
+	defer upstream.Close()
+	replicas := startCluster(t, keel, pgserver.ForTest(t), 1, false, "")
+	processor, at := replicas.replicas[0].connection().Target(), strings.TrimPrefix(upstream.URL, "http://")
+	_, port, _ := strings.Cut(processor, ":")
+	_, upstreamPort, _ := strings.Cut(at, ":")
+	own := keelOutput(t, "envoy", "config", "--target", "envoy-gateway", "--grpc", "keel.keel.svc.cluster.local:10002",
+		"--gateway", "llm", "--provider", "openai=http://provider.test:"+upstreamPort, "--idle-timeout", "2s")
+	written := translated(t, egctl, gatewayOf(t), processorService(t, port), own)
+	move(written, map[string]string{"10.0.0.1:10002": processor, "provider.test:" + upstreamPort: at})
+	listenAnywhere(t, written)
+	s := &stack{url: runBootstrap(t, written), dsn: replicas.dsn, sample: provider}
+	s.refusesSlowRequests(t)
+}
+
 // gatewayOf is the Gateway that a cluster has.
 func gatewayOf(t *testing.T) []byte {
 	t.Helper()

@@ -138,6 +138,24 @@ func TestIstioClaims(t *testing.T) {
 	}
 }
 
+// Istio bounds by itself neither the headers nor the body of a request; Keel's EnvoyFilter does.
+func TestIstioSlowRequest(t *testing.T) {
+	t.Parallel()
+	pilot := builtBy(t, "make mesh", "pilot")
+	provider := sample.New(sample.Options{Keep: 10})
+	upstream := httptest.NewServer(provider)
+	defer upstream.Close()
+	replicas := startCluster(t, keel, pgserver.ForTest(t), 1, false, "")
+	config := func(more ...string) []byte {
+		return keelOutput(t, append([]string{"envoy", "config", "--target", "istio", "--grpc", replicas.replicas[0].connection().Target(),
+			"--namespace", "istio-system", "--gateway", "llm", "--provider", "openai=" + upstream.URL, "--idle-timeout", "2s"}, more...)...)
+	}
+	written := piloted(t, pilot, config("--mesh-config"), config())
+	listenAnywhere(t, written)
+	s := &stack{url: runBootstrap(t, written), dsn: replicas.dsn, sample: provider}
+	s.refusesSlowRequests(t)
+}
+
 const verifiedByIstio = `apiVersion: security.istio.io/v1
 kind: RequestAuthentication
 metadata: {name: idp, namespace: istio-system}

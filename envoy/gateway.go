@@ -36,7 +36,10 @@ func (a Attachment) gateway() ([]byte, error) {
 		a.gatewayLog(b, processor, settings),
 		document{body: a.gatewayObject(envoyAPI, "ClientTrafficPolicy", "keel", object(
 			"targetRefs", list(a.gatewayRef()), "connection", object("bufferLimit", quantity(a.RequestLimit)),
-			"timeout", object("http", object("requestReceivedTimeout", a.IdleTimeout.String(), "streamIdleTimeout", a.IdleTimeout.String()))))},
+			"timeout", object("http", object(
+				"requestHeadersReceivedTimeout", requestHeadersTimeout.String(),
+				"requestReceivedTimeout", a.IdleTimeout.String(), "streamIdleTimeout", a.IdleTimeout.String())))),
+			head: []string{"Past the buffer limit a call is answered with 413; Envoy Gateway's default is 32 KiB. The timeouts are limits against requests that come in drops."}},
 		policy(processor, settings),
 	)
 	for _, p := range a.Providers {

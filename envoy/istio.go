@@ -5,11 +5,18 @@ import (
 	"path"
 	"strings"
 
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"github.com/goccy/go-yaml"
 )
 
 // istioProvider is the name of the access log among Istio's extensionProviders.
 const istioProvider = "keel"
+
+// httpManager is what a control plane names the filter that has those of HTTP in it.
+const (
+	httpManager     = "envoy.filters.network.http_connection_manager"
+	httpManagerType = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+)
 
 const perConnection = "per_connection_buffer_limit_bytes"
 
@@ -138,7 +145,7 @@ func (b *builder) istioRouter(a Attachment) ([]any, error) {
 		}
 		patches = append(patches, object("applyTo", "HTTP_FILTER",
 			"match", object("context", "GATEWAY", "listener", object("filterChain", object("filter", object(
-				"name", "envoy.filters.network.http_connection_manager", "subFilter", object("name", "envoy.filters.http.router"))))),
+				"name", httpManager, "subFilter", object("name", "envoy.filters.http.router"))))),
 			"patch", object("operation", "INSERT_BEFORE", "value", filter)))
 	}
 	host := object("include_request_attempt_count", true)
@@ -163,6 +170,13 @@ func (b *builder) istioRouter(a Attachment) ([]any, error) {
 	if limit := field(cluster, perConnection); limit != nil {
 		settings = append(settings, yaml.MapItem{Key: perConnection, Value: limit})
 	}
+	if a.Mode != ModeObserve { // which has limits for nobody
+		limits, err := b.istioLimits()
+		if err != nil {
+			return nil, err
+		}
+		patches = append(patches, limits)
+	}
 	service, _, _ := a.istioProcessor()
 	return append(patches,
 		object("applyTo", "LISTENER",
@@ -175,6 +189,16 @@ func (b *builder) istioRouter(a Attachment) ([]any, error) {
 			"match", object("context", "GATEWAY", "cluster", object("service", service)),
 			"patch", object("operation", "MERGE", "value", settings)),
 	), nil
+}
+
+// istioLimits are those against slow clients, of which Istio has none.
+func (b *builder) istioLimits() (yaml.MapSlice, error) {
+	manager := new(hcmv3.HttpConnectionManager)
+	b.limitTimes(manager)
+	limits, err := tree(manager)
+	return object("applyTo", "NETWORK_FILTER",
+		"match", object("context", "GATEWAY", "listener", object("filterChain", object("filter", object("name", httpManager)))),
+		"patch", object("operation", "MERGE", "value", object("typed_config", append(object("@type", httpManagerType), limits...)))), err
 }
 
 func (a Attachment) istioFilterHead() string {

@@ -41,7 +41,7 @@ func (a Attachment) istioCheck(host string, port uint32) yaml.MapSlice {
 func istioReroute() yaml.MapSlice {
 	return object("applyTo", "HTTP_FILTER",
 		"match", object("context", "GATEWAY", "listener", object("filterChain", object("filter", object(
-			"name", "envoy.filters.network.http_connection_manager", "subFilter", object("name", istioAuthzFilter))))),
+			"name", httpManager, "subFilter", object("name", istioAuthzFilter))))),
 		"patch", object("operation", "MERGE", "value", object("name", istioAuthzFilter, "typed_config", object(
 			"@type", "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
 			"clear_route_cache", true, "include_peer_certificate", true, "emit_filter_state_stats", true,

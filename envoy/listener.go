@@ -37,10 +37,6 @@ func (b *builder) listener() *listenerv3.Listener {
 		StatPrefix:        statPrefix,
 		UseRemoteAddress:  wrapperspb.Bool(true), // x-forwarded-for of a client is not believed
 		GenerateRequestId: wrapperspb.Bool(true),
-		StreamIdleTimeout: durationpb.New(b.IdleTimeout),
-		// A request is buffered until it is whole, so one that comes in drops must not take for ever.
-		RequestHeadersTimeout: durationpb.New(requestHeadersTimeout),
-		RequestTimeout:        durationpb.New(b.IdleTimeout),
 		// The processor and the provider have to read the same path. Escaped
 		// slashes stay: they are part of model names.
 		NormalizePath:    wrapperspb.Bool(true),
@@ -56,6 +52,7 @@ func (b *builder) listener() *listenerv3.Listener {
 			Name: "envoy.filters.http.router", ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: b.any(&routerv3.Router{})},
 		}),
 	}
+	b.limitTimes(manager)
 	return &listenerv3.Listener{
 		Name:    statPrefix,
 		Address: socket(listen),
@@ -63,10 +60,18 @@ func (b *builder) listener() *listenerv3.Listener {
 		// and would silently take half of the calls.
 		EnableReusePort: wrapperspb.Bool(false),
 		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
-			Name:       "envoy.filters.network.http_connection_manager",
+			Name:       httpManager,
 			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: b.any(manager)},
 		}}}},
 	}
+}
+
+// limitTimes bounds what a client can hold by being slow. A request is buffered until it is whole, so one that comes in drops must not
+// take for ever.
+func (b *builder) limitTimes(m *hcmv3.HttpConnectionManager) {
+	m.StreamIdleTimeout = durationpb.New(b.IdleTimeout)
+	m.RequestHeadersTimeout = durationpb.New(requestHeadersTimeout)
+	m.RequestTimeout = durationpb.New(b.IdleTimeout)
 }
 
 func (b *builder) virtualHosts() []*routev3.VirtualHost {
