@@ -149,6 +149,20 @@ func TestComposeFits(t *testing.T) {
 			t.Errorf("%s: want the login keel_%s, and its secret alone: %s, %v", name, login, dsn, s.Secrets)
 		}
 	}
+	// Postgres makes them, by the passwords that the Makefile makes.
+	postgres := c.Services["postgres"]
+	if !slices.Contains(postgres.Volumes, "./envoy/logins.sql:/docker-entrypoint-initdb.d/logins.sql:ro") {
+		t.Error("postgres does not run envoy/logins.sql")
+	}
+	sql, err := os.ReadFile("../../envoy/logins.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range regexp.MustCompile(`:'passwords'/(\S+\.pgpass)`).FindAllSubmatch(sql, -1) {
+		if name := string(file[1]); !slices.Contains(postgres.Secrets, name) || c.Secrets[name].File != ".keel/compose/"+name {
+			t.Errorf("postgres lacks the secret %s", name)
+		}
+	}
 	serve := parseLine(t, "keel", c.Services["keel"].Command).Serve
 	if len(serve.Config) > 0 {
 		t.Error("keel changes documents, which is the editor's")

@@ -54,6 +54,8 @@ func TestCommandsByRole(t *testing.T) {
 	if _, err := audit.NewSequencer(audit.SequencerOptions{Database: as["writer"], Key: key}).SequenceOnce(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	must(t, owner, "audit", "checkpoint", "--anchor", "anchors")
+	must(t, owner, "audit", "keys", "new", "second.key", "--origin", "keel.example.com/audit/2")
 	decision := lookUp(t, owner, "select decision_id::text from keel.decisions where org = 'acme' and action = 'allow' order by decision_id limit 1")
 	const epoch = "01a20cf0-1ec9-7d01-a4ee-2789ef60cc9d" // of a processor that is gone with what it had leased
 	run(t, owner, `
@@ -99,6 +101,7 @@ insert into keel.leases (org, budget, account_key, window_start, window_end, epo
 		{owns, 0, "ledger retire 2026-12-01"},
 		{owns, 0, "migrate"},
 		{[]string{"owner", "writer"}, 0, "audit keys rotate --from audit.key --to other.key"},
+		{owns, 0, "audit continue --key second.key --anchor anchors --by Ada --why failover --yes"},
 	} {
 		order := slices.DeleteFunc(slices.Clone(all), func(r string) bool { return slices.Contains(c.may, r) }) // who is refused, on what nobody has changed yet
 		for _, role := range append(order, c.may...) {
