@@ -27,11 +27,14 @@ build: ## the binary, .keel/bin/keel
 run: build ## the whole stack: Envoy, Postgres, Keel and a sample provider (ARGS="--listen ...")
 	exec .keel/bin/keel dev $(ARGS)
 
-# By the line of Dockerfile, and run where Dockerfile puts it: without docker, and as root for the chroot.
 .PHONY: image
-image: ## the binary of the image, in the root of the image, by the command lines of the manifests
-	$$(sed -n 's/^RUN \(CGO_ENABLED=0 go build .*\) -o .*/env \1/p' Dockerfile) -o .keel/bin/keel-static ./cmd/keel
+image: .keel/bin/keel-static ## the binary of the image, in the root of the image, by the command lines of the manifests
 	go test ./e2e -run '^TestImage$$' -count 1
+
+# By the line of Dockerfile, which TestImage runs where Dockerfile puts it: without docker, and as root for the chroot.
+.PHONY: .keel/bin/keel-static
+.keel/bin/keel-static:
+	$$(sed -n 's/^RUN \(CGO_ENABLED=0 go build .*\) -o .*/env \1/p' Dockerfile) -o $@ ./cmd/keel
 
 .PHONY: compose
 compose: .keel/compose/read.pgpass ## the whole stack in containers, with Prometheus and Grafana (needs docker)
