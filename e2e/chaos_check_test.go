@@ -68,8 +68,9 @@ func (c *cluster) spends() (map[string]spend, error) {
 	return byDecision, nil
 }
 
-// longStill is when drain gives up: the sweeper needs 5 s to take a replica for dead, and looks every few seconds.
-const longStill = 20 * time.Second
+// longStill is when drain gives up: the sweeper needs 5 s to take a replica for dead, and looks every few seconds,
+// where the machine has nothing else to do.
+const longStill = 40 * time.Second
 
 // drain waits until every call that was let out has its end on record and
 // nothing is held. It gives up when nothing has moved for a long time: what

@@ -58,7 +58,7 @@ func TestChaosDeletedJournal(t *testing.T) {
 			denied = 0
 		}
 	}
-	if err := c.drain(l, longStill/2); err != nil {
+	if err := c.drain(l, longStill/4); err != nil {
 		t.Logf("as it must be: %v", err)
 	}
 	spends, err := c.spends()

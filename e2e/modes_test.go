@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"net/http"
@@ -10,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"keel/budget/ledger/pgserver"
 	"keel/filter/wire/sample"
@@ -24,14 +24,14 @@ type attached struct {
 
 func attach(t *testing.T, mode string, provider http.Handler, config string, args ...string) *attached {
 	t.Helper()
-	upstream := httptest.NewServer(provider)
+	upstream := httptest.NewServer(noting(provider))
 	t.Cleanup(func() {
 		upstream.CloseClientConnections()
 		upstream.Close()
 	})
 	c := startCluster(t, keel, pgserver.ForTest(t), 1, false, config)
 	t.Cleanup(func() { c.replicas[0].end(syscall.SIGTERM) }) // a kill may leave a query behind that holds the database
-	return &attached{&stack{url: c.envoy(t, mode, upstream.URL, args...), dsn: c.dsn}, c}
+	return &attached{&stack{url: c.envoy(t, mode, upstream.URL, args...), dsn: c.dsn, there: true}, c}
 }
 
 // envoy starts another Envoy of a mode before the first replica.
@@ -168,12 +168,12 @@ func TestLoggedModesEnds(t *testing.T) {
 			}
 			s.record(t, gone.decision()).want(t, record{"outcome": "failed", "metered": "estimated", "http_status": "503"})
 
-			cut := s.leave(t, "cut", 10*time.Second)
+			cut := s.leave(t, "cut")
 			s.record(t, cut).want(t, record{"outcome": "aborted", "metered": "estimated", "input_tokens": "321", "output_tokens": "20"})
-			left := s.leave(t, "never", 300*time.Millisecond)
+			left := s.leave(t, "never")
 			s.record(t, left).want(t, record{"outcome": "aborted", "metered": "estimated", "input_tokens": "321", "output_tokens": "20", "response_flags": "downstream_connection_termination"})
 
-			s.leave(t, "silent", 300*time.Millisecond)
+			s.leave(t, "silent")
 			s.recordWhere(t, "outcome = 'aborted' and detail like '%before a response%'").want(t, record{"metered": "estimated", "attempts": "1"})
 
 			large := s.post(t, "/v1/messages", `{"model":"claude-haiku-4-5","max_tokens":20,"messages":[{"role":"user","content":"`+strings.Repeat("x", 3<<20)+`"}]}`)
@@ -184,21 +184,41 @@ func TestLoggedModesEnds(t *testing.T) {
 	}
 }
 
-// leave makes a streamed call that is over after a time, one way or another, and returns its decision, "" if no answer came.
-func (s *stack) leave(t *testing.T, end string, after time.Duration) string {
+// leave makes a streamed call that ends one way or another, and returns its decision, "" if no answer came: the provider cuts it, or never ends it
+// and the client leaves when it has what there is, or is silent and the client leaves when it was asked.
+func (s *stack) leave(t *testing.T, end string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), after)
-	defer cancel()
+	ctx, leave := context.WithTimeout(t.Context(), patience)
+	defer leave()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/v1/messages", strings.NewReader(helloMessage))
 	if err != nil {
 		t.Fatal(err)
 	}
 	request.Header.Set("x-test-end", end)
-	response, err := client.Do(request)
-	if err != nil {
+	if end == "silent" {
+		if err := leaveOn(t, request, t.Name()); err == nil {
+			t.Fatal("answered")
+		}
 		return ""
 	}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer response.Body.Close()
-	io.Copy(io.Discard, response.Body)
+	lines := bufio.NewReader(response.Body)
+	for words := 0; words < 10; { // as many as the provider says
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			break // cut
+		}
+		if strings.HasPrefix(line, "data: ") && strings.Contains(line, "content_block_delta") {
+			words++
+		}
+	}
+	if end == "cut" {
+		io.Copy(io.Discard, lines)
+	}
+	leave()
 	return response.Header.Get("x-keel-decision-id")
 }

@@ -38,13 +38,8 @@ func TestPostgresGoesInFlight(t *testing.T) {
 			postgres := ownPostgres(t)
 			s := start(t, stackOptions{config: config, database: postgres.DSN()})
 
-			var running sync.WaitGroup
-			var before *answer
-			running.Go(func() {
-				a := &apis[0]
-				before = s.post(t, a.path(a.model, true), a.body(a.model, true, 60), "x-keel-team: research", "x-sample-chunk-delay: 100ms", "x-sample-output-tokens: 40")
-			})
-			time.Sleep(500 * time.Millisecond) // the stream is under way: 40 chunks take 4 s
+			a := &apis[0]
+			rest := s.begin(t, a.path(a.model, true), a.body(a.model, true, 60), "x-keel-team: research", "x-sample-chunk-delay: 100ms", "x-sample-output-tokens: 40")
 			postgres.Crash()
 			if got := s.post(t, apis[0].path(apis[0].model, false), apis[0].body(apis[0].model, false, 20), "x-keel-team: research"); got.status != http.StatusOK {
 				t.Errorf("with a slice: status %d: %s", got.status, got.body)
@@ -53,7 +48,7 @@ func TestPostgresGoesInFlight(t *testing.T) {
 			for i := range apis {
 				during = append(during, s.post(t, apis[i].path(apis[i].model, false), apis[i].body(apis[i].model, false, 20), "x-keel-team: research", "x-keel-user: "+apis[i].name))
 			}
-			running.Wait()
+			before := rest()
 			if before.status != http.StatusOK || before.err != nil {
 				t.Errorf("the stream that ran: status %d, %v", before.status, before.err)
 			}
@@ -108,24 +103,24 @@ func TestPostgresDownAtStart(t *testing.T) {
 func TestSIGTERMWhileStreamsRun(t *testing.T) {
 	t.Parallel()
 	s := start(t, stackOptions{args: []string{"--drain", "30s"}})
-	got := make([]*answer, len(apis))
+	rests := make([]func() *answer, len(apis))
 	var running sync.WaitGroup
 	for i := range apis {
 		a := &apis[i]
 		running.Go(func() {
-			got[i] = s.post(t, a.path(a.model, true), a.body(a.model, true, 60), "x-keel-team: research", "x-sample-chunk-delay: 100ms", "x-sample-output-tokens: 20")
+			rests[i] = s.begin(t, a.path(a.model, true), a.body(a.model, true, 60), "x-keel-team: research", "x-sample-chunk-delay: 100ms", "x-sample-output-tokens: 20")
 		})
 	}
-	time.Sleep(700 * time.Millisecond)
+	running.Wait()
 	if err := s.stop(syscall.SIGTERM); err != nil {
 		t.Errorf("keel dev: %v", err)
 	}
-	running.Wait()
-	for i := range got {
-		if got[i].status != http.StatusOK || got[i].err != nil {
-			t.Errorf("%s: status %d, %v", apis[i].name, got[i].status, got[i].err)
+	for i, rest := range rests {
+		got := rest()
+		if got.status != http.StatusOK || got.err != nil {
+			t.Errorf("%s: status %d, %v", apis[i].name, got.status, got.err)
 		}
-		s.record(t, got[i].decision()).want(t, record{"outcome": "complete", "metered": "provider"})
+		s.record(t, got.decision()).want(t, record{"outcome": "complete", "metered": "provider"})
 	}
 }
 
@@ -134,15 +129,11 @@ func TestSIGTERMCutsWhatOutlivesTheDrain(t *testing.T) {
 	t.Parallel()
 	s := start(t, stackOptions{args: []string{"--drain", "500ms"}})
 	a := &apis[0]
-	got := make(chan *answer, 1)
-	go func() {
-		got <- s.post(t, a.path(a.model, true), a.body(a.model, true, 400), "x-keel-team: research", "x-sample-chunk-delay: 100ms", "x-sample-output-tokens: 300")
-	}()
-	time.Sleep(700 * time.Millisecond)
+	rest := s.begin(t, a.path(a.model, true), a.body(a.model, true, 400), "x-keel-team: research", "x-sample-chunk-delay: 100ms", "x-sample-output-tokens: 300")
 	if err := s.stop(syscall.SIGTERM); err != nil {
 		t.Errorf("keel dev: %v", err)
 	}
-	s.record(t, (<-got).decision()).want(t, record{"outcome": "aborted", "metered": "estimated"})
+	s.record(t, rest().decision()).want(t, record{"outcome": "aborted", "metered": "estimated"})
 }
 
 // A processor that is killed leaves holds; the sweeper of the next one ends them.

@@ -103,8 +103,7 @@ func TestRoute(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.team == "pressed" {
-				call(t, first, "gpt-5-mini", "", "x-keel-team: pressed") // spends the budget
-				time.Sleep(300 * time.Millisecond)
+				first.record(t, call(t, first, "gpt-5-mini", "", "x-keel-team: pressed").decision()) // spends the budget
 			}
 			got := call(t, first, tt.model, tt.more, "x-keel-team: "+tt.team)
 			if m := got.header.Get("x-keel-model"); m != tt.want {
