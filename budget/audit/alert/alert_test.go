@@ -155,6 +155,24 @@ func TestBudgetsThatFillUp(t *testing.T) {
 	}
 }
 
+// A budget that no call ever met costs a look one entry of an index at most: its window is not computed.
+func TestBudgetsThatNobodyMet(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.exec(`insert into keel.budgets (name, limit_usd) select 'more-' || i, 100 from generate_series(1, 500) i`)
+	l.exec(`insert into keel.budgets (name, limit_usd, "window") values ('met', 100, 'lifetime')`)
+	l.spend("default", "met", "", 1, 0)
+	var plan string
+	if err := l.pool.QueryRow(t.Context(), "explain (analyze, costs off, timing off, format json) "+fullSQL, mostFound).Scan(&plan); err != nil {
+		t.Fatal(err)
+	}
+	_, windows, found := strings.Cut(plan, `"Function Name": "window_bounds"`)
+	_, windows, looped := strings.Cut(windows, `"Actual Loops": `)
+	if loops, _, _ := strings.Cut(windows, ","); !found || !looped || strings.TrimSpace(strings.SplitN(loops, "\n", 2)[0]) != "1" {
+		t.Errorf("windows were computed %q times of one budget that was met:\n%s", loops, plan)
+	}
+}
+
 func TestForecastsBeyondTheLimit(t *testing.T) {
 	t.Parallel()
 	a := account{org: "acme", budget: "b", mode: "enforce", version: 3}

@@ -16,11 +16,14 @@ import (
 // mostFound bounds what one look finds of a kind: a million accounts that are full are one problem.
 const mostFound = 1000
 
-// Accounts of the current window that reached their lowest tier, or whose average so far comes to more than the limit.
+// Accounts of the current window that reached their lowest tier, or whose average so far comes to more than the limit. Windows
+// are computed of budgets that anything was ever spent of: there may be a hundred thousand that no call met.
 const fullSQL = `
+with met as materialized (
+  select * from keel.budgets b where exists (select from keel.accounts a where a.org = b.org and a.budget = b.name))
 select b.org, b.name, b.version, b.mode, a.account_key, coalesce(w.window_start, '-infinity') = '-infinity', r.us, case when r.us is null then w.window_start end, case when r.us is null then w.window_end end, now(),
   keel.nanos(b.limit_usd)::text, a.settled::text, a.held::text, b.tiers
-from keel.budgets b
+from met b
 cross join lateral keel.window_bounds(b."window", b.timezone, now()) w
 cross join lateral (select keel.rolling_us(b."window") as us) r
 cross join lateral (select coalesce(min(rtrim(t->>'at', '%')::int), 100) as at from jsonb_array_elements(b.tiers) t) lowest
