@@ -158,6 +158,9 @@ func (n NanoUSD) Percent(percent int) (NanoUSD, error) {
 // PerMillion returns the exact rate in dollars per million units: "1.25".
 func (p PicoUSD) PerMillion() string { return formatDecimal(int64(p), ratePlaces) }
 
+// AppendPerMillion appends PerMillion to b.
+func (p PicoUSD) AppendPerMillion(b []byte) []byte { return appendDecimal(b, int64(p), ratePlaces) }
+
 // PerUnit returns the exact rate in dollars per unit: "0.00000125".
 func (p PicoUSD) PerUnit() string { return formatDecimal(int64(p), unitPlaces) }
 

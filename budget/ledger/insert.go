@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"keel/budget"
 	"keel/budget/ledger/escrow"
@@ -50,27 +51,36 @@ func (s *settlement) sort(records []escrow.Record) {
 
 // insert writes decisions and closeouts, and finds out which of them meet others.
 func (s *settlement) insert(records []escrow.Record) error {
-	var decisions decisionColumns
+	decisions, closeouts := newRows(), newRows()
+	defer decisions.free()
+	defer closeouts.free()
+	var oddDecisions decisionColumns
 	for i := range records {
-		if d := records[i].Decision; d != nil {
-			decisions.add(records[i].Seq, &records[i].Digest, d)
+		d := records[i].Decision
+		if d == nil {
+			continue
+		}
+		s.touched.decisions = append(s.touched.decisions, d.ID)
+		if !decisions.decision(s.org, s.epoch, records[i].Seq, &records[i].Digest, d) {
+			oddDecisions.add(records[i].Seq, &records[i].Digest, d)
 		}
 	}
+	s.evidence.decisions = s.touched.decisions
 	// By id, so that transactions that close the same decisions do it in one order.
 	slices.SortStableFunc(s.closings, func(a, b *closing) int { return compareIDs(a.ID, b.ID) })
-	var closeouts closeoutColumns
+	ids := make([]uuid.UUID, 0, len(s.closings))
 	var elsewhere []uuid.UUID
-	for _, c := range s.closings {
-		closeouts.add(c.seq, c.digest, &c.Closeout, false)
-		if s.here[c.ID] == nil {
+	for i, c := range s.closings { // the first of a decision may be stored
+		if i > 0 && c.ID == s.closings[i-1].ID {
+			continue
+		}
+		if ids = append(ids, c.ID); s.here[c.ID] == nil {
 			elsewhere = append(elsewhere, c.ID)
 		}
 	}
-	s.touched.decisions = decisions.ids
-	s.evidence.decisions = decisions.ids
 	batch := &pgx.Batch{}
-	if len(decisions.ids) > 0 {
-		batch.Queue(insertDecisions, decisions.args(s.org, s.epoch)...)
+	if len(oddDecisions.ids) > 0 {
+		batch.Queue(insertDecisions, oddDecisions.args(s.org, s.epoch)...)
 	}
 	early := make(map[uuid.UUID]bool)
 	if len(s.opened) > 0 {
@@ -83,15 +93,38 @@ on conflict (org, decision_id) do nothing returning decision_id`, s.org, s.epoch
 			return eachID(rows, func(id uuid.UUID) { delete(early, id) })
 		})
 	}
-	inserted := make(map[uuid.UUID]uint64)
-	if len(closeouts.ids) > 0 {
-		batch.Queue(insertCloseouts, closeouts.args(s.org, s.epoch)...).Query(func(rows pgx.Rows) error {
-			var id uuid.UUID
-			var seq int64
-			_, err := pgx.ForEachRow(rows, []any{&id, &seq}, func() error {
-				inserted[id] = uint64(seq)
-				return nil
-			})
+	closed := make(map[uuid.UUID]bool)
+	if len(ids) > 0 {
+		batch.Queue(selectClosed, s.org, ids, ids[0], ids[len(ids)-1]).Query(func(rows pgx.Rows) error {
+			return eachID(rows, func(id uuid.UUID) { closed[id] = true })
+		})
+	}
+	if err := s.tx.SendBatch(s.ctx, batch).Close(); err != nil {
+		return err
+	}
+	if err := decisions.copy(s.ctx, s.tx, copyDecisions); err != nil {
+		return err
+	}
+	var oddCloseouts closeoutColumns
+	for i, c := range s.closings {
+		if i > 0 && c.ID == s.closings[i-1].ID || closed[c.ID] {
+			continue // there is one already
+		}
+		if c.inserted = true; !closeouts.closeout(s.org, s.epoch, c.seq, c.digest, &c.Closeout) {
+			oddCloseouts.add(c.seq, c.digest, &c.Closeout, false)
+		}
+	}
+	if err := closeouts.copy(s.ctx, s.tx, copyCloseouts); err != nil {
+		return closedMeanwhile(err)
+	}
+	batch = &pgx.Batch{}
+	if len(oddCloseouts.ids) > 0 {
+		batch.Queue(insertCloseouts, oddCloseouts.args(s.org, s.epoch)...).Query(func(rows pgx.Rows) error {
+			rows.Close()
+			err := rows.Err()
+			if err == nil && rows.CommandTag().RowsAffected() < int64(len(oddCloseouts.ids)) {
+				err = errClosedMeanwhile
+			}
 			return err
 		})
 	}
@@ -117,7 +150,7 @@ on conflict (org, decision_id) do nothing returning decision_id`, s.org, s.epoch
 	for _, c := range s.closings {
 		_, open := wasOpen[c.ID]
 		c.open = open
-		if c.inserted = inserted[c.ID] == c.seq; c.inserted {
+		if c.inserted {
 			s.evidence.closeout(c.ID, 1)
 			s.touched.closeouts = append(s.touched.closeouts, c.ID)
 		}
@@ -130,6 +163,21 @@ on conflict (org, decision_id) do nothing returning decision_id`, s.org, s.epoch
 		}
 	}
 	return nil
+}
+
+// selectClosed is which of some decisions are closed. Their bounds tell the planner which months need no look.
+const selectClosed = `
+select decision_id from keel.closeouts where org = $1 and decision_id = any($2) and decision_id between $3 and $4`
+
+// errClosedMeanwhile makes the transaction begin anew, which then sees the closeout that another one wrote just now.
+var errClosedMeanwhile = &pgconn.PgError{Code: codeSerialization, Message: "a decision was closed while it was closed"}
+
+// closedMeanwhile is err, or errClosedMeanwhile where a closeout is there already.
+func closedMeanwhile(err error) error {
+	if sqlState(err) == codeUniqueViolation {
+		return errClosedMeanwhile
+	}
+	return err
 }
 
 // deleteOpen ends decisions that are open. Of those that were closed before they came it leaves the note.

@@ -1,0 +1,243 @@
+package ledger
+
+import (
+	"cmp"
+	"encoding/binary"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"keel/budget"
+	"keel/budget/ledger/escrow"
+	"keel/budget/ledger/record"
+	"keel/pricing"
+	"keel/pricing/meter"
+)
+
+var (
+	copyCloseouts   = copyInto(insertCloseouts)
+	closeoutsFields = fieldsOf(insertCloseouts)
+)
+
+// closeout adds a row of keel.closeouts, with the columns of insertCloseouts in their order, and reports whether it
+// could. What it writes is what closeoutColumns.add does; every test that settles compares the two (witness.go).
+func (r *rowBuffer) closeout(org string, epoch uuid.UUID, seq uint64, digest *record.Digest, end *record.Closeout) bool {
+	r.begin(closeoutsFields)
+	r.text(org)
+	r.id(epoch)
+	r.id(end.ID)
+	r.int8(int64(seq))
+	if end.Known {
+		r.id(end.Lease)
+		r.charges(end.Charges)
+	} else {
+		r.null()
+		r.null()
+	}
+	r.time(end.At)
+	r.text(string(end.Outcome))
+	r.text(string(end.Metered))
+	r.bool(end.Awaited || end.Outcome == budget.Orphaned)
+	if u := end.Usage; u != nil {
+		start := r.json()
+		r.usage(u)
+		r.jsonEnds(start)
+		for _, n := range [...]int64{u.InputTokens(), u.CachedInputTokens(), u.CacheWriteTokens(), u.OutputTokens(), u.ReasoningTokens()} {
+			r.int8(n)
+		}
+	} else {
+		for range 6 {
+			r.null()
+		}
+	}
+	if raw := storableJSON(end.RawUsage); raw != nil {
+		start := r.json()
+		r.b = append(r.b, raw...)
+		r.jsonEnds(start)
+	} else {
+		r.null()
+	}
+	r.int8(int64(end.Cost.Total))
+	r.bool(end.CostKnown)
+	r.lines(&end.Cost)
+	r.unpriced(end.Cost.Unpriced)
+	r.int8(int64(end.Attempts))
+	r.int4(int32(end.HTTPStatus))
+	r.text(end.Model)
+	r.text(end.Detail)
+	r.odd = r.odd || end.ProviderCost != "" // numeric has a form of its own
+	r.null()
+	r.text(end.ResponseID)
+	if x := end.Cost.Exchange; x != nil {
+		r.optional(x.String())
+	} else {
+		r.null()
+	}
+	r.attempts(end.AttemptRows)
+	r.bytes(digest[:])
+	r.bills(end.Bills)
+	return r.end()
+}
+
+func (r *rowBuffer) charges(charges []record.Charge) {
+	start := r.json()
+	list(r, charges, (*rowBuffer).charge)
+	r.jsonEnds(start)
+}
+
+func (r *rowBuffer) charge(c *record.Charge) {
+	k := escrow.KeyOf(&c.Account)
+	r.window(&k)
+	r.number(`,"held":`, int64(c.Held))
+	r.bound(0, `,"start":`, k.Start)
+	r.number(`,"amount":`, int64(c.Amount))
+	r.string(`,"budget":`, k.Budget)
+	r.flag(`,"leased":`, c.Leased)
+	r.raw("}")
+}
+
+// metersBySize are the meters in the order in which jsonb keeps their names.
+var metersBySize = func() (kinds [meter.NumKinds]meter.Kind) {
+	for k := range kinds {
+		kinds[k] = meter.Kind(k)
+	}
+	slices.SortFunc(kinds[:], func(a, b meter.Kind) int {
+		return cmp.Or(cmp.Compare(len(a.String()), len(b.String())), cmp.Compare(a.String(), b.String()))
+	})
+	return kinds
+}()
+
+func (r *rowBuffer) usage(u *meter.Usage) {
+	start := len(r.b)
+	for _, k := range metersBySize {
+		if n := u[k]; n != 0 {
+			r.string(",", k.String())
+			r.number(":", n)
+		}
+	}
+	r.object(start)
+}
+
+func (r *rowBuffer) lines(cost *pricing.Cost) {
+	start := r.json()
+	r.raw("[")
+	for i := range cost.Lines {
+		if i > 0 {
+			r.raw(",")
+		}
+		l := &cost.Lines[i]
+		r.string(`{"meter":`, l.Meter.String())
+		r.filled(`,"price":`, l.Price)
+		r.number(`,"quantity":`, l.Quantity)
+		r.money(`,"amount_usd":`, l.Amount)
+		if cost.Exchange != nil {
+			r.raw(`,"per_million":"`)
+		} else {
+			r.raw(`,"per_million_usd":"`)
+		}
+		r.b = l.Rate.AppendPerMillion(r.b)
+		r.raw(`"}`)
+	}
+	r.raw("]")
+	r.jsonEnds(start)
+}
+
+// unpriced is an array of text.
+func (r *rowBuffer) unpriced(kinds []meter.Kind) {
+	r.length(0)
+	start := len(r.b)
+	dimensions := min(len(kinds), 1)
+	for _, n := range [...]uint32{uint32(dimensions), 0, oidText} {
+		r.b = binary.BigEndian.AppendUint32(r.b, n)
+	}
+	if dimensions == 1 {
+		r.length(len(kinds))
+		r.length(1) // the first index
+		for _, k := range kinds {
+			r.text(k.String())
+		}
+	}
+	binary.BigEndian.PutUint32(r.b[start-4:], uint32(len(r.b)-start))
+}
+
+func (r *rowBuffer) attempts(attempts []budget.Attempt) {
+	if len(attempts) == 0 {
+		r.null()
+		return
+	}
+	start := r.json()
+	list(r, attempts, (*rowBuffer).attempt)
+	r.jsonEnds(start)
+}
+
+func (r *rowBuffer) attempt(a *budget.Attempt) {
+	r.odd = r.odd || a.Bill != nil
+	r.instant(`{"at":`, a.At)
+	r.string(`,"basis":`, string(a.Basis))
+	r.true(`,"broke":`, a.Broke)
+	r.string(`,"ended":`, string(a.Ended))
+	r.string(`,"model":`, a.Model)
+	if a.Usage != nil {
+		r.raw(`,"usage":`)
+		r.usage(a.Usage)
+	}
+	r.filled(`,"detail":`, a.Detail)
+	r.number(`,"number":`, int64(a.Number))
+	r.nonzero(`,"status":`, int64(a.Status))
+	r.filled(`,"address":`, a.Address)
+	r.money(`,"cost_usd":`, a.Cost)
+	r.string(`,"provider":`, a.Provider)
+	r.money(`,"bound_usd":`, a.Bound)
+	r.filled(`,"instead_of":`, a.InsteadOf)
+	r.nonzero(`,"first_byte_ns":`, int64(a.FirstByte))
+	if a.InsteadBound != 0 {
+		r.money(`,"instead_bound_usd":`, a.InsteadBound)
+	}
+	r.raw("}")
+}
+
+func (r *rowBuffer) bills(bills []budget.Bill) {
+	if len(bills) == 0 {
+		r.null()
+		return
+	}
+	start := r.json()
+	list(r, bills, (*rowBuffer).bill)
+	r.jsonEnds(start)
+}
+
+func (r *rowBuffer) bill(b *budget.Bill) {
+	r.instant(`{"at":`, b.At.UTC())
+	r.filled(`,"sent":`, b.Sent)
+	r.filled(`,"model":`, b.Model)
+	if len(b.Parts) > 0 {
+		r.raw(`,"parts":`)
+		list(r, b.Parts, (*rowBuffer).part)
+	}
+	r.filled(`,"speed":`, b.Speed)
+	r.raw(`,"usage":`)
+	r.usage(&b.Usage)
+	r.filled(`,"region":`, b.Region)
+	r.money(`,"cost_usd":`, b.Cost)
+	r.string(`,"provider":`, b.Provider)
+	r.filled(`,"service_tier":`, b.ServiceTier)
+	r.filled(`,"search_context":`, b.SearchContext)
+	r.raw("}")
+}
+
+func (r *rowBuffer) part(p *meter.Part) {
+	r.raw("{")
+	if p.Model != "" {
+		r.string(`"model":`, p.Model)
+		r.raw(",")
+	}
+	r.raw(`"usage":`)
+	r.usage(&p.Usage)
+	r.raw("}")
+}
+
+// money appends what leads to an amount, and the amount in dollars as a string.
+func (r *rowBuffer) money(before string, n pricing.NanoUSD) {
+	r.b = append(append(r.b, before...), '"')
+	r.b = append(n.Append(r.b), '"')
+}
