@@ -142,13 +142,13 @@ func (b *booking) write(ctx context.Context, tx pgx.Tx, org string) ([]escrow.St
 	batch := &pgx.Batch{}
 	batch.Queue(createAccounts, org, accounts.budgets, accounts.accounts, accounts.starts, accounts.ends)
 	if len(epochs) > 0 {
-		batch.Queue(createLeases, org, leases.budgets, leases.accounts, leases.starts, leases.ends, epochs)
+		batch.Queue(createLeases, org, leases.budgets, leases.accounts, leases.starts, leases.ends, idList(epochs))
 	}
 	batch.Queue(lockAccounts, org, accounts.budgets, accounts.accounts, accounts.starts, accounts.ends)
 	var standings []escrow.Standing
 	moved := 0
 	batch.Queue(bookChanges, org, accounts.budgets, accounts.accounts, accounts.starts, accounts.ends, settled, forced, held,
-		leases.budgets, leases.accounts, leases.starts, leases.ends, epochs, charged, returned, forfeited, leaseHeld).Query(func(rows pgx.Rows) error {
+		leases.budgets, leases.accounts, leases.starts, leases.ends, idList(epochs), charged, returned, forfeited, leaseHeld).Query(func(rows pgx.Rows) error {
 		s := escrow.Standing{Key: escrow.Key{Org: org}}
 		var start, end pgtype.Timestamptz
 		_, err := pgx.ForEachRow(rows, []any{&s.Budget, &s.Account, &start, &end, &s.Settled, &s.Held, &s.Leased, &moved}, func() error {

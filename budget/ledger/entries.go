@@ -81,7 +81,7 @@ func writeEntries(ctx context.Context, tx pgx.Tx, org string, entries []entry, e
 		starts, ends = append(starts, instant(e.account.Start)), append(ends, instant(e.account.End))
 	}
 	evidence.entries = append(evidence.entries, ids...)
-	_, err := tx.Exec(ctx, insertEntries, org, epochs, seqs, kinds, decisions, budgets, keys, starts, ends, amounts, causes, ids, digests, times, more)
+	_, err := tx.Exec(ctx, insertEntries, org, idList(epochs), seqs, kinds, decisions, budgets, keys, starts, ends, amounts, causes, idList(ids), digests, times, more)
 	return err
 }
 

@@ -89,13 +89,13 @@ func (s *settlement) insert(records []escrow.Record) error {
 		}
 		batch.Queue(`
 insert into keel.open_decisions (org, decision_id, epoch) select $1, id, $2 from unnest($3::uuid[]) id
-on conflict (org, decision_id) do nothing returning decision_id`, s.org, s.epoch, s.opened).Query(func(rows pgx.Rows) error {
+on conflict (org, decision_id) do nothing returning decision_id`, s.org, s.epoch, idList(s.opened)).Query(func(rows pgx.Rows) error {
 			return eachID(rows, func(id uuid.UUID) { delete(early, id) })
 		})
 	}
 	closed := make(map[uuid.UUID]bool)
 	if len(ids) > 0 {
-		batch.Queue(selectClosed, s.org, ids, ids[0], ids[len(ids)-1]).Query(func(rows pgx.Rows) error {
+		batch.Queue(selectClosed, s.org, idList(ids), ids[0], ids[len(ids)-1]).Query(func(rows pgx.Rows) error {
 			return eachID(rows, func(id uuid.UUID) { closed[id] = true })
 		})
 	}
@@ -130,7 +130,7 @@ on conflict (org, decision_id) do nothing returning decision_id`, s.org, s.epoch
 	}
 	wasOpen := make(map[uuid.UUID]uuid.UUID) // decision → epoch
 	if len(elsewhere) > 0 {
-		batch.Queue(deleteOpen, s.org, elsewhere).Query(func(rows pgx.Rows) error { return eachOpen(rows, wasOpen) })
+		batch.Queue(deleteOpen, s.org, idList(elsewhere)).Query(func(rows pgx.Rows) error { return eachOpen(rows, wasOpen) })
 	}
 	if err := s.tx.SendBatch(s.ctx, batch).Close(); err != nil {
 		return err
@@ -184,18 +184,9 @@ func closedMeanwhile(err error) error {
 const deleteOpen = `
 delete from keel.open_decisions where org = $1 and decision_id = any($2) and opened returning decision_id, epoch`
 
-func eachID(rows pgx.Rows, do func(uuid.UUID)) error {
-	var id uuid.UUID
-	_, err := pgx.ForEachRow(rows, []any{&id}, func() error {
-		do(id)
-		return nil
-	})
-	return err
-}
-
 func eachOpen(rows pgx.Rows, into map[uuid.UUID]uuid.UUID) error {
 	var id, epoch uuid.UUID
-	_, err := pgx.ForEachRow(rows, []any{&id, &epoch}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{intoID(&id), intoID(&epoch)}, func() error {
 		into[id] = epoch
 		return nil
 	})

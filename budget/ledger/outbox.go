@@ -36,5 +36,5 @@ func (a *announced) queue(batch *pgx.Batch, org string) {
 	if !slices.ContainsFunc(versions, func(v int32) bool { return v != 1 }) {
 		versions = nil
 	}
-	batch.Queue(insertOutbox, org, a.decisions, a.closeouts, versions, a.entries)
+	batch.Queue(insertOutbox, org, idList(a.decisions), idList(a.closeouts), versions, idList(a.entries))
 }

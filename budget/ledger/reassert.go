@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -71,5 +70,3 @@ func (b *Bank) reassert(ctx context.Context, org string, epoch uuid.UUID, grante
 		return tx.SendBatch(ctx, batch).Close()
 	})
 }
-
-func compareIDs(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }

@@ -73,48 +73,54 @@ func checkBatch(b *escrow.Batch) error {
 		if r.Seq == 0 || i > 0 && r.Seq != b.Records[i-1].Seq+1 {
 			return invalidf("record %d of the batch has number %d", i, r.Seq)
 		}
-		var accounts []budget.Account
+		var foreign *budget.Account
+		check := func(a *budget.Account) {
+			if foreign == nil && text(a.Org) != b.Org {
+				foreign = a
+			}
+		}
 		switch {
 		case r.Decision != nil:
 			if text(r.Decision.Org) != b.Org {
 				return invalidf("record %d: a decision of org %q", r.Seq, r.Decision.Org)
 			}
-			for _, h := range r.Decision.Holds {
+			for j := range r.Decision.Holds {
+				h := &r.Decision.Holds[j]
 				if h.Amount < 0 {
 					return invalidf("record %d: a negative hold in budget %s", r.Seq, h.Budget)
 				}
-				accounts = append(accounts, h.Account)
+				check(&h.Account)
 			}
 		case r.Closeout != nil:
 			if text(r.Closeout.Org) != b.Org {
 				return invalidf("record %d: a closeout of org %q", r.Seq, r.Closeout.Org)
 			}
-			for _, c := range r.Closeout.Charges {
+			for j := range r.Closeout.Charges {
+				c := &r.Closeout.Charges[j]
 				if c.Amount < 0 || c.Held < 0 {
 					return invalidf("record %d: a negative charge in budget %s", r.Seq, c.Account.Budget)
 				}
-				accounts = append(accounts, c.Account)
+				check(&c.Account)
 			}
 		case r.Return != nil:
 			if r.Return.Amount <= 0 {
 				return invalidf("record %d: a return of %d", r.Seq, r.Return.Amount)
 			}
-			accounts = append(accounts, r.Return.Account)
+			check(&r.Return.Account)
 		case r.Extension != nil:
 			if text(r.Extension.Org) != b.Org {
 				return invalidf("record %d: an extension of org %q", r.Seq, r.Extension.Org)
 			}
-			for _, m := range r.Extension.More {
+			for j := range r.Extension.More {
+				m := &r.Extension.More[j]
 				if m.Amount < 0 {
 					return invalidf("record %d: a negative extension in budget %s", r.Seq, m.Account.Budget)
 				}
-				accounts = append(accounts, m.Account)
+				check(&m.Account)
 			}
 		}
-		for _, a := range accounts {
-			if text(a.Org) != b.Org {
-				return invalidf("record %d: budget %s of org %q", r.Seq, a.Budget, a.Org)
-			}
+		if foreign != nil {
+			return invalidf("record %d: budget %s of org %q", r.Seq, foreign.Budget, foreign.Org)
 		}
 	}
 	return nil
@@ -220,7 +226,7 @@ func (s *settlement) lockEpochs(records []escrow.Record) (applied uint64, err er
 		}
 	}
 	if len(unknown) > 0 {
-		rows, err := s.tx.Query(s.ctx, "select distinct epoch from keel.decisions where org = $1 and decision_id = any($2) and seq is not null", s.org, unknown)
+		rows, err := s.tx.Query(s.ctx, "select distinct epoch from keel.decisions where org = $1 and decision_id = any($2) and seq is not null", s.org, idList(unknown))
 		if err == nil {
 			err = eachID(rows, also)
 		}
@@ -230,7 +236,7 @@ func (s *settlement) lockEpochs(records []escrow.Record) (applied uint64, err er
 	}
 	for range 2 {
 		rows, err := s.tx.Query(s.ctx, `
-select epoch, state, applied_seq, forfeited, chain from keel.epochs where org = $1 and epoch = any($2) order by epoch for no key update`, s.org, epochs)
+select epoch, state, applied_seq, forfeited, chain from keel.epochs where org = $1 and epoch = any($2) order by epoch for no key update`, s.org, idList(epochs))
 		if err != nil {
 			return 0, err
 		}
@@ -239,7 +245,7 @@ select epoch, state, applied_seq, forfeited, chain from keel.epochs where org = 
 		var seq int64
 		var forfeited, fix bool
 		var chain []byte
-		if _, err = pgx.ForEachRow(rows, []any{&epoch, &state, &seq, &forfeited, &chain}, func() error {
+		if _, err = pgx.ForEachRow(rows, []any{intoID(&epoch), &state, &seq, &forfeited, &chain}, func() error {
 			if s.states[epoch] = state; epoch == s.epoch {
 				applied, fix = uint64(seq), forfeited
 				if s.chain = record.ChainStart(s.epoch, s.org); chain != nil {

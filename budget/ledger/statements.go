@@ -19,7 +19,7 @@ insert into keel.statement_outbox (org, decisions, closeouts, replaced) values (
 
 func (t *touched) queue(batch *pgx.Batch, org string) {
 	if len(t.decisions)+len(t.closeouts)+len(t.replaced) > 0 {
-		batch.Queue(insertTouched, org, t.decisions, t.closeouts, t.replaced)
+		batch.Queue(insertTouched, org, idList(t.decisions), idList(t.closeouts), idList(t.replaced))
 	}
 }
 
@@ -120,7 +120,7 @@ returning outbox_id, decisions, closeouts || replaced`, org, last, foldRows, fol
 		}); err != nil || taken == 0 {
 			return err
 		}
-		rows, err = tx.Query(ctx, "select distinct id from keel.statement_outbox cross join unnest(replaced) id where org = $1 and replaced <> '{}' and id = any($2)", org, closeouts)
+		rows, err = tx.Query(ctx, "select distinct id from keel.statement_outbox cross join unnest(replaced) id where org = $1 and replaced <> '{}' and id = any($2)", org, idList(closeouts))
 		if err != nil {
 			return err
 		}
@@ -132,7 +132,7 @@ returning outbox_id, decisions, closeouts || replaced`, org, last, foldRows, fol
 			closeouts = slices.DeleteFunc(closeouts, func(id uuid.UUID) bool { return slices.Contains(later, id) })
 		}
 		// A decision whose closeout was there before it, and a closeout that replaces one.
-		rows, err = tx.Query(ctx, "select distinct decision_id from keel.statement_provisional where org = $1 and decision_id = any($2)", org, slices.Concat(decisions, closeouts))
+		rows, err = tx.Query(ctx, "select distinct decision_id from keel.statement_provisional where org = $1 and decision_id = any($2)", org, idList(slices.Concat(decisions, closeouts)))
 		if err != nil {
 			return err
 		}
@@ -149,9 +149,9 @@ returning outbox_id, decisions, closeouts || replaced`, org, last, foldRows, fol
 		batch.Queue("set local plan_cache_mode = force_custom_plan")
 		batch.Queue("set local jit = off")
 		if len(again) > 0 {
-			batch.Queue(takeBack, org, sortedIDs(again))
+			batch.Queue(takeBack, org, idList(sortedIDs(again)))
 		}
-		batch.Queue(addStatements, org, decisions, closeouts, low, high)
+		batch.Queue(addStatements, org, idList(decisions), idList(closeouts), low, high)
 		return tx.SendBatch(ctx, batch).Close()
 	})
 	if err != nil {

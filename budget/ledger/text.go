@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"strings"
+	"unicode/utf8"
 
 	"keel/budget/ledger/record"
 )
@@ -28,7 +28,8 @@ func storableJSON(raw []byte) []byte {
 	if len(raw) == 0 {
 		return nil
 	}
-	if json.Valid(raw) && !bytes.Contains(raw, []byte(`\u0000`)) && !loneSurrogate(raw) && !hugeExponent(raw) && strings.ToValidUTF8(string(raw), "") == string(raw) {
+	escaped := bytes.IndexByte(raw, '\\') >= 0
+	if json.Valid(raw) && !(escaped && (bytes.Contains(raw, []byte(`\u0000`)) || loneSurrogate(raw))) && !hugeExponent(raw) && utf8.Valid(raw) {
 		return raw
 	}
 	b, _ := json.Marshal(map[string]string{"base64": base64.StdEncoding.EncodeToString(raw)})

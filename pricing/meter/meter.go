@@ -68,12 +68,18 @@ func (k Kind) String() string {
 	return fmt.Sprintf("meter(%d)", uint8(k))
 }
 
+var kinds = func() map[string]Kind {
+	byName := make(map[string]Kind, NumKinds)
+	for k, name := range names {
+		byName[name] = Kind(k)
+	}
+	return byName
+}()
+
 // ParseKind is the inverse of String.
 func ParseKind(name string) (Kind, error) {
-	for k, n := range names {
-		if n == name {
-			return Kind(k), nil
-		}
+	if k, there := kinds[name]; there {
+		return k, nil
 	}
 	return 0, fmt.Errorf("meter: unknown meter %q", name)
 }

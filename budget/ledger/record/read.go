@@ -15,6 +15,7 @@ type reader struct {
 	kind  string
 	wrote byte // version of the program that wrote it
 	b     []byte
+	all   string // b, of which every text is a part: one allocation for all of them
 	at    int
 	group string // what the field is in: "holds", "estimate.input"
 	index int    // of the element where group is a list, else -1
@@ -23,7 +24,7 @@ type reader struct {
 
 // open checks the version, of which there is none after newest.
 func open(kind string, newest byte, b []byte) *reader {
-	r := &reader{kind: kind, b: b, index: -1}
+	r := &reader{kind: kind, b: b, all: string(b), index: -1}
 	r.wrote = r.byte("version")
 	if r.err == nil && (r.wrote < plain || r.wrote > newest) {
 		r.err = fmt.Errorf("%s record: format version %d, and this program reads version %d: read it with the version of keel that wrote it", kind, r.wrote, newest)
@@ -121,7 +122,10 @@ func (r *reader) int(field string) int {
 	return int(v)
 }
 
-func (r *reader) text(field string) string { return string(r.take(field, r.uint(field))) }
+func (r *reader) text(field string) string {
+	n := len(r.take(field, r.uint(field)))
+	return r.all[r.at-n : r.at]
+}
 
 func (r *reader) id(field string) (id uuid.UUID) {
 	copy(id[:], r.take(field, uint64(len(id))))
