@@ -245,3 +245,20 @@ func TestClosedMeanwhile(t *testing.T) {
 		t.Errorf("%d closeouts were in vain, want 1", n)
 	}
 }
+
+// Months that are made later compress as the first ones do, on a server that can.
+func TestRecordsAreCompressedByLZ4(t *testing.T) {
+	t.Parallel()
+	dsn := database(t)
+	if err := execute(t, dsn, "set default_toast_compression = 'lz4'"); err != nil {
+		t.Skipf("the server has no lz4: %v", err)
+	}
+	if err := execute(t, dsn, "select keel.ensure_partitions('2031-01-01Z', '2031-02-01Z')"); err != nil {
+		t.Fatal(err)
+	}
+	const columns = `from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and a.atttypid = 'jsonb'::regtype
+		where n.nspname = 'keel' and c.relkind in ('r', 'p') and c.relname ~ '^(decisions|closeouts)'`
+	if lz4, all := query[int](t, dsn, "select count(*) "+columns+" and a.attcompression = 'l'"), query[int](t, dsn, "select count(*) "+columns); lz4 != all || all < 2*(7+7) {
+		t.Errorf("%d of %d columns are compressed by lz4", lz4, all)
+	}
+}

@@ -91,6 +91,10 @@ func (r *reader) uint(field string) uint64 {
 	if r.err != nil {
 		return 0
 	}
+	if r.at < len(r.b) && r.b[r.at] < 0x80 { // most numbers, and nearly all lengths
+		r.at++
+		return uint64(r.b[r.at-1])
+	}
 	v, n := binary.Uvarint(r.b[r.at:])
 	switch {
 	case n == 0:
