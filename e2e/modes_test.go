@@ -176,9 +176,27 @@ func TestLoggedModesEnds(t *testing.T) {
 			s.leave(t, "silent")
 			s.recordWhere(t, "outcome = 'aborted' and detail like '%before a response%'").want(t, record{"metered": "estimated", "attempts": "1"})
 
-			large := s.post(t, "/v1/messages", `{"model":"claude-haiku-4-5","max_tokens":20,"messages":[{"role":"user","content":"`+strings.Repeat("x", 3<<20)+`"}]}`)
+			long := strings.Replace(helloMessage, "Hello", strings.Repeat("x", 3<<20), 1)
+			large := s.post(t, "/v1/messages", long)
 			if large.status != http.StatusRequestEntityTooLarge {
 				t.Errorf("a body over the limit: %d %s", large.status, large.body)
+			}
+			denied := record{"action": "deny", "outcome": "denied", "metered": "none", "http_status": "413", "api": "anthropic.messages"}
+			s.recordWhere(t, "outcome = 'denied'").want(t, denied)
+			if mode == "authz" {
+				return // it is Keel that refuses the call there
+			}
+			// Refused before Keel could answer for the headers: the access log alone tells of it.
+			syscall.Kill(s.replicas[0].pid(), syscall.SIGSTOP)
+			large = s.post(t, "/v1/chat/completions", long)
+			syscall.Kill(s.replicas[0].pid(), syscall.SIGCONT)
+			if large.status != http.StatusRequestEntityTooLarge {
+				t.Errorf("a body over the limit, while Keel does not answer: %d %s", large.status, large.body)
+			}
+			denied["api"] = "openai.chat"
+			s.recordWhere(t, "outcome = 'denied' and api = 'openai.chat'").want(t, denied)
+			if n := s.replicas[0].metric(t, `keel_refusals_total{code="body_too_large"}`); n != 2 {
+				t.Errorf("%v refusals are counted", n)
 			}
 		})
 	}

@@ -118,12 +118,14 @@ func (s *Server) note(entry *accesslogdatav3.HTTPAccessLogEntry) {
 	}
 	if err != nil {
 		s.endForsaken(entry)
+		s.refuseUntold(entry)
 		return
 	}
-	s.endLogged(id, carried, entry)
+	refused := s.endLogged(id, carried, entry)
 	decided := carried[metadataAsked].GetStringValue() != "" && carried[metadataCall].GetStringValue() != "" // and no more was to pass the filter
 	var correction *budget.Closeout
 	switch {
+	case refused: // a denial is its own end
 	case mayCost(entry) && (passed && !decided || undecided):
 		correction = passedOn(id, carried, entry)
 	case undecided && common.GetUpstreamRequestAttemptCount() == 0 && common.GetUpstreamRemoteAddress() == nil:
@@ -191,13 +193,21 @@ func mayCost(entry *accesslogdatav3.HTTPAccessLogEntry) bool {
 // failedOpen reports whether Envoy let the call pass, or what was left of it, when the stream to the processor failed. It
 // says so in the state of the filter: filter_state_objects_to_log has to name that.
 func failedOpen(common *accesslogdatav3.AccessLogCommon) bool {
+	return filterState(common, "failed_open").GetBoolValue()
+}
+
+// filterState is a field of the state that a filter has left, nil where none has it.
+func filterState(common *accesslogdatav3.AccessLogCommon, field string) (value *structpb.Value) {
 	for _, packed := range common.GetFilterStateObjects() {
 		var state structpb.Struct
-		if packed.UnmarshalTo(&state) == nil && state.GetFields()["failed_open"].GetBoolValue() {
-			return true
+		if packed.UnmarshalTo(&state) != nil {
+			continue
+		}
+		if v := state.GetFields()[field]; v != nil && (value == nil || v.GetBoolValue()) {
+			value = v
 		}
 	}
-	return false
+	return value
 }
 
 // flags names the response flags that are set, in the field names of Envoy's API.

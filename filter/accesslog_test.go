@@ -198,3 +198,56 @@ func TestAccessLogCorrects(t *testing.T) {
 		})
 	}
 }
+
+// What Envoy refuses before the filter could answer for its headers is recorded by the log alone, and by nobody twice.
+func TestAccessLogRecordsUntoldRefusals(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name     string
+		metadata map[string]any
+		state    map[string]any
+		details  string
+		path     string
+		want     string // api and whose; "" where nothing is recorded
+	}{
+		{"nothing travelled with it", nil, nil, "request_payload_too_large", "/v1/messages?beta=true", "anthropic.messages default"},
+		{"of no API", nil, nil, "request_payload_too_large", "/upload", "unknown default"},
+		{"the filter was not answered yet", nil, map[string]any{"bytes_sent": 0, "failed_open": false}, "request_payload_too_large", "/v1/messages", "anthropic.messages default"},
+		{"the filter was shown the answer", nil, map[string]any{"response_header_latency_us": 12}, "request_payload_too_large", "/v1/messages", ""},
+		{"another answer of Envoy's", nil, nil, "path_normalization_failed", "/v1/messages", ""},
+		{"the filter had answered", map[string]any{"decision_id": "01a20b43-ca9f-7cee-a0a8-57e6149c693d", "org": "acme", "pending": "true",
+			"asked": `{"method":"POST","path":"/v1/messages","provider":"anthropic"}`}, nil, "request_payload_too_large", "/v1/messages", "anthropic.messages acme"},
+	} {
+		server, ledger := newServer(t)
+		entry := logEntry(t, 413, tt.details, tt.metadata)
+		entry.CommonProperties.UpstreamRequestAttemptCount = 0
+		entry.Request = &accesslogdatav3.HTTPRequestProperties{RequestMethod: corev3.RequestMethod_POST, Path: tt.path, Authority: "llm.internal"}
+		if tt.state != nil {
+			state, err := structpb.NewStruct(tt.state)
+			if err != nil {
+				t.Fatal(err)
+			}
+			packed, err := anypb.New(state)
+			if err != nil {
+				t.Fatal(err)
+			}
+			entry.CommonProperties.FilterStateObjects = map[string]*anypb.Any{"keel.ext_proc": packed}
+		}
+		server.note(entry)
+		got := ""
+		for _, d := range ledger.recorded {
+			got += d.API + " " + d.Org
+			if d.Action != budget.Deny || d.Denial.Status != 413 || d.Denial.Code != "body_too_large" || strings.Contains(d.Path, "?") {
+				t.Errorf("%s: recorded %+v, %+v", tt.name, d, d.Denial)
+			}
+		}
+		if got != tt.want || len(ledger.closeouts) > 0 {
+			t.Errorf("%s: recorded %q, %d closeouts; want %q, 0", tt.name, got, len(ledger.closeouts), tt.want)
+		}
+		for _, a := range ledger.annotations {
+			if tt.want != "" && a.Correction != nil {
+				t.Errorf("%s: a denial is corrected: %+v", tt.name, a.Correction)
+			}
+		}
+	}
+}

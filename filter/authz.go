@@ -121,7 +121,7 @@ func (s *Server) refusePartial(call *Call, size int64) *extprocv3.ProcessingResp
 	}
 	call.decision = &budget.Decision{Call: s.facts(call)}
 	return s.refuse(call, &budget.Denial{
-		Status: http.StatusRequestEntityTooLarge, Code: "body_too_large", Message: err.Error() + "; raise it, or send less",
+		Status: http.StatusRequestEntityTooLarge, Code: codeTooLarge, Message: err.Error() + "; raise it, or send less",
 	})
 }
 

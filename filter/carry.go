@@ -107,9 +107,9 @@ func asked(call *Call) carriedAsked {
 }
 
 // carryPending is the metadata of a call that waits for its body. Should it go on without the filter, the access log can tell
-// that nobody decided.
+// that nobody decided, and for a logged one what Envoy refused.
 func carryPending(call *Call) *structpb.Struct {
-	m := carry(call, "", nil)
+	m := carryNothing(call)
 	m.Fields[metadataSpace].GetStructValue().Fields[metadataPending] = stringValue("true")
 	return m
 }

@@ -21,26 +21,25 @@ import (
 // Envoy's own filters found it in the answer (see extracted.go). So it does not matter which replica gets the
 // entry, and what the entry does not tell is an estimate, which says so. Where none comes, the sweeper ends the call.
 
-// endLogged ends the call that an entry tells of, if it is a logged one that was let out.
-func (s *Server) endLogged(id uuid.UUID, fields map[string]*structpb.Value, entry *accesslogdatav3.HTTPAccessLogEntry) {
+// endLogged ends the call that an entry tells of, if it is a logged one that was let out, or that Envoy refused, which it reports.
+func (s *Server) endLogged(id uuid.UUID, fields map[string]*structpb.Value, entry *accesslogdatav3.HTTPAccessLogEntry) (refused bool) {
 	text := fields[metadataAsked].GetStringValue()
 	if text == "" {
-		return
+		return false
 	}
 	call := &Call{id: id, logged: true, config: s.config.Load(), org: fields[metadataOrg].GetStringValue()}
 	if fields[metadataCall].GetStringValue() == "" {
-		s.refuseLogged(call, text, entry)
-		return
+		return s.refuseLogged(call, text, entry)
 	}
 	var carried carriedCall
 	if err := json.Unmarshal([]byte(fields[metadataCall].GetStringValue()), &carried); err != nil {
 		s.log.Error("filter: the access log tells of a call that can't be read; the sweeper will charge it in full", "decision", id, "error", err)
-		return
+		return false
 	}
 	codec, ok := apis.Match(carried.Asked, carried.Method, carried.Path)
 	if !ok {
 		s.log.Error("filter: the access log tells of a call of no API that this version knows: is a newer replica running beside this one?", "decision", id, "path", pathOnly(carried.Path))
-		return
+		return false
 	}
 	call.at, call.method, call.path, call.provider, call.codec = carried.At, carried.Method, carried.Path, carried.Asked, codec
 	call.decision = carried.decision(id, call.org, codec.API())
@@ -52,14 +51,15 @@ func (s *Server) endLogged(id uuid.UUID, fields map[string]*structpb.Value, entr
 	if call.readEntry(entry); call.reader == nil && !call.retrieval {
 		if c := s.correction(id, fields, entry); c != nil {
 			s.finish(call, c)
-			return
+			return false
 		}
 	}
 	if call.retrieval {
 		s.settleRetrieval(call)
-		return
+		return false
 	}
 	s.finish(call, s.closeout(call))
+	return false
 }
 
 // readEntry fills the third section of a call, what was observed of its answer, from the access log.
@@ -104,15 +104,18 @@ func (s *Server) finish(call *Call, c *budget.Closeout) {
 	s.noteHealth(call, c)
 }
 
-// refuseLogged records what Envoy refused before its body could be read, which nobody told the filter.
-func (s *Server) refuseLogged(call *Call, asked string, entry *accesslogdatav3.HTTPAccessLogEntry) {
+// tooLarge is what the access log says of a body over the limit.
+const tooLarge = "request_payload_too_large"
+
+// refuseLogged records what Envoy refused before its body could be read, which nobody told the filter, and reports whether it did.
+func (s *Server) refuseLogged(call *Call, asked string, entry *accesslogdatav3.HTTPAccessLogEntry) bool {
 	response := entry.GetResponse()
-	if response.GetResponseCodeDetails() != "request_payload_too_large" {
-		return
+	if response.GetResponseCodeDetails() != tooLarge {
+		return false
 	}
 	var carried carriedAsked
 	if err := json.Unmarshal([]byte(asked), &carried); err != nil {
-		return
+		return false
 	}
 	call.at, call.method, call.path, call.provider, call.subject = carried.At, carried.Method, carried.Path, carried.Provider, carried.Subject
 	if codec, ok := apis.Match(call.provider, call.method, call.path); ok {
@@ -120,6 +123,28 @@ func (s *Server) refuseLogged(call *Call, asked string, entry *accesslogdatav3.H
 	}
 	call.status, call.details = int(response.GetResponseCode().GetValue()), response.GetResponseCodeDetails()
 	s.observeUndecided(call)
+	return true
+}
+
+// refuseUntold records what Envoy refused before the filter had answered for its headers: nothing that the filter knew of the call
+// travelled with it. A filter that is shown answers has recorded it, and says so in its state.
+func (s *Server) refuseUntold(entry *accesslogdatav3.HTTPAccessLogEntry) {
+	common, request, response := entry.GetCommonProperties(), entry.GetRequest(), entry.GetResponse()
+	if response.GetResponseCodeDetails() != tooLarge || response.GetResponseCode().GetValue() != http.StatusRequestEntityTooLarge || filterState(common, "response_header_latency_us") != nil {
+		return
+	}
+	call := &Call{
+		id: uuid.Must(uuid.NewV7()), logged: true, config: s.config.Load(), org: budget.DefaultOrg, at: common.GetStartTime().AsTime(),
+		method: request.GetRequestMethod().String(), host: request.GetAuthority(), path: request.GetPath(),
+	}
+	s.findFormat(call)
+	call.decision = &budget.Decision{Call: s.facts(call)}
+	if call.codec == nil {
+		call.decision.API = unknownAPI
+	}
+	s.refuse(call, &budget.Denial{
+		Status: int(response.GetResponseCode().GetValue()), Code: codeTooLarge, Message: bodyTooLarge + " (Envoy refused it before Keel had answered: whose call it was is not known)",
+	})
 }
 
 // textBytes are what one token of output comes to on the wire, at least, in nine of ten recorded streams: most of

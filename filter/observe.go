@@ -79,6 +79,12 @@ func responseHead(headers *extprocv3.HttpHeaders) (status int, header http.Heade
 	return status, header
 }
 
+// What a call over the limit of Envoy is refused by.
+const (
+	codeTooLarge = "body_too_large"
+	bodyTooLarge = "the request body is larger than Envoy buffers for Keel; raise request_body_buffer_limit of the route or send less"
+)
+
 // observeUndecided answers a response without a decision: Envoy itself refused
 // the request before its body came (413), or another filter did.
 func (s *Server) observeUndecided(call *Call) *extprocv3.ProcessingResponse {
@@ -92,12 +98,9 @@ func (s *Server) observeUndecided(call *Call) *extprocv3.ProcessingResponse {
 	if call.details != "" {
 		message += " (" + call.details + ")"
 	}
-	if call.status == http.StatusRequestEntityTooLarge {
-		message = "the request body is larger than Envoy buffers for Keel; raise request_body_buffer_limit of the route or send less"
-	}
 	code := "not_read"
 	if call.status == http.StatusRequestEntityTooLarge {
-		code = "body_too_large"
+		message, code = bodyTooLarge, codeTooLarge
 	}
 	return s.refuse(call, &budget.Denial{Status: call.status, Code: code, Message: message})
 }

@@ -34,12 +34,12 @@ var keptOfLogs = keep(map[protowire.Number]*kept{
 	1: whole, 3: whole, // identifier, tcp_logs
 	2: keep(map[protowire.Number]*kept{1: keep(map[protowire.Number]*kept{ // http_logs.log_entry
 		1: keep(map[protowire.Number]*kept{ // common_properties
-			5: whole, 9: whole, // start_time, time_to_first_upstream_rx_byte
+			5: whole, 7: whole, 9: whole, // start_time, time_to_first_upstream_tx_byte, time_to_first_upstream_rx_byte
 			13: whole, 16: whole, 17: whole, // upstream_remote_address, response_flags, metadata
 			21: whole, 24: whole, // filter_state_objects, upstream_request_attempt_count
 			26: whole, 33: whole, // stream_id, access_log_type
 		}),
-		3: keep(map[protowire.Number]*kept{3: whole, 5: whole}),                     // request: authority, path
+		3: keep(map[protowire.Number]*kept{1: whole, 3: whole, 5: whole, 9: whole}), // request: method, authority, path, request_id
 		4: keep(map[protowire.Number]*kept{1: whole, 3: whole, 4: whole, 6: whole}), // response: code, body_bytes, headers, code_details
 	})}),
 })

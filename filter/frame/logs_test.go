@@ -1,6 +1,10 @@
 package frame
 
 import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,12 +68,12 @@ func asKept(m *accesslogv3.StreamAccessLogsMessage) *accesslogv3.StreamAccessLog
 		e.ProtocolVersion = 0
 		if c := e.CommonProperties; c != nil {
 			e.CommonProperties = &accesslogdatav3.AccessLogCommon{
-				StartTime: c.StartTime, TimeToFirstUpstreamRxByte: c.TimeToFirstUpstreamRxByte, UpstreamRemoteAddress: c.UpstreamRemoteAddress, ResponseFlags: c.ResponseFlags, Metadata: c.Metadata,
+				StartTime: c.StartTime, TimeToFirstUpstreamTxByte: c.TimeToFirstUpstreamTxByte, TimeToFirstUpstreamRxByte: c.TimeToFirstUpstreamRxByte, UpstreamRemoteAddress: c.UpstreamRemoteAddress, ResponseFlags: c.ResponseFlags, Metadata: c.Metadata,
 				FilterStateObjects: c.FilterStateObjects, UpstreamRequestAttemptCount: c.UpstreamRequestAttemptCount, StreamId: c.StreamId, AccessLogType: c.AccessLogType,
 			}
 		}
 		if r := e.Request; r != nil {
-			e.Request = &accesslogdatav3.HTTPRequestProperties{Authority: r.Authority, Path: r.Path}
+			e.Request = &accesslogdatav3.HTTPRequestProperties{RequestMethod: r.RequestMethod, Authority: r.Authority, Path: r.Path, RequestId: r.RequestId}
 		}
 		if r := e.Response; r != nil {
 			e.Response = &accesslogdatav3.HTTPResponseProperties{ResponseCode: r.ResponseCode, ResponseBodyBytes: r.ResponseBodyBytes, ResponseHeaders: r.ResponseHeaders, ResponseCodeDetails: r.ResponseCodeDetails}
@@ -93,6 +97,41 @@ func TestLogs(t *testing.T) {
 	var got accesslogv3.StreamAccessLogsMessage
 	if err := NewCodec().Unmarshal(pieces(data[:len(data)-1], 0), &got); err == nil {
 		t.Error("a broken message is read")
+	}
+}
+
+// What is dropped is asked for nowhere in package filter. Other messages have fields of the same names: where one of those is
+// asked for, keep the field here, too.
+func TestNothingThatIsReadIsDropped(t *testing.T) {
+	files, err := filepath.Glob("../*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	asked := map[string]string{}
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`\.Get([A-Za-z0-9]+)\(\)`).FindAllSubmatch(source, -1) {
+			asked[strings.ToLower(string(m[1]))] = file
+		}
+	}
+	entry := (*(*keptOfLogs)[2])[1]
+	for number, m := range map[int]proto.Message{1: &accesslogdatav3.AccessLogCommon{}, 3: &accesslogdatav3.HTTPRequestProperties{}, 4: &accesslogdatav3.HTTPResponseProperties{}} {
+		fields, kept := m.ProtoReflect().Descriptor().Fields(), *(*entry)[number]
+		for i := range fields.Len() {
+			f := fields.Get(i)
+			if n := int(f.Number()); n < len(kept) && kept[n] != nil {
+				continue
+			}
+			if file, ok := asked[strings.ReplaceAll(string(f.Name()), "_", "")]; ok {
+				t.Errorf("%s is dropped, and %s asks for it", f.FullName(), file)
+			}
+		}
 	}
 }
 
