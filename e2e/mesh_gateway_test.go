@@ -43,7 +43,7 @@ import (
 func TestEnvoyGateway(t *testing.T) {
 	t.Parallel()
 	egctl := builtBy(t, "make mesh", "egctl")
-	for mode, attempts := range map[string]int{"full": 0, "attempts": 1} {
+	for mode, attempts := range map[string]int{"full": 0, "attempts": 1, "light": 0, "authz": 0} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			provider := httptest.NewServer(sample.New(sample.Options{Keep: 10}))
@@ -106,6 +106,49 @@ func TestEnvoyGatewaySlowRequest(t *testing.T) {
 	s := &stack{url: runBootstrap(t, written), dsn: replicas.dsn, sample: provider}
 	s.refusesSlowRequests(t)
 }
+
+// Claims of tokens that Envoy Gateway verified reach Keel in both kinds of modes, and nothing that a client says of itself makes up for them.
+func TestEnvoyGatewayClaims(t *testing.T) {
+	t.Parallel()
+	egctl := builtBy(t, "make mesh", "egctl")
+	for _, mode := range []string{"full", "authz"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			replicas, provider, _ := startVerified(t)
+			upstream := httptest.NewServer(provider)
+			defer upstream.Close()
+			processor, at := replicas.replicas[0].connection().Target(), strings.TrimPrefix(upstream.URL, "http://")
+			_, port, _ := strings.Cut(processor, ":")
+			_, upstreamPort, _ := strings.Cut(at, ":")
+			own := keelOutput(t, "envoy", "config", "--target", "envoy-gateway", "--mode", mode, "--grpc", "keel.keel.svc.cluster.local:10002",
+				"--gateway", "llm", "--provider", "openai=http://provider.test:"+upstreamPort)
+			idp := newIssuer(t)
+			manifests := [][]byte{gatewayOf(t), processorService(t, port), own}
+			jwt := fmt.Sprintf(verifiedByGateway, idp.jwks())
+			if mode == "authz" { // a Gateway has one SecurityPolicy
+				manifests[2] = bytes.Replace(own, []byte("  extAuth:\n"), []byte(jwt+"  extAuth:\n"), 1)
+			} else {
+				manifests = append(manifests, []byte(gatewayTokens+jwt))
+			}
+			written := translated(t, egctl, manifests...)
+			move(written, map[string]string{"10.0.0.1:10002": processor, "provider.test:" + upstreamPort: at})
+			listenAnywhere(t, written)
+			s := &stack{url: runBootstrap(t, written), dsn: replicas.dsn, sample: provider}
+			s.believesClaims(t, idp, true)
+		})
+	}
+}
+
+const (
+	gatewayTokens = `apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: SecurityPolicy
+metadata: {name: tokens, namespace: keel}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: llm}]
+`
+	verifiedByGateway = `  jwt: {optional: true, providers: [{name: idp, issuer: "https://idp.example.com", localJWKS: {type: Inline, inline: '%s'}}]}
+`
+)
 
 // gatewayOf is the Gateway that a cluster has.
 func gatewayOf(t *testing.T) []byte {

@@ -114,27 +114,34 @@ func TestIstioClaims(t *testing.T) {
 			listenAnywhere(t, written)
 			s := &stack{url: runBootstrap(t, written), dsn: replicas.dsn, sample: provider}
 
-			spoofs := []string{"x-keel-org: evil", "x-keel-team: finance", "x-keel-user: eve", "x-keel-target: attacker/gpt-9", "org: evil",
-				"x-forwarded-client-cert: By=spiffe://x;Hash=00;URI=spiffe://acme.example/ns/apps/sa/chat"}
-			claims := map[string]any{"org": "acme", "team": "research", "realm": map[string]any{"user": "ada"}}
-			want := map[string]string{}
-			if c.known {
-				want = map[string]string{"org": "acme", "team": "research", "user": "ada"}
-			}
-			a := s.post(t, "/v1/chat/completions", helloCall, append(spoofs, "authorization: Bearer "+idp.token(t, time.Hour, claims))...)
-			wantSubject(t, s.subject(t, a), want)
-			wantSubject(t, s.subject(t, s.post(t, "/v1/chat/completions", helloCall, spoofs...)), map[string]string{})
-
-			served := len(provider.Served())
-			for name, token := range map[string]string{"expired": idp.token(t, -time.Hour, claims), "of somebody else": newIssuer(t).token(t, time.Hour, claims)} {
-				if a := s.post(t, "/v1/chat/completions", helloCall, "authorization: Bearer "+token); a.status != http.StatusUnauthorized {
-					t.Errorf("a token %s: status %d", name, a.status)
-				}
-			}
-			if now := len(provider.Served()); now != served {
-				t.Errorf("%d calls with a bad token reached the provider", now-served)
-			}
+			s.believesClaims(t, idp, c.known)
 		})
+	}
+}
+
+// believesClaims holds an Envoy that verifies the tokens of an issuer to tell Keel of their claims, where they are known to it, and of nothing
+// that a client says of itself.
+func (s *stack) believesClaims(t *testing.T, idp *issuer, known bool) {
+	t.Helper()
+	spoofs := []string{"x-keel-org: evil", "x-keel-team: finance", "x-keel-user: eve", "x-keel-target: attacker/gpt-9", "org: evil",
+		"x-forwarded-client-cert: By=spiffe://x;Hash=00;URI=spiffe://acme.example/ns/apps/sa/chat"}
+	claims := map[string]any{"org": "acme", "team": "research", "realm": map[string]any{"user": "ada"}}
+	want := map[string]string{}
+	if known {
+		want = map[string]string{"org": "acme", "team": "research", "user": "ada"}
+	}
+	a := s.post(t, "/v1/chat/completions", helloCall, append(spoofs, "authorization: Bearer "+idp.token(t, time.Hour, claims))...)
+	wantSubject(t, s.subject(t, a), want)
+	wantSubject(t, s.subject(t, s.post(t, "/v1/chat/completions", helloCall, spoofs...)), map[string]string{})
+
+	served := len(s.sample.Served())
+	for name, token := range map[string]string{"expired": idp.token(t, -time.Hour, claims), "of somebody else": newIssuer(t).token(t, time.Hour, claims)} {
+		if a := s.post(t, "/v1/chat/completions", helloCall, "authorization: Bearer "+token); a.status != http.StatusUnauthorized {
+			t.Errorf("a token %s: status %d", name, a.status)
+		}
+	}
+	if now := len(s.sample.Served()); now != served {
+		t.Errorf("%d calls with a bad token reached the provider", now-served)
 	}
 }
 

@@ -84,12 +84,17 @@ func (b *builder) gatewaySettings() yaml.MapSlice {
 
 // gatewayLog is the access log.
 func (a Attachment) gatewayLog(b *builder, processor, settings yaml.MapSlice) document {
-	return document{body: a.gatewayObject(envoyAPI, "EnvoyProxy", "keel", object("telemetry", object("accessLog", object("settings", list(object(
+	spec := object("telemetry", object("accessLog", object("settings", list(object(
 		"sinks", list(object("type", "ALS", "als", object(
 			"logName", b.logName(), "type", "HTTP", "backendRefs", list(processor), "backendSettings", settings,
 			"http", object("requestHeaders", list("x-request-id"), "responseHeaders", strs(b.headersToLog())),
-		))))))))),
-		head: []string{"The access log. Name this object in infrastructure.parametersRef of the Gateway, or in parametersRef of its GatewayClass."}}
+		))))))))
+	head := []string{"The access log. Name this object in infrastructure.parametersRef of the Gateway, or in parametersRef of its GatewayClass."}
+	if a.Mode == ModeAuthz {
+		spec = append(object("filterOrder", list(object("name", "envoy.filters.http.ext_authz", "after", "envoy.filters.http.jwt_authn"))), spec...)
+		head = append(head, "The order of filters has Keel asked after tokens are verified, so that it sees their claims; Envoy Gateway's own is the other way round.")
+	}
+	return document{body: a.gatewayObject(envoyAPI, "EnvoyProxy", "keel", spec), head: head}
 }
 
 func (a Attachment) gatewayProcessorHead() []string {

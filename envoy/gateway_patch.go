@@ -37,6 +37,11 @@ func (b *builder) gatewayPatches(a Attachment) ([]any, error) {
 	name := "envoy.filters.http.ext_proc/" + b.processorCluster // which Envoy Gateway gives the filter
 	if a.Mode == ModeAuthz {
 		name = fmt.Sprintf("envoy.filters.http.ext_authz/securitypolicy/%s/keel", a.Namespace)
+		at := fmt.Sprintf("..http_filters[?(@.name=='%s')].typed_config", name)
+		patches = list(
+			a.gatewayPatch(listenerType, "op", "add", "jsonPath", at, "path", "metadata_context_namespaces", "value", strs(a.readable())),
+			a.gatewayPatch(listenerType, "op", "add", "jsonPath", at, "path", "include_peer_certificate", "value", true),
+			a.gatewayPatch(listenerType, "op", "add", "jsonPath", at, "path", "emit_filter_state_stats", "value", true))
 	} else {
 		filter, err := tree(b.processorFilter())
 		if err != nil {
