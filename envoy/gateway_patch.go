@@ -33,7 +33,7 @@ func (a Attachment) gatewayPatch(kind string, operation ...any) yaml.MapSlice {
 
 // gatewayPatches are what the policies have no field for.
 func (b *builder) gatewayPatches(a Attachment) ([]any, error) {
-	patches := list()
+	var patches []any
 	name := "envoy.filters.http.ext_proc/" + b.processorCluster // which Envoy Gateway gives the filter
 	if a.Mode == ModeAuthz {
 		name = fmt.Sprintf("envoy.filters.http.ext_authz/securitypolicy/%s/keel", a.Namespace)

@@ -155,7 +155,7 @@ func targetKinds(o *object) (kinds []string, at *node) {
 }
 
 func (l *linter) judgeAttached(o *object) {
-	if kinds, at := targetKinds(o); len(kinds) > 0 && !slices.Contains(kinds, "Gateway") {
+	if kinds, at := targetKinds(o); len(kinds) > 0 && !slices.Contains(kinds, "Gateway") && !slices.Contains(kinds, "GatewayClass") {
 		l.find(routeNotCovered, at, "%s is attached to %s only: a call that matches another route passes by it", o.name, strings.Join(kinds, " and "))
 	}
 }
