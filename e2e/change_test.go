@@ -55,13 +55,13 @@ func TestChangesAreLive(t *testing.T) {
 // The time is a contract of the design, and generous: a notification takes milliseconds. Several processes have to be on time for it, each as late as this one.
 func (s *stack) eventually(t *testing.T, call func() *answer, status int) *answer {
 	t.Helper()
-	for began, lost := time.Now(), machine.total(); ; {
+	for began, lost := time.Now(), lateness.total(); ; {
 		sent := time.Now()
 		got := call()
 		if got.status == status {
 			return got
 		}
-		if late := 10 * (machine.total() - lost); sent.After(began.Add(time.Second + late)) {
+		if late := 10 * (lateness.total() - lost); sent.After(began.Add(time.Second + late)) {
 			t.Fatalf("a second after the change, and %v that the machine was late: status %d, want %d: %s", late, got.status, status, got.body)
 		}
 		time.Sleep(20 * time.Millisecond)

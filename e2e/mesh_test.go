@@ -17,6 +17,7 @@ import (
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	// What Istio has its gateways run beside what Keel generates.
@@ -29,6 +30,7 @@ import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 
 	"keel/budget/ledger/pgserver"
+	"keel/filter/peers/peerstest"
 	"keel/filter/wire/sample"
 )
 
@@ -50,10 +52,12 @@ func TestIstio(t *testing.T) {
 		mode     string
 		flags    []string
 		service  bool // the processor is a Service of the cluster, not an address
+		tls      bool // with certificates, as docs/envoy.md has it
 		socket   bool
 		attempts int // that are known one by one
 	}{
 		"full, a service":         {mode: "full", service: true},
+		"full, by certificates":   {mode: "full", service: true, tls: true},
 		"attempts, an address":    {mode: "attempts", attempts: 1},
 		"attempts, over a socket": {mode: "attempts", socket: true, attempts: 1},
 		"light, a service":        {mode: "light", service: true},
@@ -65,6 +69,10 @@ func TestIstio(t *testing.T) {
 			provider := httptest.NewServer(sample.New(sample.Options{Keep: 10}))
 			defer provider.Close()
 			replicas := startCluster(t, keel, pgserver.ForTest(t), 1, false, "---"+meshPolicy)
+			var more []string
+			if c.tls {
+				more = []string{"--tls", overTLS(t, replicas.replicas[0])}
+			}
 			processor := replicas.replicas[0].connection().Target()
 			manifests := [][]byte{}
 			switch {
@@ -79,8 +87,11 @@ func TestIstio(t *testing.T) {
 				return keelOutput(t, append([]string{"envoy", "config", "--target", "istio", "--mode", c.mode, "--grpc", processor,
 					"--namespace", "istio-system", "--gateway", "llm", "--provider", "openai=" + provider.URL}, append(c.flags, more...)...)...)
 			}
-			written := piloted(t, pilot, config("--mesh-config"), append(manifests, config())...)
+			written := piloted(t, pilot, config("--mesh-config"), append(manifests, config(more...))...)
 			listenAnywhere(t, written)
+			if secrets := readAsTheAgent(t, written); (secrets == 2) != c.tls {
+				t.Errorf("%d secrets", secrets)
+			}
 			s := &stack{url: runBootstrap(t, written), dsn: replicas.dsn}
 			meshCalls(t, s, replicas, c.attempts, c.mode)
 		})
@@ -203,6 +214,60 @@ func piloted(t *testing.T, pilot string, meshConfig []byte, manifests ...[]byte)
 		t.Fatal(err)
 	}
 	return written
+}
+
+// overTLS starts the replica again with the certificates that gateway.yaml wants, and returns the folder of Envoy's.
+func overTLS(t *testing.T, r *replica) (dir string) {
+	t.Helper()
+	server, client := peerstest.NewCA(t, "keel"), peerstest.NewCA(t, "envoys")
+	ours, dir := t.TempDir(), openDir(t)
+	server.Write(t, ours, client.PEM, "keel.keel.svc.cluster.local")
+	client.Write(t, dir, server.PEM, gatewayName)
+	if err := r.end(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	r.args = append(r.args, "--tls-cert", filepath.Join(ours, "tls.crt"), "--tls-key", filepath.Join(ours, "tls.key"), "--tls-peer-ca", filepath.Join(ours, "ca.crt"), "--peer", gatewayName)
+	if err := r.start(); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// readAsTheAgent makes static secrets of the files that Istio has its agent read for Envoy, and returns how many there are.
+func readAsTheAgent(t *testing.T, b *bootstrapv3.Bootstrap) int {
+	t.Helper()
+	secrets := map[string]*tlsv3.Secret{}
+	file := func(name string) *corev3.DataSource {
+		return &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: name}}
+	}
+	static := func(s *tlsv3.SdsSecretConfig) {
+		if pair, ok := strings.CutPrefix(s.GetName(), "file-cert:"); ok {
+			certificate, key, _ := strings.Cut(pair, "~")
+			secrets[s.Name] = &tlsv3.Secret{Name: s.Name, Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: &tlsv3.TlsCertificate{CertificateChain: file(certificate), PrivateKey: file(key)}}}
+		} else if ca, ok := strings.CutPrefix(s.GetName(), "file-root:"); ok {
+			secrets[s.Name] = &tlsv3.Secret{Name: s.Name, Type: &tlsv3.Secret_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{TrustedCa: file(ca)}}}
+		} else {
+			return
+		}
+		s.SdsConfig = nil
+	}
+	for _, c := range b.StaticResources.Clusters {
+		var socket tlsv3.UpstreamTlsContext
+		if c.TransportSocket.GetTypedConfig().UnmarshalTo(&socket) != nil {
+			continue
+		}
+		for _, s := range socket.GetCommonTlsContext().GetTlsCertificateSdsSecretConfigs() {
+			static(s)
+		}
+		static(socket.GetCommonTlsContext().GetCombinedValidationContext().GetValidationContextSdsSecretConfig())
+		if err := c.TransportSocket.GetTypedConfig().MarshalFrom(&socket); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, s := range secrets {
+		b.StaticResources.Secrets = append(b.StaticResources.Secrets, s)
+	}
+	return len(secrets)
 }
 
 // processorService is the Service of envoy/kubernetes as a cluster has it, and its one endpoint, on a port of this machine.

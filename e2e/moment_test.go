@@ -71,12 +71,12 @@ func (s *stack) begin(t *testing.T, path, body string, headers ...string) (rest 
 				t.Fatal(err)
 			}
 			setHeaders(request, headers)
-			lost := machine.total()
+			lost := lateness.total()
 			response, err := client.Do(request)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if lost = machine.total() - lost; response.StatusCode == http.StatusOK || !s.there || time.Now().After(deadline) {
+			if lost = lateness.total() - lost; response.StatusCode == http.StatusOK || !s.there || time.Now().After(deadline) {
 				return response
 			}
 			a := &answer{status: response.StatusCode, body: readAll(t, response.Body)}
@@ -102,7 +102,7 @@ func (s *stack) begin(t *testing.T, path, body string, headers ...string) (rest 
 }
 
 // machine is how late the machine was with what this process asked of it at a time, all in all: what has a bound in time has it beside that.
-var machine stall
+var lateness stall
 
 type stall struct{ lost atomic.Int64 }
 

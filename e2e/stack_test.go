@@ -54,7 +54,7 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer closeShared()
-		go machine.watch()
+		go lateness.watch()
 		return m.Run()
 	}())
 }
@@ -269,9 +269,9 @@ func (a *answer) decision() string { return a.header.Get("x-keel-decision-id") }
 func (s *stack) post(t *testing.T, path, body string, headers ...string) *answer {
 	t.Helper()
 	for deadline := time.Now().Add(patience); ; {
-		lost := machine.total()
+		lost := lateness.total()
 		a := s.do(t, http.MethodPost, path, strings.NewReader(body), headers...)
-		if lost = machine.total() - lost; !s.there || !a.late(lost) || time.Now().After(deadline) {
+		if lost = lateness.total() - lost; !s.there || !a.late(lost) || time.Now().After(deadline) {
 			return a
 		}
 		t.Logf("the machine was %v late: calling again, as a client does", lost)

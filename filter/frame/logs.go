@@ -39,8 +39,8 @@ var keptOfLogs = keep(map[protowire.Number]*kept{
 			21: whole, 24: whole, // filter_state_objects, upstream_request_attempt_count
 			26: whole, 33: whole, // stream_id, access_log_type
 		}),
-		3: keep(map[protowire.Number]*kept{1: whole, 3: whole, 5: whole, 9: whole}), // request: method, authority, path, request_id
-		4: keep(map[protowire.Number]*kept{1: whole, 3: whole, 4: whole, 6: whole}), // response: code, body_bytes, headers, code_details
+		3: keep(map[protowire.Number]*kept{1: whole, 3: whole, 5: whole, 9: whole, 13: whole}), // request: method, authority, path, request_id, headers
+		4: keep(map[protowire.Number]*kept{1: whole, 3: whole, 4: whole, 6: whole}),            // response: code, body_bytes, headers, code_details
 	})}),
 })
 

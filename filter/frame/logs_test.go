@@ -73,7 +73,7 @@ func asKept(m *accesslogv3.StreamAccessLogsMessage) *accesslogv3.StreamAccessLog
 			}
 		}
 		if r := e.Request; r != nil {
-			e.Request = &accesslogdatav3.HTTPRequestProperties{RequestMethod: r.RequestMethod, Authority: r.Authority, Path: r.Path, RequestId: r.RequestId}
+			e.Request = &accesslogdatav3.HTTPRequestProperties{RequestMethod: r.RequestMethod, Authority: r.Authority, Path: r.Path, RequestId: r.RequestId, RequestHeaders: r.RequestHeaders}
 		}
 		if r := e.Response; r != nil {
 			e.Response = &accesslogdatav3.HTTPResponseProperties{ResponseCode: r.ResponseCode, ResponseBodyBytes: r.ResponseBodyBytes, ResponseHeaders: r.ResponseHeaders, ResponseCodeDetails: r.ResponseCodeDetails}
