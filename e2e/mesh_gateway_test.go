@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http/httptest"
@@ -34,6 +35,8 @@ import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/least_request/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
 
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+
 	"keel/budget/ledger/pgserver"
 	"keel/filter/wire/sample"
 )
@@ -43,8 +46,18 @@ import (
 func TestEnvoyGateway(t *testing.T) {
 	t.Parallel()
 	egctl := builtBy(t, "make mesh", "egctl")
-	for mode, attempts := range map[string]int{"full": 0, "attempts": 1, "light": 0, "authz": 0} {
-		t.Run(mode, func(t *testing.T) {
+	for name, c := range map[string]struct {
+		mode     string
+		tls      bool // with certificates, as docs/envoy.md has it
+		attempts int
+	}{
+		"full":                  {mode: "full"},
+		"full, by certificates": {mode: "full", tls: true},
+		"attempts":              {mode: "attempts", attempts: 1},
+		"light":                 {mode: "light"},
+		"authz":                 {mode: "authz"},
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			provider := httptest.NewServer(sample.New(sample.Options{Keep: 10}))
 			defer provider.Close()
@@ -53,16 +66,36 @@ func TestEnvoyGateway(t *testing.T) {
 				t.Fatal(err)
 			}
 			replicas := startCluster(t, keel, pgserver.ForTest(t), 1, false, "---"+meshPolicy)
+			var more []string
+			var theirs string
+			manifests := [][]byte{gatewayOf(t)}
+			if c.tls {
+				theirs = overTLS(t, replicas.replicas[0])
+				more, manifests = []string{"--tls", theirs}, append(manifests, []byte(gatewaySecrets(t, theirs)))
+			}
 			_, port, _ := strings.Cut(replicas.replicas[0].connection().Target(), ":")
 			// Envoy Gateway refuses a Backend on loopback, and its translator knows a Service by its cluster address alone: both are
 			// moved below, once it is done.
-			own := keelOutput(t, "envoy", "config", "--target", "envoy-gateway", "--mode", mode, "--grpc", "keel.keel.svc.cluster.local:10002",
-				"--gateway", "llm", "--provider", "openai=http://provider.test:"+at.Port())
-			written := translated(t, egctl, gatewayOf(t), processorService(t, port), own)
-			move(written, map[string]string{"10.0.0.1:10002": replicas.replicas[0].connection().Target(), "provider.test:" + at.Port(): at.Host})
+			own := keelOutput(t, append([]string{"envoy", "config", "--target", "envoy-gateway", "--mode", c.mode, "--grpc", "keel.keel.svc.cluster.local:10002",
+				"--gateway", "llm", "--provider", "openai=http://provider.test:" + at.Port()}, more...)...)
+			written := translated(t, egctl, append(manifests, processorService(t, port), own)...)
+			processor := replicas.replicas[0].connection().Target()
+			move(written, map[string]string{"10.0.0.1:10002": processor, "keel.keel.svc.cluster.local:10002": processor, "provider.test:" + at.Port(): at.Host})
 			listenAnywhere(t, written)
+			held := holdSecrets(t, written, func(name string) *tlsv3.Secret { // which the translator does not print
+				switch name {
+				case "keel/keel-client":
+					return certificateSecret(filepath.Join(theirs, "tls.crt"), filepath.Join(theirs, "tls.key"))
+				case "keel-processor/keel-ca":
+					return authoritySecret(filepath.Join(theirs, "ca.crt"))
+				}
+				return nil
+			})
+			if (held == 2) != c.tls {
+				t.Errorf("%d secrets", held)
+			}
 			s := &stack{url: runBootstrap(t, written), dsn: replicas.dsn}
-			meshCalls(t, s, replicas, attempts, mode)
+			meshCalls(t, s, replicas, c.attempts, c.mode)
 		})
 	}
 }
@@ -172,6 +205,21 @@ func translated(t *testing.T, egctl string, manifests ...[]byte) *bootstrapv3.Bo
 		t.Fatalf("egctl: %v\n%s", err, out)
 	}
 	return staticOf(t, out)
+}
+
+// gatewaySecrets are the Secret and the ConfigMap of docs/envoy.md, of the files of a folder.
+func gatewaySecrets(t *testing.T, dir string) string {
+	t.Helper()
+	text := map[string]string{}
+	for _, name := range []string{"tls.crt", "tls.key", "ca.crt"} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text[name] = string(b)
+	}
+	return fmt.Sprintf("apiVersion: v1\nkind: Secret\nmetadata: {name: keel-client, namespace: keel}\ntype: kubernetes.io/tls\ndata: {tls.crt: %s, tls.key: %s}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: keel-ca, namespace: keel}\ndata: {ca.crt: %q}\n",
+		base64.StdEncoding.EncodeToString([]byte(text["tls.crt"])), base64.StdEncoding.EncodeToString([]byte(text["tls.key"])), text["ca.crt"])
 }
 
 // staticOf is a bootstrap of all that Envoy Gateway would send by xDS.

@@ -89,7 +89,7 @@ func TestIstio(t *testing.T) {
 			}
 			written := piloted(t, pilot, config("--mesh-config"), append(manifests, config(more...))...)
 			listenAnywhere(t, written)
-			if secrets := readAsTheAgent(t, written); (secrets == 2) != c.tls {
+			if secrets := holdSecrets(t, written, ofTheAgent); (secrets == 2) != c.tls {
 				t.Errorf("%d secrets", secrets)
 			}
 			s := &stack{url: runBootstrap(t, written), dsn: replicas.dsn}
@@ -233,41 +233,65 @@ func overTLS(t *testing.T, r *replica) (dir string) {
 	return dir
 }
 
-// readAsTheAgent makes static secrets of the files that Istio has its agent read for Envoy, and returns how many there are.
-func readAsTheAgent(t *testing.T, b *bootstrapv3.Bootstrap) int {
-	t.Helper()
-	secrets := map[string]*tlsv3.Secret{}
-	file := func(name string) *corev3.DataSource {
-		return &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: name}}
+// ofTheAgent is a secret by the name by which Istio has its agent read files for Envoy.
+func ofTheAgent(name string) *tlsv3.Secret {
+	if pair, ok := strings.CutPrefix(name, "file-cert:"); ok {
+		certificate, key, _ := strings.Cut(pair, "~")
+		return certificateSecret(certificate, key)
 	}
-	static := func(s *tlsv3.SdsSecretConfig) {
-		if pair, ok := strings.CutPrefix(s.GetName(), "file-cert:"); ok {
-			certificate, key, _ := strings.Cut(pair, "~")
-			secrets[s.Name] = &tlsv3.Secret{Name: s.Name, Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: &tlsv3.TlsCertificate{CertificateChain: file(certificate), PrivateKey: file(key)}}}
-		} else if ca, ok := strings.CutPrefix(s.GetName(), "file-root:"); ok {
-			secrets[s.Name] = &tlsv3.Secret{Name: s.Name, Type: &tlsv3.Secret_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{TrustedCa: file(ca)}}}
-		} else {
+	if ca, ok := strings.CutPrefix(name, "file-root:"); ok {
+		return authoritySecret(ca)
+	}
+	return nil
+}
+
+func certificateSecret(certificate, key string) *tlsv3.Secret {
+	return &tlsv3.Secret{Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: &tlsv3.TlsCertificate{CertificateChain: fileSource(certificate), PrivateKey: fileSource(key)}}}
+}
+
+func authoritySecret(ca string) *tlsv3.Secret {
+	return &tlsv3.Secret{Type: &tlsv3.Secret_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{TrustedCa: fileSource(ca)}}}
+}
+
+func fileSource(name string) *corev3.DataSource {
+	return &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: name}}
+}
+
+// holdSecrets puts secrets that a control plane would send into the bootstrap, and returns how many there are.
+func holdSecrets(t *testing.T, b *bootstrapv3.Bootstrap, secretOf func(name string) *tlsv3.Secret) int {
+	t.Helper()
+	held := map[string]bool{}
+	hold := func(s *tlsv3.SdsSecretConfig) {
+		secret := secretOf(s.GetName())
+		if secret == nil {
 			return
 		}
 		s.SdsConfig = nil
+		if !held[s.Name] {
+			held[s.Name], secret.Name = true, s.Name
+			b.StaticResources.Secrets = append(b.StaticResources.Secrets, secret)
+		}
 	}
 	for _, c := range b.StaticResources.Clusters {
-		var socket tlsv3.UpstreamTlsContext
-		if c.TransportSocket.GetTypedConfig().UnmarshalTo(&socket) != nil {
-			continue
+		sockets := []*corev3.TransportSocket{c.TransportSocket}
+		for _, m := range c.TransportSocketMatches {
+			sockets = append(sockets, m.TransportSocket)
 		}
-		for _, s := range socket.GetCommonTlsContext().GetTlsCertificateSdsSecretConfigs() {
-			static(s)
-		}
-		static(socket.GetCommonTlsContext().GetCombinedValidationContext().GetValidationContextSdsSecretConfig())
-		if err := c.TransportSocket.GetTypedConfig().MarshalFrom(&socket); err != nil {
-			t.Fatal(err)
+		for _, socket := range sockets {
+			var tls tlsv3.UpstreamTlsContext
+			if socket.GetTypedConfig().UnmarshalTo(&tls) != nil {
+				continue
+			}
+			for _, s := range tls.GetCommonTlsContext().GetTlsCertificateSdsSecretConfigs() {
+				hold(s)
+			}
+			hold(tls.GetCommonTlsContext().GetCombinedValidationContext().GetValidationContextSdsSecretConfig())
+			if err := socket.GetTypedConfig().MarshalFrom(&tls); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	for _, s := range secrets {
-		b.StaticResources.Secrets = append(b.StaticResources.Secrets, s)
-	}
-	return len(secrets)
+	return len(held)
 }
 
 // processorService is the Service of envoy/kubernetes as a cluster has it, and its one endpoint, on a port of this machine.
