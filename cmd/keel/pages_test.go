@@ -23,6 +23,7 @@ var ranBy = map[string]string{
 	"exports.md sh":         "cmd/keel.TestDocs",
 	"ledger.md sh":          "cmd/keel.TestPages",
 	"operate.md sh":         "cmd/keel.TestOperatePage",
+	"operate.md bash":       "e2e.TestRestore",
 	"operate.md sql":        "cmd/keel.TestOperatePage",
 	"performance.md sh":     "cmd/keel.TestPages",
 	"prices.md sh":          "cmd/keel.TestPages",

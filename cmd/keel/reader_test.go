@@ -91,7 +91,7 @@ var word = regexp.MustCompile(`"[^"]*"|\S+`)
 // mayFind are commands that may end with exit status 1, by what they say then: they found something, or the sample has nothing for them.
 var mayFind = map[string]string{
 	"prices diff":    "",
-	"ledger forfeit": "its replica is alive",
+	"ledger forfeit": "its processor is alive",
 	"audit erase":    "no record has that value",
 }
 
