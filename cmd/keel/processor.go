@@ -63,6 +63,7 @@ type processor struct {
 type processorOptions struct {
 	GRPC, Admin, Database string
 	Journal               string // folder for what must outlive the process
+	Segment               int64  // bytes of a file in it, 64 MiB when 0
 	Hosts                 map[string]string
 	OrphanAfter           time.Duration // see ledger.Options.StaleAfter
 	Audit                 *audit.Sequencer
@@ -123,7 +124,7 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 
 		pseudonyms: o.Pseudonyms,
 	}
-	p.ledger, err = ledger.Open(ctx, o.Database, ledger.Options{AllowAway: true, Logger: o.Log, StaleAfter: o.OrphanAfter, Journal: o.Journal})
+	p.ledger, err = ledger.Open(ctx, o.Database, ledger.Options{AllowAway: true, Logger: o.Log, StaleAfter: o.OrphanAfter, Journal: o.Journal, JournalSegment: o.Segment})
 	if err != nil {
 		return nil, err
 	}

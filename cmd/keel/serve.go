@@ -16,6 +16,7 @@ type serveCmd struct {
 	Database     string        `help:"Postgres to use: a URL or DSN. Default: $KEEL_DATABASE_URL." placeholder:"DSN"`
 	DatabaseFile string        `help:"File with that URL or DSN, so that its password is in no list of processes." placeholder:"FILE"`
 	Journal      string        `help:"Folder for what must outlive the process." required:"" placeholder:"DIR"`
+	Segment      int64         `name:"journal-segment" help:"Size of a journal file in MiB, from 1 to 1024. Two are on the disk before anything is written: less for a small volume." default:"64" placeholder:"MIB"`
 	Config       []string      `help:"YAML files to apply at the start, as \"keel apply\" does." placeholder:"FILE"`
 	Drain        time.Duration `help:"How long calls in flight may go on after SIGTERM." default:"30s"`
 	transportFlags
@@ -64,6 +65,9 @@ func (c *serveCmd) Run(ctx context.Context, m *Main) error {
 			return err
 		}
 	}
+	if c.Segment < 1 || c.Segment > 1024 {
+		return fmt.Errorf("--journal-segment %d: a file has from 1 to 1024 MiB", c.Segment)
+	}
 	log := slog.New(slog.NewTextHandler(m.Stderr, nil))
 	sequencer, err := c.sequencer(dsn, log)
 	if err != nil {
@@ -75,7 +79,7 @@ func (c *serveCmd) Run(ctx context.Context, m *Main) error {
 	}
 	p, err := startProcessor(ctx, processorOptions{
 		Audit: sequencer, Pseudonyms: pseudonyms, Spans: c.spanFlags,
-		GRPC: c.GRPC, Admin: c.Admin, Database: dsn, Journal: c.Journal, Profiles: c.profileFlags,
+		GRPC: c.GRPC, Admin: c.Admin, Database: dsn, Journal: c.Journal, Segment: c.Segment << 20, Profiles: c.profileFlags,
 		Transport: c.transportFlags, MaxCalls: c.MaxCalls, Hosts: providerHosts(envoy.DefaultProviders()), OrphanAfter: c.Orphan, Review: c.reviewFlags, Alerts: c.alertFlags,
 		Log: log,
 	})
