@@ -42,6 +42,9 @@ func newDatabase(ctx context.Context, server, name string) (dsn string, drop fun
 // duplicateDatabase is Postgres' SQLSTATE for a name that is taken.
 const duplicateDatabase = "42P04"
 
+// databaseInUse is that of a database to which somebody is connected.
+const databaseInUse = "55006"
+
 func create(ctx context.Context, server, name string, orKeep bool) error {
 	c, err := pgx.Connect(ctx, server)
 	if err != nil {
@@ -60,14 +63,21 @@ func create(ctx context.Context, server, name string, orKeep bool) error {
 }
 
 func dropDatabase(server, name string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	c, err := pgx.Connect(ctx, server)
 	if err != nil {
 		return fmt.Errorf("database %s: %w", name, err)
 	}
 	defer c.Close(ctx)
-	if _, err = c.Exec(ctx, "DROP DATABASE IF EXISTS "+pgx.Identifier{name}.Sanitize()+" WITH (FORCE)"); err != nil {
+	for {
+		// Postgres tells all who are connected to go and waits 5 s for them, which on a busy machine is not enough for one that has a query to end.
+		_, err = c.Exec(ctx, "DROP DATABASE IF EXISTS "+pgx.Identifier{name}.Sanitize()+" WITH (FORCE)")
+		if pg := (*pgconn.PgError)(nil); !errors.As(err, &pg) || pg.Code != databaseInUse {
+			break
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("database %s: %w", name, err)
 	}
 	// What keel migrate made for the database is nobody's any more; roles belong to the server.
