@@ -40,8 +40,8 @@ func (w *heldStream) Recv() (*extprocv3.ProcessingRequest, error) {
 // stack that its decision needed.
 func TestWhatAWaitingCallKeeps(t *testing.T) {
 	const (
-		calls     = 50
-		mostHeap  = 6 << 10 // bytes a call; 4.5 kB were measured
+		calls    = 50
+		mostHeap = 6 << 10 // bytes a call; 4.5 kB were measured
 	)
 	server, _ := newServer(t)
 	var documents budget.Documents
