@@ -235,9 +235,3 @@ func (r *rowBuffer) part(p *meter.Part) {
 	r.usage(&p.Usage)
 	r.raw("}")
 }
-
-// money appends what leads to an amount, and the amount in dollars as a string.
-func (r *rowBuffer) money(before string, n pricing.NanoUSD) {
-	r.b = append(append(r.b, before...), '"')
-	r.b = append(n.Append(r.b), '"')
-}

@@ -224,15 +224,6 @@ func (r *rowBuffer) holds(d *budget.Decision) {
 	r.jsonEnds(start)
 }
 
-func (r *rowBuffer) flag(before string, v bool) {
-	r.raw(before)
-	if v {
-		r.raw("true")
-	} else {
-		r.raw("false")
-	}
-}
-
 func (r *rowBuffer) envelope(v *budget.Envelope) {
 	if *v == (budget.Envelope{}) {
 		r.null()

@@ -99,7 +99,7 @@ on conflict (org, decision_id) do nothing returning decision_id`, s.org, s.epoch
 			return eachID(rows, func(id uuid.UUID) { closed[id] = true })
 		})
 	}
-	if err := s.tx.SendBatch(s.ctx, batch).Close(); err != nil {
+	if err := s.send(batch); err != nil {
 		return err
 	}
 	if err := decisions.copy(s.ctx, s.tx, copyDecisions); err != nil {
@@ -132,7 +132,7 @@ on conflict (org, decision_id) do nothing returning decision_id`, s.org, s.epoch
 	if len(elsewhere) > 0 {
 		batch.Queue(deleteOpen, s.org, idList(elsewhere)).Query(func(rows pgx.Rows) error { return eachOpen(rows, wasOpen) })
 	}
-	if err := s.tx.SendBatch(s.ctx, batch).Close(); err != nil {
+	if err := s.send(batch); err != nil {
 		return err
 	}
 	for _, id := range s.opened {
@@ -163,6 +163,14 @@ on conflict (org, decision_id) do nothing returning decision_id`, s.org, s.epoch
 		}
 	}
 	return nil
+}
+
+// send asks what is queued, if anything is.
+func (s *settlement) send(batch *pgx.Batch) error {
+	if batch.Len() == 0 {
+		return nil
+	}
+	return s.tx.SendBatch(s.ctx, batch).Close()
 }
 
 // selectClosed is which of some decisions are closed. Their bounds tell the planner which months need no look.

@@ -1,0 +1,141 @@
+package ledger
+
+import (
+	"encoding/binary"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"keel/budget/ledger/escrow"
+	"keel/pricing"
+)
+
+// What is here writes values of jsonb into a row. Keys come in the order in which jsonb keeps them, the shorter first and those of one
+// length by their bytes, so that the server need not sort them.
+
+// json begins a value of jsonb, and returns what ends it.
+func (r *rowBuffer) json() (start int) {
+	r.length(0)
+	r.b = append(r.b, 1) // version of the format
+	return len(r.b)
+}
+
+func (r *rowBuffer) jsonEnds(start int) {
+	binary.BigEndian.PutUint32(r.b[start-5:], uint32(len(r.b)-start+1))
+}
+
+func (r *rowBuffer) raw(s string) { r.b = append(r.b, s...) }
+
+// number appends what leads to a number, and the number.
+func (r *rowBuffer) number(before string, n int64) {
+	r.b = strconv.AppendInt(append(r.b, before...), n, 10)
+}
+
+// nonzero is number, unless n is 0.
+func (r *rowBuffer) nonzero(before string, n int64) {
+	if n != 0 {
+		r.number(before, n)
+	}
+}
+
+// string appends what leads to a string, and the string.
+func (r *rowBuffer) string(before, s string) {
+	r.b = append(r.b, before...)
+	r.quote(s)
+}
+
+// filled is string, unless s is empty.
+func (r *rowBuffer) filled(before, s string) {
+	if s != "" {
+		r.string(before, s)
+	}
+}
+
+func (r *rowBuffer) true(before string, v bool) {
+	if v {
+		r.raw(before)
+		r.raw("true")
+	}
+}
+
+func (r *rowBuffer) quote(s string) {
+	r.b = append(r.b, '"')
+	from, ascii := 0, true
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c >= utf8.RuneSelf:
+			if ascii && !utf8.ValidString(s[i:]) {
+				r.odd = true
+			}
+			ascii = false
+		case c == '"' || c == '\n' || c == '\t' || c == '\r':
+			r.b = append(append(r.b, s[from:i]...), '\\', escapes[c])
+			from = i + 1
+		case c < ' ' || c == '\\':
+			r.odd = true // NUL, or what may look like an escape that jsonb does not take
+		}
+	}
+	r.b = append(append(r.b, s[from:]...), '"')
+}
+
+var escapes = [256]byte{'"': '"', '\n': 'n', '\t': 't', '\r': 'r'}
+
+// instant appends what leads to a time, and the time as encoding/json writes it.
+func (r *rowBuffer) instant(before string, t time.Time) {
+	if y := t.Year(); y < 1 || y > 9999 {
+		r.odd = true
+	}
+	r.b = append(append(r.b, before...), '"')
+	r.b = append(t.AppendFormat(r.b, time.RFC3339Nano), '"')
+}
+
+// bound appends what leads to a bound of a window, and the bound: start 0, end 1.
+func (r *rowBuffer) bound(which int, before string, micros int64) {
+	if r.bounds[which] != micros || r.texts[which] == nil {
+		r.bounds[which], r.texts[which] = micros, append(append(append(r.texts[which][:0], '"'), windowText(micros)...), '"')
+	}
+	r.b = append(append(r.b, before...), r.texts[which]...)
+}
+
+// window begins an object about an account; where its window starts comes later.
+func (r *rowBuffer) window(k *escrow.Key) {
+	r.bound(1, `{"end":`, k.End)
+	r.string(`,"key":`, k.Account)
+}
+
+// list appends an array. The function writes an element.
+func list[T any](r *rowBuffer, elements []T, element func(*rowBuffer, *T)) {
+	r.b = append(r.b, '[')
+	for i := range elements {
+		if i > 0 {
+			r.b = append(r.b, ',')
+		}
+		element(r, &elements[i])
+	}
+	r.b = append(r.b, ']')
+}
+
+// object ends an object whose fields each began with a comma.
+func (r *rowBuffer) object(start int) {
+	if start == len(r.b) {
+		r.raw("{}")
+		return
+	}
+	r.b[start] = '{'
+	r.b = append(r.b, '}')
+}
+
+func (r *rowBuffer) flag(before string, v bool) {
+	r.raw(before)
+	if v {
+		r.raw("true")
+	} else {
+		r.raw("false")
+	}
+}
+
+// money appends what leads to an amount, and the amount in dollars as a string.
+func (r *rowBuffer) money(before string, n pricing.NanoUSD) {
+	r.b = append(append(r.b, before...), '"')
+	r.b = append(n.Append(r.b), '"')
+}
