@@ -44,15 +44,21 @@ func (s *Server) Check(ctx context.Context, in *authv3.CheckRequest) (out *authv
 		}
 		s.settle(call) // what was let out is ended by the access log
 	}()
+	s.deep.run(func() { out, err = s.check(ctx, call, in) })
+	return out, err
+}
+
+func (s *Server) check(ctx context.Context, call *Call, in *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 	request := in.GetAttributes().GetRequest().GetHttp()
 	headers, body, partial := requestOf(request)
 	s.identify(call, headers, &extprocv3.ProcessingRequest{
 		MetadataContext: in.GetAttributes().GetMetadataContext(),
 		Attributes:      map[string]*structpb.Struct{attributeSpace: peerOf(in.GetAttributes().GetSource())},
 	})
-	answer := s.admit(call, len(body) == 0)
+	var answer *extprocv3.ProcessingResponse
 	switch {
-	case answer.GetImmediateResponse() != nil || call.codec == nil || len(body) == 0:
+	case call.unkeyed != "" || call.codec == nil || len(body) == 0:
+		answer = s.admit(call, len(body) == 0)
 	case partial:
 		answer = s.refusePartial(call, request.GetSize())
 	default:
@@ -69,21 +75,23 @@ func (s *Server) Check(ctx context.Context, in *authv3.CheckRequest) (out *authv
 	return checked(call, answer), nil
 }
 
-// requestOf is a checked request in the terms of ext_proc.
+// requestOf is a checked request in the terms of ext_proc. Its headers come in one of two forms, by how Envoy is told to encode them
+// and by who read the message.
 func requestOf(r *authv3.AttributeContext_HttpRequest) (headers *extprocv3.HttpHeaders, body []byte, partial bool) {
-	list := make([]*corev3.HeaderValue, 0, len(r.GetHeaders())+len(r.GetHeaderMap().GetHeaders()))
-	for name, value := range r.GetHeaders() {
-		partial = partial || name == partialBody && value == "true"
-		list = append(list, &corev3.HeaderValue{Key: name, Value: value})
+	list := r.GetHeaderMap()
+	if len(r.GetHeaders()) > 0 {
+		list = &corev3.HeaderMap{Headers: slices.Clone(list.GetHeaders())}
+		for name, value := range r.GetHeaders() {
+			list.Headers = append(list.Headers, &corev3.HeaderValue{Key: name, Value: value})
+		}
 	}
-	for _, h := range r.GetHeaderMap().GetHeaders() { // where Envoy is told to encode raw headers
+	for _, h := range list.GetHeaders() {
 		partial = partial || strings.EqualFold(h.GetKey(), partialBody) && headerValue(h) == "true"
-		list = append(list, h)
 	}
 	if body = r.GetRawBody(); len(body) == 0 {
 		body = []byte(r.GetBody())
 	}
-	return &extprocv3.HttpHeaders{Headers: &corev3.HeaderMap{Headers: list}, EndOfStream: len(body) == 0}, body, partial
+	return &extprocv3.HttpHeaders{Headers: list, EndOfStream: len(body) == 0}, body, partial
 }
 
 // peerOf is who stands at the other end of the connection: the URI of its certificate, as ext_proc has it, where
