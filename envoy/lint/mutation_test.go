@@ -278,7 +278,7 @@ func testOwn(t *testing.T) {
 		"envoy-authz":            {[]string{"envoy-authz.yaml"}, append(loggedMutations, authzMutations...), 14},
 		"envoy-fast":             {[]string{"envoy-fast.yaml"}, slices.Concat(loggedMutations, authzMutations, fastMutations), 25},
 		"istio-light":            {[]string{"istio-light.yaml", "istio-mesh-config.yaml"}, usageMutations, 2},
-		"istio-authz":            {[]string{"istio-authz.yaml", "istio-authz-mesh-config.yaml"}, append(istioAuthzMutations, usageMutations...), 8},
+		"istio-authz":            {[]string{"istio-authz.yaml", "istio-authz-mesh-config.yaml"}, append(istioAuthzMutations, usageMutations...), 7},
 		"istio-policy":           {[]string{"istio-policy.yaml", "istio-policy-mesh-config.yaml"}, append(istioPolicyMutations, usageMutations...), 6},
 		"envoy-gateway-light":    {[]string{"envoy-gateway-light.yaml"}, usageMutations, 2},
 		"envoy-gateway-authz":    {[]string{"envoy-gateway-authz.yaml"}, append([]mutation{{"route kept", routeKept, []edit{remove("{SecurityPolicy}/spec/extAuth/recomputeRoute")}}}, usageMutations...), 3},

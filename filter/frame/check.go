@@ -4,6 +4,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // maxCheckedHeaders is how many headers a check may have before the generic codec reads it: names are compared each to each.
@@ -14,6 +15,7 @@ type checkRequest struct {
 	attributes authv3.AttributeContext
 	source     authv3.AttributeContext_Peer
 	request    authv3.AttributeContext_Request
+	time       timestamppb.Timestamp
 	http       authv3.AttributeContext_HttpRequest
 	headers    corev3.HeaderMap
 }
@@ -100,12 +102,33 @@ func (r *checkRequest) readRequest(c cursor) bool {
 		switch {
 		case !ok || !isBytes(kind):
 			return false
-		case number == 1: // time
+		case number == 1 && r.request.Time == nil:
+			r.request.Time = &r.time
+			if !readTimestamp(value, &r.time) {
+				return false
+			}
 		case number == 2 && r.request.Http == nil:
 			r.request.Http = &r.http
 			if !r.readHTTP(value) {
 				return false
 			}
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+func readTimestamp(c cursor, t *timestamppb.Timestamp) bool {
+	for !c.done() {
+		number, _, bits, kind, ok := c.field()
+		switch {
+		case !ok || !isVarint(kind):
+			return false
+		case number == 1:
+			t.Seconds = int64(bits)
+		case number == 2:
+			t.Nanos = int32(bits)
 		default:
 			return false
 		}

@@ -81,7 +81,6 @@ func read(m *authv3.CheckRequest) *authv3.CheckRequest {
 	if a.Request == nil {
 		return m
 	}
-	a.Request.Time = nil
 	if h := a.Request.Http; h != nil {
 		h.Id, h.Method, h.Path, h.Host, h.Scheme, h.Query, h.Fragment, h.Protocol = "", "", "", "", "", "", "", ""
 		for name, value := range h.Headers {
