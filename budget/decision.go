@@ -113,6 +113,15 @@ type Rule struct {
 	Saw     string `json:"saw,omitempty"`    // the numbers that it looked at: "1880.5 of 2500 USD"
 }
 
+// warnedEffect stands in the effect of a rule that warned, before what it warned of.
+const warnedEffect = "warned "
+
+// Warning is what the rule warned of, "" where it warned of nothing.
+func (r *Rule) Warning() string {
+	_, warning, _ := strings.Cut(r.Effect, warnedEffect)
+	return warning
+}
+
 // Decision is what Keel did with a call, and why.
 type Decision struct {
 	Call
@@ -152,7 +161,7 @@ func (d *Decision) Written() {
 	d.Shape = tokens.Shape{}
 	var warned []Rule
 	for i := range d.Rules {
-		if strings.Contains(d.Rules[i].Effect, "warned ") {
+		if d.Rules[i].Warning() != "" {
 			warned = append(warned, d.Rules[i])
 		}
 	}

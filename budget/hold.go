@@ -79,7 +79,7 @@ func (l *deliberation) effect(b *activeBudget, s Standing, amount pricing.NanoUS
 	effect := "held"
 	for _, tier := range b.Tiers {
 		if tier.Do == Warn && b.reached(tier, s) {
-			effect += ", warned at " + strconv.Itoa(tier.AtPercent) + "%"
+			effect += ", " + warnedEffect + "at " + strconv.Itoa(tier.AtPercent) + "%"
 		}
 	}
 	i := slices.IndexFunc(l.pressed, func(p pressure) bool { return p.activeBudget == b })

@@ -42,7 +42,7 @@ func (l *deliberation) applyPolicies() *Denial {
 		case p.Do.MaxOutputTokens > 0 || p.Do.Constraint != Constraint{}:
 			rule.Effect, denial = l.constrain(p)
 		case p.Do.Warn != "":
-			rule.Effect = "warned " + p.Do.Warn
+			rule.Effect = warnedEffect + p.Do.Warn
 		case len(p.Do.Tag) > 0:
 			rule.Effect = l.tag(p.Do.Tag)
 		case p.Do.Watch != nil:

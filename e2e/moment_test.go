@@ -101,7 +101,7 @@ func (s *stack) begin(t *testing.T, path, body string, headers ...string) (rest 
 	return func() *answer { return <-ended }
 }
 
-// machine is how late the machine was with what this process asked of it at a time, all in all: what has a bound in time has it beside that.
+// lateness is how late the machine was with what this process asked of it at a time, all in all: what has a bound in time has it beside that.
 var lateness stall
 
 type stall struct{ lost atomic.Int64 }

@@ -130,8 +130,9 @@ func responseHeaders(call *Call) []*corev3.HeaderValueOption {
 	if d.Action == budget.Substitute && d.RouteChoices[0].Unpriced == "" {
 		set = append(set, setHeader(headerAsked, d.RouteChoices[0].Expected.String()))
 	}
-	for _, rule := range d.Rules {
-		if _, warning, warned := strings.Cut(rule.Effect, "warned "); warned {
+	for i := range d.Rules {
+		rule := &d.Rules[i]
+		if warning := rule.Warning(); warning != "" {
 			set = append(set, setHeader(headerWarning, warningText(rule.Kind, rule.Name, warning)))
 		}
 	}

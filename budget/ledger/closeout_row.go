@@ -29,7 +29,7 @@ func (r *rowBuffer) closeout(org string, epoch uuid.UUID, seq uint64, digest *re
 	r.int8(int64(seq))
 	if end.Known {
 		r.id(end.Lease)
-		r.charges(end.Charges)
+		column(r, end.Charges, (*rowBuffer).charge)
 	} else {
 		r.null()
 		r.null()
@@ -73,16 +73,10 @@ func (r *rowBuffer) closeout(org string, epoch uuid.UUID, seq uint64, digest *re
 	} else {
 		r.null()
 	}
-	r.attempts(end.AttemptRows)
+	filledColumn(r, end.AttemptRows, (*rowBuffer).attempt)
 	r.bytes(digest[:])
-	r.bills(end.Bills)
+	filledColumn(r, end.Bills, (*rowBuffer).bill)
 	return r.end()
-}
-
-func (r *rowBuffer) charges(charges []record.Charge) {
-	start := r.json()
-	list(r, charges, (*rowBuffer).charge)
-	r.jsonEnds(start)
 }
 
 func (r *rowBuffer) charge(c *record.Charge) {
@@ -119,27 +113,19 @@ func (r *rowBuffer) usage(u *meter.Usage) {
 }
 
 func (r *rowBuffer) lines(cost *pricing.Cost) {
-	start := r.json()
-	r.raw("[")
-	for i := range cost.Lines {
-		if i > 0 {
-			r.raw(",")
-		}
-		l := &cost.Lines[i]
+	rate := `,"per_million_usd":"`
+	if cost.Exchange != nil {
+		rate = `,"per_million":"`
+	}
+	column(r, cost.Lines, func(r *rowBuffer, l *pricing.Line) {
 		r.string(`{"meter":`, l.Meter.String())
 		r.filled(`,"price":`, l.Price)
 		r.number(`,"quantity":`, l.Quantity)
 		r.money(`,"amount_usd":`, l.Amount)
-		if cost.Exchange != nil {
-			r.raw(`,"per_million":"`)
-		} else {
-			r.raw(`,"per_million_usd":"`)
-		}
+		r.raw(rate)
 		r.b = l.Rate.AppendPerMillion(r.b)
 		r.raw(`"}`)
-	}
-	r.raw("]")
-	r.jsonEnds(start)
+	})
 }
 
 // unpriced is an array of text.
@@ -158,16 +144,6 @@ func (r *rowBuffer) unpriced(kinds []meter.Kind) {
 		}
 	}
 	binary.BigEndian.PutUint32(r.b[start-4:], uint32(len(r.b)-start))
-}
-
-func (r *rowBuffer) attempts(attempts []budget.Attempt) {
-	if len(attempts) == 0 {
-		r.null()
-		return
-	}
-	start := r.json()
-	list(r, attempts, (*rowBuffer).attempt)
-	r.jsonEnds(start)
 }
 
 func (r *rowBuffer) attempt(a *budget.Attempt) {
@@ -194,16 +170,6 @@ func (r *rowBuffer) attempt(a *budget.Attempt) {
 		r.money(`,"instead_bound_usd":`, a.InsteadBound)
 	}
 	r.raw("}")
-}
-
-func (r *rowBuffer) bills(bills []budget.Bill) {
-	if len(bills) == 0 {
-		r.null()
-		return
-	}
-	start := r.json()
-	list(r, bills, (*rowBuffer).bill)
-	r.jsonEnds(start)
 }
 
 func (r *rowBuffer) bill(b *budget.Bill) {

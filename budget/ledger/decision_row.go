@@ -56,7 +56,7 @@ func (r *rowBuffer) decision(org string, epoch uuid.UUID, seq uint64, digest *re
 	} else {
 		r.null()
 	}
-	r.rules(d.Rules)
+	column(r, d.Rules, (*rowBuffer).rule)
 	r.text(d.PriceVersion)
 	r.denial(d.Denial)
 	r.bool(d.Unmetered)
@@ -64,7 +64,7 @@ func (r *rowBuffer) decision(org string, epoch uuid.UUID, seq uint64, digest *re
 	r.estimate(&e.Input, &e.Output)
 	r.holds(d)
 	r.envelope(&d.Envelope)
-	r.choices(d.RouteChoices)
+	filledColumn(r, d.RouteChoices, (*rowBuffer).choice)
 	r.bytes(digest[:])
 	return r.end()
 }
@@ -131,12 +131,6 @@ func (r *rowBuffer) image(i *tokens.ImageShape) {
 	r.raw("}")
 }
 
-func (r *rowBuffer) rules(rules []budget.Rule) {
-	start := r.json()
-	list(r, rules, (*rowBuffer).rule)
-	r.jsonEnds(start)
-}
-
 func (r *rowBuffer) rule(rule *budget.Rule) {
 	r.string(`{"kind":`, string(rule.Kind))
 	r.string(`,"name":`, rule.Name)
@@ -197,16 +191,11 @@ func (r *rowBuffer) key(k *tokens.Key) {
 }
 
 func (r *rowBuffer) holds(d *budget.Decision) {
-	start := r.json()
-	r.raw("[")
-	for i := range d.Holds {
-		if d.Action == budget.Deny {
-			break
-		}
-		if i > 0 {
-			r.raw(",")
-		}
-		h := &d.Holds[i]
+	holds := d.Holds
+	if d.Action == budget.Deny {
+		holds = nil
+	}
+	column(r, holds, func(r *rowBuffer, h *budget.Hold) {
 		k := escrow.KeyOf(&h.Account)
 		r.window(&k)
 		r.string(`,"mode":`, string(h.Mode))
@@ -219,9 +208,7 @@ func (r *rowBuffer) holds(d *budget.Decision) {
 		r.number(`,"version":`, h.Version)
 		r.number(`,"rolling_s":`, int64(h.Rolling/time.Second))
 		r.raw("}")
-	}
-	r.raw("]")
-	r.jsonEnds(start)
+	})
 }
 
 func (r *rowBuffer) envelope(v *budget.Envelope) {
@@ -235,16 +222,6 @@ func (r *rowBuffer) envelope(v *budget.Envelope) {
 	r.money(`,"limit_usd":`, v.Limit)
 	r.number(`,"max_attempts":`, v.Attempts)
 	r.raw("}")
-	r.jsonEnds(start)
-}
-
-func (r *rowBuffer) choices(choices []budget.Choice) {
-	if len(choices) == 0 {
-		r.null()
-		return
-	}
-	start := r.json()
-	list(r, choices, (*rowBuffer).choice)
 	r.jsonEnds(start)
 }
 

@@ -115,6 +115,22 @@ func list[T any](r *rowBuffer, elements []T, element func(*rowBuffer, *T)) {
 	r.b = append(r.b, ']')
 }
 
+// column is a column of jsonb with an array.
+func column[T any](r *rowBuffer, elements []T, element func(*rowBuffer, *T)) {
+	start := r.json()
+	list(r, elements, element)
+	r.jsonEnds(start)
+}
+
+// filledColumn is column, and null where there are no elements.
+func filledColumn[T any](r *rowBuffer, elements []T, element func(*rowBuffer, *T)) {
+	if len(elements) == 0 {
+		r.null()
+		return
+	}
+	column(r, elements, element)
+}
+
 // object ends an object whose fields each began with a comma.
 func (r *rowBuffer) object(start int) {
 	if start == len(r.b) {
