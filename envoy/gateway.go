@@ -59,7 +59,7 @@ func (a Attachment) gateway() ([]byte, error) {
 	return a.gatewayDocuments(b, all)
 }
 
-// gatewayDocuments writes what a builder built without an error.
+// gatewayDocuments writes all, below what the first says of how to apply them.
 func (a Attachment) gatewayDocuments(b *builder, all []document) ([]byte, error) {
 	all[0].head = append(append(a.heading(), "Apply with kubectl.", ""), all[0].head...)
 	return documentsOf(b, all)
