@@ -8,10 +8,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -61,27 +61,15 @@ func TestEnvoyGateway(t *testing.T) {
 			t.Parallel()
 			provider := httptest.NewServer(sample.New(sample.Options{Keep: 10}))
 			defer provider.Close()
-			at, err := url.Parse(provider.URL)
-			if err != nil {
-				t.Fatal(err)
-			}
 			replicas := startCluster(t, keel, pgserver.ForTest(t), 1, false, "---"+meshPolicy)
-			var more []string
+			flags := append(throughGateway, "--mode", c.mode)
 			var theirs string
-			manifests := [][]byte{gatewayOf(t)}
+			var manifests [][]byte
 			if c.tls {
 				theirs = overTLS(t, replicas.replicas[0])
-				more, manifests = []string{"--tls", theirs}, append(manifests, []byte(gatewaySecrets(t, theirs)))
+				flags, manifests = append(flags, "--tls", theirs), append(manifests, []byte(gatewaySecrets(t, theirs)))
 			}
-			_, port, _ := strings.Cut(replicas.replicas[0].connection().Target(), ":")
-			// Envoy Gateway refuses a Backend on loopback, and its translator knows a Service by its cluster address alone: both are
-			// moved below, once it is done.
-			own := keelOutput(t, append([]string{"envoy", "config", "--target", "envoy-gateway", "--mode", c.mode, "--grpc", "keel.keel.svc.cluster.local:10002",
-				"--gateway", "llm", "--provider", "openai=http://provider.test:" + at.Port()}, more...)...)
-			written := translated(t, egctl, append(manifests, processorService(t, port), own)...)
-			processor := replicas.replicas[0].connection().Target()
-			move(written, map[string]string{"10.0.0.1:10002": processor, "keel.keel.svc.cluster.local:10002": processor, "provider.test:" + at.Port(): at.Host})
-			listenAnywhere(t, written)
+			written := inGateway(t, egctl, replicas.replicas[0].connection().Target(), provider.URL, append(manifests, keelOutput(t, flags...))...)
 			held := holdSecrets(t, written, func(name string) *tlsv3.Secret { // which the translator does not print
 				switch name {
 				case "keel/keel-client":
@@ -109,12 +97,8 @@ func TestEnvoyGatewayObserve(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := startObservedBy(t, sample.New(sample.Options{Keep: 10_000}), func(processor, provider string) string {
-		_, port, _ := strings.Cut(processor, ":")
-		own := keelOutput(t, "envoy", "config", "--target", "envoy-gateway", "--mode", "observe", "--grpc", "keel.keel.svc.cluster.local:10002", "--gateway", "llm")
-		written := translated(t, egctl, gatewayOf(t), routes, processorService(t, port), own)
-		move(written, map[string]string{"10.0.0.1:10002": processor, "provider.test:80": strings.TrimPrefix(provider, "http://")})
-		listenAnywhere(t, written)
-		return runBootstrap(t, written)
+		own := keelOutput(t, "envoy", "config", "--target", "envoy-gateway", "--mode", "observe", "--grpc", clusterProcessor, "--gateway", "llm")
+		return runBootstrap(t, inGateway(t, egctl, processor, provider, routes, own))
 	})
 	o.routed = true
 	o.observes(t)
@@ -128,14 +112,7 @@ func TestEnvoyGatewaySlowRequest(t *testing.T) {
 	upstream := httptest.NewServer(provider)
 	defer upstream.Close()
 	replicas := startCluster(t, keel, pgserver.ForTest(t), 1, false, "")
-	processor, at := replicas.replicas[0].connection().Target(), strings.TrimPrefix(upstream.URL, "http://")
-	_, port, _ := strings.Cut(processor, ":")
-	_, upstreamPort, _ := strings.Cut(at, ":")
-	own := keelOutput(t, "envoy", "config", "--target", "envoy-gateway", "--grpc", "keel.keel.svc.cluster.local:10002",
-		"--gateway", "llm", "--provider", "openai=http://provider.test:"+upstreamPort, "--idle-timeout", "2s")
-	written := translated(t, egctl, gatewayOf(t), processorService(t, port), own)
-	move(written, map[string]string{"10.0.0.1:10002": processor, "provider.test:" + upstreamPort: at})
-	listenAnywhere(t, written)
+	written := inGateway(t, egctl, replicas.replicas[0].connection().Target(), upstream.URL, keelOutput(t, append(throughGateway, "--idle-timeout", "2s")...))
 	s := &stack{url: runBootstrap(t, written), dsn: replicas.dsn, sample: provider}
 	s.refusesSlowRequests(t)
 }
@@ -150,22 +127,15 @@ func TestEnvoyGatewayClaims(t *testing.T) {
 			replicas, provider, _ := startVerified(t)
 			upstream := httptest.NewServer(provider)
 			defer upstream.Close()
-			processor, at := replicas.replicas[0].connection().Target(), strings.TrimPrefix(upstream.URL, "http://")
-			_, port, _ := strings.Cut(processor, ":")
-			_, upstreamPort, _ := strings.Cut(at, ":")
-			own := keelOutput(t, "envoy", "config", "--target", "envoy-gateway", "--mode", mode, "--grpc", "keel.keel.svc.cluster.local:10002",
-				"--gateway", "llm", "--provider", "openai=http://provider.test:"+upstreamPort)
 			idp := newIssuer(t)
-			manifests := [][]byte{gatewayOf(t), processorService(t, port), own}
+			manifests := [][]byte{keelOutput(t, append(throughGateway, "--mode", mode)...)}
 			jwt := fmt.Sprintf(verifiedByGateway, idp.jwks())
 			if mode == "authz" { // a Gateway has one SecurityPolicy
-				manifests[2] = bytes.Replace(own, []byte("  extAuth:\n"), []byte(jwt+"  extAuth:\n"), 1)
+				manifests[0] = bytes.Replace(manifests[0], []byte("  extAuth:\n"), []byte(jwt+"  extAuth:\n"), 1)
 			} else {
 				manifests = append(manifests, []byte(gatewayTokens+jwt))
 			}
-			written := translated(t, egctl, manifests...)
-			move(written, map[string]string{"10.0.0.1:10002": processor, "provider.test:" + upstreamPort: at})
-			listenAnywhere(t, written)
+			written := inGateway(t, egctl, replicas.replicas[0].connection().Target(), upstream.URL, manifests...)
 			s := &stack{url: runBootstrap(t, written), dsn: replicas.dsn, sample: provider}
 			s.believesClaims(t, idp, true)
 		})
@@ -182,6 +152,26 @@ spec:
 	verifiedByGateway = `  jwt: {optional: true, providers: [{name: idp, issuer: "https://idp.example.com", localJWKS: {type: Inline, inline: '%s'}}]}
 `
 )
+
+// Envoy Gateway refuses a Backend on loopback, and its translator knows a Service by its cluster address alone: Keel's manifests name
+// places that inGateway moves once the translator is done.
+const (
+	clusterProcessor = "keel.keel.svc.cluster.local:10002"
+	clusterProvider  = "provider.test:80"
+)
+
+var throughGateway = slices.Clip([]string{"envoy", "config", "--target", "envoy-gateway", "--grpc", clusterProcessor, "--gateway", "llm",
+	"--provider", "openai=http://" + clusterProvider})
+
+// inGateway is what Envoy Gateway makes of a Gateway, the processor's Service and other manifests, Keel's among them; it listens on any port.
+func inGateway(t *testing.T, egctl, processor, provider string, manifests ...[]byte) *bootstrapv3.Bootstrap {
+	t.Helper()
+	_, port, _ := strings.Cut(processor, ":")
+	written := translated(t, egctl, append(manifests, gatewayOf(t), processorService(t, port))...)
+	move(written, map[string]string{"10.0.0.1:10002": processor, clusterProcessor: processor, clusterProvider: strings.TrimPrefix(provider, "http://")})
+	listenAnywhere(t, written)
+	return written
+}
 
 // gatewayOf is the Gateway that a cluster has.
 func gatewayOf(t *testing.T) []byte {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -83,12 +84,7 @@ func TestIstio(t *testing.T) {
 				manifests = append(manifests, processorService(t, port))
 				processor = "keel.keel.svc.cluster.local:10002"
 			}
-			config := func(more ...string) []byte {
-				return keelOutput(t, append([]string{"envoy", "config", "--target", "istio", "--mode", c.mode, "--grpc", processor,
-					"--namespace", "istio-system", "--gateway", "llm", "--provider", "openai=" + provider.URL}, append(c.flags, more...)...)...)
-			}
-			written := piloted(t, pilot, config("--mesh-config"), append(manifests, config(more...))...)
-			listenAnywhere(t, written)
+			written := inIstio(t, pilot, processor, provider.URL, slices.Concat([]string{"--mode", c.mode}, c.flags, more), manifests...)
 			if secrets := holdSecrets(t, written, ofTheAgent); (secrets == 2) != c.tls {
 				t.Errorf("%d secrets", secrets)
 			}
@@ -116,13 +112,8 @@ func TestIstioClaims(t *testing.T) {
 			replicas, provider, _ := startVerified(t)
 			upstream := httptest.NewServer(provider)
 			defer upstream.Close()
-			config := func(more ...string) []byte {
-				return keelOutput(t, append(append([]string{"envoy", "config", "--target", "istio", "--grpc", replicas.replicas[0].connection().Target(),
-					"--namespace", "istio-system", "--gateway", "llm", "--provider", "openai=" + upstream.URL}, c.flags...), more...)...)
-			}
 			idp := newIssuer(t)
-			written := piloted(t, pilot, config("--mesh-config"), config(), fmt.Appendf(nil, verifiedByIstio, idp.jwks()))
-			listenAnywhere(t, written)
+			written := inIstio(t, pilot, replicas.replicas[0].connection().Target(), upstream.URL, c.flags, fmt.Appendf(nil, verifiedByIstio, idp.jwks()))
 			var findings []string
 			if !c.known { // and lint says so
 				findings = []string{"claims-unseen"}
@@ -168,12 +159,7 @@ func TestIstioSlowRequest(t *testing.T) {
 	upstream := httptest.NewServer(provider)
 	defer upstream.Close()
 	replicas := startCluster(t, keel, pgserver.ForTest(t), 1, false, "")
-	config := func(more ...string) []byte {
-		return keelOutput(t, append([]string{"envoy", "config", "--target", "istio", "--grpc", replicas.replicas[0].connection().Target(),
-			"--namespace", "istio-system", "--gateway", "llm", "--provider", "openai=" + upstream.URL, "--idle-timeout", "2s"}, more...)...)
-	}
-	written := piloted(t, pilot, config("--mesh-config"), config())
-	listenAnywhere(t, written)
+	written := inIstio(t, pilot, replicas.replicas[0].connection().Target(), upstream.URL, []string{"--idle-timeout", "2s"})
 	s := &stack{url: runBootstrap(t, written), dsn: replicas.dsn, sample: provider}
 	s.refusesSlowRequests(t)
 }
@@ -185,6 +171,16 @@ spec:
   selector: {matchLabels: {istio: ingressgateway}}
   jwtRules: [{issuer: "https://idp.example.com", jwks: '%s'}]
 `
+
+// inIstio is what Istio makes of what Keel prints for a processor, a provider and flags, and of other manifests; it listens on any port.
+func inIstio(t *testing.T, pilot, processor, provider string, flags []string, manifests ...[]byte) *bootstrapv3.Bootstrap {
+	t.Helper()
+	flags = append([]string{"envoy", "config", "--target", "istio", "--grpc", processor, "--namespace", "istio-system", "--gateway", "llm",
+		"--provider", "openai=" + provider}, flags...)
+	written := piloted(t, pilot, keelOutput(t, append(flags, "--mesh-config")...), append(manifests, keelOutput(t, flags...))...)
+	listenAnywhere(t, written)
+	return written
+}
 
 // piloted is what Istio makes of the Gateway, Keel's manifests and others.
 func piloted(t *testing.T, pilot string, meshConfig []byte, manifests ...[]byte) *bootstrapv3.Bootstrap {
