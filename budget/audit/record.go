@@ -84,7 +84,7 @@ func (r *row) column(name string) ([]byte, error) {
 	if r.places == nil {
 		r.places = make(map[string]int)
 		for i := range r.source.columns {
-			r.places[r.source.columns[i].name] = 3 + i
+			r.places[r.source.columns[i].Name] = 3 + i
 		}
 	}
 	i, ok := r.places[name]
@@ -154,27 +154,15 @@ func (r *row) leaf(c leaf.Commitments) (b []byte, err error) {
 			return b, err
 		}
 		col := &r.source.columns[i]
-		if col.commits == noLabels {
-			b = leaf.AppendField(b, col.name, v)
+		if col.Labels == leaf.NoLabels {
+			b = leaf.AppendField(b, col.Name, v)
 			continue
 		}
 		// The length comes first, and is not known yet.
-		b = leaf.AppendField(b, col.name, "")
+		b = leaf.AppendField(b, col.Name, "")
 		from := len(b)
-		switch col.commits {
-		case inSubject:
-			b, err = leaf.Subject(b, v, c)
-		case inKeys:
-			b, err = leaf.Keys(b, v, "key", c)
-		case inAccount:
-			b, err = leaf.Keys(b, v, "account", c)
-		case isKey:
-			var key string
-			key, err = leaf.AccountKey(string(v), c)
-			b = append(b, key...)
-		}
-		if err != nil {
-			return b, fmt.Errorf("%s: %w", col.name, err)
+		if b, err = col.Labels.Append(b, v, c); err != nil {
+			return b, fmt.Errorf("%s: %w", col.Name, err)
 		}
 		binary.BigEndian.PutUint32(b[from-4:], uint32(len(b)-from))
 	}

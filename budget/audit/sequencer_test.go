@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"keel/budget/audit/leaf"
 	"keel/budget/audit/log"
 )
 
@@ -15,7 +16,7 @@ import (
 func TestColumnsAreThoseOfTheSchema(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
-	tables := map[string][]column{"keel.superseded_closeouts": closeoutColumns, "keel.closeouts": closeoutColumns}
+	tables := map[string][]leaf.Column{"keel.superseded_closeouts": closeouts.columns, "keel.closeouts": closeouts.columns}
 	for _, s := range sources {
 		if s != &closeouts {
 			tables[s.table] = s.columns
@@ -24,7 +25,7 @@ func TestColumnsAreThoseOfTheSchema(t *testing.T) {
 	for table, columns := range tables {
 		var names []string
 		for _, c := range columns {
-			names = append(names, c.name)
+			names = append(names, c.Name)
 		}
 		want := query[[]string](l, "select array_agg(column_name::text) from information_schema.columns where table_schema || '.' || table_name = $1 and column_name <> 'superseded_at'", table)
 		slices.Sort(names)

@@ -42,11 +42,11 @@ where c.made > c.there and ($1 = '' or c.org = $1)`, v.o.Org)
 // follow from what came later, an extension or the decision, need none.
 func (v *verification) replaced(ctx context.Context, tx pgx.Tx) error {
 	var names []string
-	for _, c := range closeoutColumns {
-		switch c.name {
+	for _, c := range closeouts.columns {
+		switch c.Name {
 		case "version", "lease", "charges":
 		default:
-			names = append(names, c.name)
+			names = append(names, c.Name)
 		}
 	}
 	differ := "(s." + strings.Join(names, ", s.") + ") is distinct from (n." + strings.Join(names, ", n.") + ")"
