@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"keel/budget/audit/leaf"
+	"keel/budget/ledger"
 )
 
 // salts are those of the values of labels, as far as they were needed. A value gets its salt when the first
@@ -38,6 +39,9 @@ func (s *salts) follow(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
+// forget forgets all.
+func (s *salts) forget() { s.erasures = -1 }
+
 // orNote finds commitments, and notes which are missing: the leaf is then to be made again.
 func (s *salts) orNote(org string) leaf.Commitments {
 	known := s.of(org)
@@ -52,23 +56,21 @@ func (s *salts) orNote(org string) leaf.Commitments {
 
 // make finds the salts that are missing, or makes them, and reports whether there were any.
 func (s *salts) make(ctx context.Context, tx pgx.Tx) (made bool, err error) {
-	if len(s.missing) == 0 {
-		return false, nil
-	}
-	var orgs, labels, values []string
-	var fresh [][]byte
+	orgs := make(map[string][]ledger.Label)
 	for m := range s.missing {
-		orgs, labels, values, fresh = append(orgs, m.org), append(labels, m.label), append(values, m.value), append(fresh, newSalt())
+		orgs[m.org] = append(orgs[m.org], ledger.Label{Name: m.label, Value: m.value})
 	}
-	const insert = `
-insert into keel.label_values (org, label, value, salt) select * from unnest($1::text[], $2::text[], $3::text[], $4::bytea[]) on conflict do nothing`
-	if _, err := tx.Exec(ctx, insert, orgs, labels, values, fresh); err != nil {
-		return false, err
+	for org, labels := range orgs {
+		salts, err := ledger.Salts(ctx, tx, org, labels)
+		if err != nil {
+			return false, err
+		}
+		for l, salt := range salts {
+			s.known[labelValue{org, l.Name, l.Value}] = leaf.Commit(org, l.Name, l.Value, salt)
+		}
 	}
-	err = s.load(ctx, tx, `
-select v.org, v.label, v.value, v.salt from keel.label_values v join unnest($1::text[], $2::text[], $3::text[]) m (org, label, value) using (org, label, value)`, orgs, labels, values)
 	clear(s.missing)
-	return true, err
+	return len(orgs) > 0, nil
 }
 
 // load remembers the salts that a query returns.

@@ -287,11 +287,19 @@ func (w *writer) refuse(why error) error {
 	return nil
 }
 
-// step takes in what is announced, up to about 10,000 records, and reports whether there may be more. After an
+// step takes in what is announced, up to about 10,000 records, and reports whether there are more. After an
 // error the writer is of no use: what it holds in memory may be ahead of the database.
 func (w *writer) step(ctx context.Context) (more bool, err error) {
+	if more, err = w.try(ctx, false); errors.Is(err, errWary) {
+		w.labels.forget() // salts that it made are gone with the transaction
+		more, err = w.try(ctx, true)
+	}
+	return more, err
+}
+
+func (w *writer) try(ctx context.Context, wary bool) (more bool, err error) {
 	err = pgx.BeginFunc(ctx, w.conn, func(tx pgx.Tx) error {
-		if more, err = w.take(ctx, tx); err != nil {
+		if more, err = w.take(ctx, tx, wary); err != nil {
 			return err
 		}
 		return w.sign(ctx, tx, false)

@@ -84,6 +84,45 @@ func TestSequence(t *testing.T) {
 	}
 }
 
+// What is announced twice, at once or later, has one leaf, and does not keep others from coming in.
+func TestAnnouncedTwice(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	b := l.books()
+	again := func() {
+		l.exec("insert into keel.outbox (org, kind, ids, versions, hashes) select org, kind, ids, versions, hashes from keel.outbox where kind <> 'key'")
+	}
+	d := b.calls(3, "ada")
+	again()
+	l.sequence()
+	b.calls(2, "bob")
+	l.exec("insert into keel.outbox (org, kind, ids) values ('acme', 'decision', array[$1::uuid, $1])", d[0].ID)
+	again()
+	l.exec("insert into keel.outbox (org, kind, ids, hashes) values ('acme', 'closeout', array[$1::uuid], sha256('another'))", d[1].ID)
+	if size := l.sequence(); size != 10+1 {
+		t.Errorf("%d leaves", size)
+	}
+	if n := query[int64](l, "select count(*) from keel.outbox"); n != 0 {
+		t.Errorf("%d rows are left in the outbox", n)
+	}
+	l.verified(t)
+}
+
+// All that is announced is taken in, however many rows of the outbox or records it is.
+func TestSequenceMuch(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.exec("insert into keel.outbox (org, kind, ids, hashes) select 'acme', 'decision', array[gen_random_uuid()], sha256(n::text::bytea) from generate_series(1, $1::int) n", takeRows)
+	l.exec(`insert into keel.outbox (org, kind, ids, hashes) select 'acme', 'closeout', array_agg(gen_random_uuid()), string_agg(sha256(n::text::bytea), '') from generate_series(1, $1::int) n group by n % 7`, 3*takeLeaves)
+	l.exec(`insert into keel.outbox (org, kind, ids, hashes) select 'zeta', 'closeout', array_agg(gen_random_uuid()), string_agg(sha256(n::text::bytea), '') from generate_series(1, $1::int) n`, takeLeaves+1)
+	if size := l.sequence(); size != takeRows+4*takeLeaves+1+1 {
+		t.Errorf("%d leaves", size)
+	}
+	if n := query[int64](l, "select count(*) from keel.outbox"); n != 0 {
+		t.Errorf("%d rows are left in the outbox", n)
+	}
+}
+
 // Several processes sequence, are stopped anywhere, and go on, while the ledger settles: every record gets one place.
 func TestSequencersTakeTurns(t *testing.T) {
 	t.Parallel()

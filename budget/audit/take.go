@@ -2,7 +2,10 @@ package audit
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -11,79 +14,164 @@ import (
 	"keel/budget/audit/log"
 )
 
-// takeLeaves bounds the records of one transaction, but for one outbox row that has more.
+// Bounds of one transaction: records, but for one outbox row that has more, and rows of the outbox.
 const (
 	takeLeaves = 10_000
-	takeRows   = 100 // of the outbox
+	takeRows   = 1000
 )
 
 // announcement is a row of keel.outbox.
 type announcement struct {
-	Org      string
-	ID       int64
-	Kind     leaf.Kind
-	IDs      []uuid.UUID
-	Versions []int32
+	org      string
+	id       int64
+	kind     leaf.Kind
+	ids      []uuid.UUID
+	versions []int32
+	hashes   []byte // of their leaves, where settlement made them; they go with the ids
 }
 
 func (a *announcement) version(i int) int32 {
-	if i < len(a.Versions) {
-		return a.Versions[i]
+	if i < len(a.versions) {
+		return a.versions[i]
 	}
 	return 1
 }
 
-// take gives the records of the outbox' first rows the next places of the log. Rows are deleted by who takes
-// them, so it does not matter in which order they were committed.
-func (w *writer) take(ctx context.Context, tx pgx.Tx) (more bool, err error) {
-	if err := w.labels.follow(ctx, tx); err != nil {
-		return false, err
-	}
-	// Thousands of ids are looked up in tables of any size, whose statistics may be those of when they were empty.
-	if _, err := tx.Exec(ctx, "set local plan_cache_mode = force_custom_plan; set local enable_seqscan = off; set local jit = off"); err != nil {
-		return false, err
-	}
-	rows, err := tx.Query(ctx, `
-select org, outbox_id, kind, ids, versions from (
-  select *, sum(cardinality(ids)) over (order by outbox_id) as n from (select * from keel.outbox where missing_since is null order by outbox_id limit $1) o) x
-where n <= $2 or n = cardinality(ids) order by outbox_id`, takeRows, takeLeaves)
-	if err != nil {
-		return false, err
-	}
-	some, err := pgx.CollectRows(rows, pgx.RowToStructByPos[announcement])
+// hashed reports whether the leaves were made by whoever wrote the records.
+func (a *announcement) hashed() bool {
+	return len(a.ids) > 0 && len(a.hashes) == len(a.ids)*sha256.Size
+}
+
+// errWary says that somebody announced what has a leaf already, or may have one.
+var errWary = errors.New("a record was announced twice, or is gone")
+
+// take gives the records of the outbox' first rows the next places of the log, and reports whether there are more. Rows are deleted by who
+// takes them, so it does not matter in which order they were committed. Leaves that are there already are looked for where wary,
+// and else errWary.
+func (w *writer) take(ctx context.Context, tx pgx.Tx, wary bool) (more bool, err error) {
+	some, more, err := announcements(ctx, tx)
 	if err != nil || len(some) == 0 {
 		return false, err
 	}
-	var leaves []placed
+	if wary || slices.ContainsFunc(some, func(a announcement) bool { return !a.hashed() }) {
+		if err := w.labels.follow(ctx, tx); err != nil {
+			return false, err
+		}
+		// Thousands of ids are looked up in tables of any size, whose statistics may be those of when they were empty.
+		if _, err := tx.Exec(ctx, "set local plan_cache_mode = force_custom_plan; set local enable_seqscan = off; set local jit = off"); err != nil {
+			return false, err
+		}
+	}
+	t := &taking{size: w.tree.Size()}
+	if wary {
+		t.there = make(map[ref]bool)
+	}
+	taken := make(map[string][]int64) // rows of the outbox, by org
 	batch := &pgx.Batch{}
 	for i := range some {
 		a := &some[i]
-		found, err := w.read(ctx, tx, a)
-		if err != nil {
-			return false, fmt.Errorf("%s records of org %s: %w", a.Kind, a.Org, err)
-		}
-		var gone []uuid.UUID
-		var versions []int32
-		for i, id := range a.IDs {
-			r := ref{a.Kind, a.Org, id, a.version(i)}
-			switch hash, ok := found[r]; {
-			case !ok:
-				w.o.Logger.Error("audit log: a record is gone before it could be taken in", "record", r)
-				gone, versions = append(gone, id), append(versions, r.version)
-			case hash != nil:
-				leaves = append(leaves, placed{r, w.tree.Size() + int64(len(leaves)), hash})
-				found[r] = nil // announced twice
+		if wary {
+			if err := t.look(ctx, tx, a); err != nil {
+				return false, err
 			}
 		}
-		batch.Queue("delete from keel.outbox where org = $1 and outbox_id = $2", a.Org, a.ID)
-		if len(gone) > 0 {
-			batch.Queue("insert into keel.outbox (org, kind, ids, versions, missing_since) values ($1, $2, $3, $4, now())", a.Org, a.Kind, gone, versions)
+		gone, versions, err := w.leaves(ctx, tx, a, t)
+		if err != nil {
+			return false, fmt.Errorf("%s records of org %s: %w", a.kind, a.org, err)
 		}
+		taken[a.org] = append(taken[a.org], a.id)
+		if len(gone) > 0 {
+			batch.Queue("insert into keel.outbox (org, kind, ids, versions, missing_since) values ($1, $2, $3, $4, now())", a.org, a.kind, gone, versions)
+		}
+	}
+	for org, ids := range taken {
+		batch.Queue("delete from keel.outbox where org = $1 and outbox_id = any($2)", org, ids)
 	}
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
 		return false, err
 	}
-	return true, w.place(ctx, tx, leaves)
+	return more, w.place(ctx, tx, t.placed)
+}
+
+// announcements reads the first rows of the outbox, and reports whether there are more.
+func announcements(ctx context.Context, tx pgx.Tx) (some []announcement, more bool, err error) {
+	rows, err := tx.Query(ctx, `
+select org, outbox_id, kind, versions, ids, hashes, looked = $1 or n < total from (
+  select *, count(*) over () as looked, sum(cardinality(ids)) over () as total, sum(cardinality(ids)) over (order by outbox_id) as n
+  from (select * from keel.outbox where missing_since is null order by outbox_id limit $1) o) x
+where n <= $2 or n = cardinality(ids) order by outbox_id`, takeRows, takeLeaves)
+	if err != nil {
+		return nil, false, err
+	}
+	var a announcement
+	var ids idList
+	_, err = pgx.ForEachRow(rows, []any{&a.org, &a.id, &a.kind, &a.versions, &ids, &a.hashes, &more}, func() error {
+		a.ids = ids
+		some = append(some, a)
+		a.versions, a.hashes, ids = nil, nil, nil
+		return nil
+	})
+	return some, more, err
+}
+
+// taking is what one transaction takes.
+type taking struct {
+	placed []placed
+	size   int64        // of the log before
+	there  map[ref]bool // records that have a leaf; nil where that is not looked for
+}
+
+// look finds which of some records have a leaf.
+func (t *taking) look(ctx context.Context, tx pgx.Tx, a *announcement) error {
+	rows, err := tx.Query(ctx, "select id, version from keel.leaves where org = $1 and kind = $2 and id = any($3)", a.org, a.kind, a.ids)
+	if err != nil {
+		return err
+	}
+	r := ref{kind: a.kind, org: a.org}
+	_, err = pgx.ForEachRow(rows, []any{&r.id, &r.version}, func() error {
+		t.there[r] = true
+		return nil
+	})
+	return err
+}
+
+// add gives a leaf the next place.
+func (t *taking) add(r ref, hash []byte) {
+	if t.there != nil {
+		if t.there[r] {
+			return
+		}
+		t.there[r] = true
+	}
+	t.placed = append(t.placed, placed{r, t.size + int64(len(t.placed)), hash})
+}
+
+// leaves adds the leaves of what is announced: those that are announced too, or of what is stored. It returns the records that are
+// neither there nor have a leaf, with their versions.
+func (w *writer) leaves(ctx context.Context, tx pgx.Tx, a *announcement, t *taking) (gone []uuid.UUID, versions []int32, err error) {
+	if a.hashed() {
+		for i, id := range a.ids {
+			t.add(ref{a.kind, a.org, id, a.version(i)}, a.hashes[i*sha256.Size:(i+1)*sha256.Size])
+		}
+		return nil, nil, nil
+	}
+	found, err := w.read(ctx, tx, a)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i, id := range a.ids {
+		r := ref{a.kind, a.org, id, a.version(i)}
+		switch hash := found[r]; {
+		case hash != nil:
+			t.add(r, hash)
+		case t.there == nil:
+			return nil, nil, errWary
+		case !t.there[r]:
+			w.o.Logger.Error("audit log: a record is gone before it could be taken in", "record", r)
+			gone, versions = append(gone, id), append(versions, r.version)
+		}
+	}
+	return gone, versions, nil
 }
 
 // placed is a leaf with its place.
@@ -98,11 +186,7 @@ func (w *writer) place(ctx context.Context, tx pgx.Tx, leaves []placed) error {
 	if len(leaves) == 0 {
 		return nil
 	}
-	if _, err := tx.CopyFrom(ctx, pgx.Identifier{"keel", "leaves"}, []string{"org", "kind", "id", "version", "index", "hash"},
-		pgx.CopyFromSlice(len(leaves), func(i int) ([]any, error) {
-			l := &leaves[i]
-			return []any{l.org, string(l.kind), l.id, l.version, l.index, l.hash}, nil
-		})); err != nil {
+	if err := copyLeaves(ctx, tx, leaves); err != nil {
 		return err
 	}
 	for i := range leaves {
@@ -117,34 +201,25 @@ func (w *writer) place(ctx context.Context, tx pgx.Tx, leaves []placed) error {
 	return tx.SendBatch(ctx, batch).Close()
 }
 
-// read finds the records that are announced, with the hashes of their leaves; nil for those that have one already.
+// read finds the records that are announced, with the hashes of their leaves.
 func (w *writer) read(ctx context.Context, tx pgx.Tx, a *announcement) (map[ref][]byte, error) {
-	found := make(map[ref][]byte, len(a.IDs))
+	found := make(map[ref][]byte, len(a.ids))
 	for range 2 {
-		if err := w.hash(ctx, tx, sources[a.Kind], a, found); err != nil {
+		if err := w.hash(ctx, tx, sources[a.kind], a, found); err != nil {
 			return nil, err
 		}
 		// Once more where values of labels had no salt yet.
 		if made, err := w.labels.make(ctx, tx); err != nil || !made {
-			break
+			return found, err
 		}
 	}
-	rows, err := tx.Query(ctx, "select id, version from keel.leaves where org = $1 and kind = $2 and id = any($3)", a.Org, a.Kind, a.IDs)
-	if err != nil {
-		return nil, err
-	}
-	r := ref{kind: a.Kind, org: a.Org}
-	_, err = pgx.ForEachRow(rows, []any{&r.id, &r.version}, func() error {
-		found[r] = nil
-		return nil
-	})
-	return found, err
+	return found, nil
 }
 
 func (w *writer) hash(ctx context.Context, tx pgx.Tx, s *source, a *announcement, found map[ref][]byte) error {
-	where, args := " r where "+s.id+" = any($1)", []any{a.IDs}
+	where, args := " r where "+s.id+" = any($1)", []any{a.ids}
 	if s.org == "r.org" {
-		where, args = where+" and r.org = $2", append(args, a.Org)
+		where, args = where+" and r.org = $2", append(args, a.org)
 	}
 	rows, err := tx.Query(ctx, "select "+s.sql()+" from "+s.table+where, args...)
 	if err != nil {
