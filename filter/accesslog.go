@@ -6,19 +6,15 @@ import (
 	"io"
 	"net/http"
 	"runtime/debug"
-	"slices"
-	"strings"
 	"time"
 
 	accesslogdatav3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
-	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/known/structpb"
 
 	"keel/budget"
+	"keel/filter/frame"
 )
 
 // StreamAccessLogs takes Envoy's access log: why each call ended, the calls
@@ -29,7 +25,7 @@ import (
 // A stream would last as long as its Envoy. Drain ends it when no call is left whose entry could come: else every drain would take as
 // long as it may. And it ends with the age of its connection, which else would stay open for good with a certificate that is not looked
 // at again: right after a message, so that Envoy, which sends one every 200 ms, has begun another stream before the next.
-func (s *Server) StreamAccessLogs(stream accesslogv3.AccessLogService_StreamAccessLogsServer) error {
+func (s *Server) StreamAccessLogs(stream *frame.LogStream) error {
 	read, heard := make(chan error, 1), make(chan struct{}, 1)
 	go func() { read <- s.readAccessLogs(stream, heard) }()
 	var old, silent <-chan time.Time
@@ -60,21 +56,21 @@ func (s *Server) StreamAccessLogs(stream accesslogv3.AccessLogService_StreamAcce
 var errOldConnection = status.Error(codes.Unavailable, "keel: this connection is old, go on by another")
 
 // readAccessLogs tells heard of every message that it has taken.
-func (s *Server) readAccessLogs(stream accesslogv3.AccessLogService_StreamAccessLogsServer, heard chan<- struct{}) error {
+func (s *Server) readAccessLogs(stream *frame.LogStream, heard chan<- struct{}) error {
 	note := s.note
 	for {
 		message, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
-			return stream.SendAndClose(&accesslogv3.StreamAccessLogsResponse{})
+			return stream.Close()
 		}
 		if err != nil {
 			return err
 		}
-		if message.GetIdentifier().GetLogName() == passiveLog { // said once, at the beginning
+		if message.Name == passiveLog { // said once, at the beginning
 			note = s.notePassing
 		}
-		for _, entry := range message.GetHttpLogs().GetLogEntry() {
-			s.noteSafely(note, entry)
+		for i := range message.Lines {
+			s.noteSafely(note, &message.Lines[i])
 		}
 		select {
 		case heard <- struct{}{}:
@@ -83,65 +79,65 @@ func (s *Server) readAccessLogs(stream accesslogv3.AccessLogService_StreamAccess
 	}
 }
 
-// noteSafely takes one entry. A defect in reading one loses that one.
-func (s *Server) noteSafely(note func(*accesslogdatav3.HTTPAccessLogEntry), entry *accesslogdatav3.HTTPAccessLogEntry) {
+// noteSafely takes one line. A defect in reading one loses that one.
+func (s *Server) noteSafely(note func(*frame.Line), line *frame.Line) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.metrics.panics.Inc()
 			s.log.Error("filter: panic in an access log entry", "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
-	note(entry)
+	note(line)
 }
 
-// note takes one entry.
-func (s *Server) note(entry *accesslogdatav3.HTTPAccessLogEntry) {
-	common, response := entry.GetCommonProperties(), entry.GetResponse()
-	switch common.GetAccessLogType() {
+// note takes one line.
+func (s *Server) note(line *frame.Line) {
+	switch line.Type {
 	case accesslogdatav3.AccessLogType_DownstreamStart, accesslogdatav3.AccessLogType_DownstreamPeriodic, accesslogdatav3.AccessLogType_DownstreamTunnelSuccessfullyEstablished:
 		return // the call goes on
 	}
-	passed := failedOpen(common)
+	passed := failedOpen(line)
 	if passed {
 		s.metrics.failedOpen.Inc()
 	}
-	carried := carriedIn(common.GetMetadata())
-	id, err := uuid.Parse(carried[metadataDecision].GetStringValue())
-	undecided := err != nil || carried[metadataPending].GetStringValue() != ""
-	if undecided && mayCost(entry) {
-		u := unseenIn(entry, "the filter was bypassed or failed open")
+	carried := carriedIn(line)
+	org := orgIn(carried)
+	id, err := uuid.ParseBytes(carried.Text(metadataDecision))
+	undecided := err != nil || len(carried.Text(metadataPending)) > 0
+	if undecided && mayCost(line) {
+		u := unseenIn(line, "the filter was bypassed or failed open")
 		if err == nil { // had it come to a decision, the call is charged by that
-			u = unseenIn(entry, "the filter failed open before it could decide, in call "+id.String())
-			u.org = cmp.Or(carried[metadataOrg].GetStringValue(), u.org)
+			u = unseenIn(line, "the filter failed open before it could decide, in call "+id.String())
+			u.org = cmp.Or(org, u.org)
 		}
 		s.noteUnseen(u)
 	}
 	if err != nil {
-		s.endForsaken(entry)
-		s.refuseUntold(entry)
+		s.endForsaken(line)
+		s.refuseUntold(line)
 		return
 	}
-	refused := s.endLogged(id, carried, entry)
-	decided := carried[metadataAsked].GetStringValue() != "" && carried[metadataCall].GetStringValue() != "" // and no more was to pass the filter
+	refused := s.endLogged(id, org, carried, line)
+	decided := len(carried.Text(metadataAsked)) > 0 && len(carried.Text(metadataCall)) > 0 // and no more was to pass the filter
 	var correction *budget.Closeout
 	switch {
 	case refused: // a denial is its own end
-	case mayCost(entry) && (passed && !decided || undecided):
-		correction = passedOn(id, carried, entry)
-	case undecided && common.GetUpstreamRequestAttemptCount() == 0 && common.GetUpstreamRemoteAddress() == nil:
-		correction = neverLetOut(id, carried[metadataOrg].GetStringValue(), entry)
+	case mayCost(line) && (passed && !decided || undecided):
+		correction = passedOn(id, org, carried, line)
+	case undecided && line.Attempts == 0 && !line.Upstream:
+		correction = neverLetOut(id, org, line)
 	default:
-		correction = s.correction(id, carried, entry)
+		correction = s.correction(id, org, carried, line)
 	}
 	s.ledger.Annotate(budget.Annotation{
 		ID:            id,
-		Org:           carried[metadataOrg].GetStringValue(),
+		Org:           org,
 		At:            time.Now(),
-		HTTPStatus:    int(response.GetResponseCode().GetValue()),
-		Attempts:      int(common.GetUpstreamRequestAttemptCount()),
-		Flags:         flags(common.GetResponseFlags()),
-		Details:       response.GetResponseCodeDetails(),
-		ResponseBytes: int64(response.GetResponseBodyBytes()),
+		HTTPStatus:    int(line.Status),
+		Attempts:      int(line.Attempts),
+		Flags:         line.Flags.String(),
+		Details:       detailsOf(line),
+		ResponseBytes: int64(line.Bytes),
 		Correction:    correction,
 	})
 }
@@ -154,12 +150,11 @@ type unseen struct {
 	why             string
 }
 
-func unseenIn(entry *accesslogdatav3.HTTPAccessLogEntry, why string) unseen {
-	common, request, response := entry.GetCommonProperties(), entry.GetRequest(), entry.GetResponse()
+func unseenIn(line *frame.Line, why string) unseen {
 	return unseen{
-		org: budget.DefaultOrg, path: pathOnly(request.GetPath()), host: request.GetAuthority(), at: common.GetStartTime().AsTime(),
-		status: int(response.GetResponseCode().GetValue()), tries: int(common.GetUpstreamRequestAttemptCount()),
-		why: "seen in the access log only: " + why + " (" + response.GetResponseCodeDetails() + ")",
+		org: budget.DefaultOrg, path: pathOnly(string(line.Path)), host: string(line.Authority), at: line.Start,
+		status: int(line.Status), tries: int(line.Attempts),
+		why: "seen in the access log only: " + why + " (" + detailsOf(line) + ")",
 	}
 }
 
@@ -179,46 +174,27 @@ func (s *Server) noteUnseen(u unseen) {
 }
 
 // mayCost reports whether a provider may bill the call: one was asked, and did not answer with an error of its own.
-func mayCost(entry *accesslogdatav3.HTTPAccessLogEntry) bool {
-	common, response := entry.GetCommonProperties(), entry.GetResponse()
-	if response.GetResponseCodeDetails() == viaUpstream {
-		return response.GetResponseCode().GetValue() < http.StatusBadRequest
+func mayCost(line *frame.Line) bool {
+	if string(line.Details) == viaUpstream {
+		return line.Status < http.StatusBadRequest
 	}
-	if f := common.GetResponseFlags(); f.GetUpstreamConnectionFailure() || f.GetUpstreamOverflow() || f.GetNoHealthyUpstream() {
+	if line.Flags.Has(frame.UpstreamConnectionFailure | frame.UpstreamOverflow | frame.NoHealthyUpstream) {
 		return false // of the last try; none before it was for a failure that a provider may have billed, in mode full
 	}
-	return common.GetUpstreamRequestAttemptCount() > 0
+	return line.Attempts > 0
 }
 
 // failedOpen reports whether Envoy let the call pass, or what was left of it, when the stream to the processor failed. It
 // says so in the state of the filter: filter_state_objects_to_log has to name that.
-func failedOpen(common *accesslogdatav3.AccessLogCommon) bool {
-	return filterState(common, "failed_open").GetBoolValue()
+func failedOpen(line *frame.Line) bool {
+	_, failed := line.State("failed_open")
+	return failed
 }
 
-// filterState is a field of the state that a filter has left, nil where none has it.
-func filterState(common *accesslogdatav3.AccessLogCommon, field string) (value *structpb.Value) {
-	for _, packed := range common.GetFilterStateObjects() {
-		var state structpb.Struct
-		if packed.UnmarshalTo(&state) != nil {
-			continue
-		}
-		if v := state.GetFields()[field]; v != nil && (value == nil || v.GetBoolValue()) {
-			value = v
-		}
+// detailsOf is how Envoy names the end of a call. Most have the one name.
+func detailsOf(line *frame.Line) string {
+	if string(line.Details) == viaUpstream {
+		return viaUpstream
 	}
-	return value
-}
-
-// flags names the response flags that are set, in the field names of Envoy's API.
-func flags(f *accesslogdatav3.ResponseFlags) string {
-	var set []string
-	f.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
-		if field.Kind() != protoreflect.BoolKind || value.Bool() {
-			set = append(set, string(field.Name()))
-		}
-		return true
-	})
-	slices.Sort(set)
-	return strings.Join(set, ",")
+	return string(line.Details)
 }

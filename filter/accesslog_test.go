@@ -7,11 +7,15 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	accesslogdatav3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"keel/budget"
+	"keel/filter/frame"
 )
 
 func logEntry(t *testing.T, status uint32, details string, metadata map[string]any) *accesslogdatav3.HTTPAccessLogEntry {
@@ -31,11 +35,38 @@ func logEntry(t *testing.T, status uint32, details string, metadata map[string]a
 	}
 }
 
+// lineOf is an entry as it is read when Envoy sends it.
+func lineOf(t testing.TB, entry *accesslogdatav3.HTTPAccessLogEntry) *frame.Line {
+	t.Helper()
+	return &readLogs(t, frameOf(t, entry)).Lines[0]
+}
+
+// frameOf is a message with so many entries.
+func frameOf(t testing.TB, entries ...*accesslogdatav3.HTTPAccessLogEntry) mem.BufferSlice {
+	t.Helper()
+	data, err := proto.Marshal(&accesslogv3.StreamAccessLogsMessage{
+		LogEntries: &accesslogv3.StreamAccessLogsMessage_HttpLogs{HttpLogs: &accesslogv3.StreamAccessLogsMessage_HTTPAccessLogEntries{LogEntry: entries}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mem.BufferSlice{mem.SliceBuffer(data)}
+}
+
+func readLogs(t testing.TB, data mem.BufferSlice) *frame.Logs {
+	t.Helper()
+	m := new(frame.Logs)
+	if err := frame.NewCodec().Unmarshal(data, m); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
 func TestAccessLogAnnotates(t *testing.T) {
 	t.Parallel()
 	server, ledger := newServer(t)
 	const id = "01a20b43-ca9f-7cee-a0a8-57e6149c693d"
-	server.note(logEntry(t, 200, "downstream_remote_disconnect", map[string]any{"decision_id": id, "org": "acme"}))
+	server.note(lineOf(t, logEntry(t, 200, "downstream_remote_disconnect", map[string]any{"decision_id": id, "org": "acme"})))
 	if len(ledger.annotations) != 1 || len(ledger.recorded) != 0 {
 		t.Fatalf("%d annotations, %d decisions recorded; want 1, 0", len(ledger.annotations), len(ledger.recorded))
 	}
@@ -51,7 +82,7 @@ func TestAccessLogAnnotates(t *testing.T) {
 func TestAccessLogFindsUnmeteredCalls(t *testing.T) {
 	t.Parallel()
 	server, ledger := newServer(t)
-	server.note(logEntry(t, 200, "via_upstream", nil))
+	server.note(lineOf(t, logEntry(t, 200, "via_upstream", nil)))
 	if len(ledger.recorded) != 1 || len(ledger.closeouts) != 1 {
 		t.Fatalf("%d recorded, %d closed out; want 1, 1", len(ledger.recorded), len(ledger.closeouts))
 	}
@@ -75,7 +106,7 @@ func TestAccessLogFindsUnmeteredCalls(t *testing.T) {
 		before := len(ledger.recorded)
 		entry := logEntry(t, 200, tt.details, tt.metadata)
 		tt.change(entry.CommonProperties)
-		server.note(entry)
+		server.note(lineOf(t, entry))
 		if got := len(ledger.recorded) > before; got != tt.recorded {
 			t.Errorf("%s: recorded %v, want %v", tt.name, got, tt.recorded)
 		}
@@ -117,7 +148,7 @@ func TestAccessLogKnowsWhatPassed(t *testing.T) {
 		}
 		entry.CommonProperties.FilterStateObjects = map[string]*anypb.Any{"keel.ext_proc": packed}
 		entry.CommonProperties.UpstreamRequestAttemptCount = tt.tries
-		server.note(entry)
+		server.note(lineOf(t, entry))
 		got := ""
 		if c := ledger.annotations[0].Correction; c != nil {
 			got = fmt.Sprintf("%s %s %s", c.Outcome, c.Cost.Total, map[bool]string{true: "known", false: "unknown"}[c.CostKnown])
@@ -177,7 +208,7 @@ func TestAccessLogCorrects(t *testing.T) {
 			}
 			entry := logEntry(t, 0, tt.details, metadata)
 			entry.CommonProperties.UpstreamRequestAttemptCount = tt.count
-			server.note(entry)
+			server.note(lineOf(t, entry))
 			if len(ledger.annotations) != 1 || len(ledger.closeouts) != 0 {
 				t.Fatalf("%d annotations, %d closeouts", len(ledger.annotations), len(ledger.closeouts))
 			}
@@ -192,7 +223,7 @@ func TestAccessLogCorrects(t *testing.T) {
 				t.Errorf("corrected to %q, want %q", got, tt.want)
 			}
 			entry.CommonProperties.AccessLogType = accesslogdatav3.AccessLogType_DownstreamPeriodic
-			if server.note(entry); len(ledger.annotations) != 1 {
+			if server.note(lineOf(t, entry)); len(ledger.annotations) != 1 {
 				t.Error("a call that goes on was taken for one that ended")
 			}
 		})
@@ -233,7 +264,7 @@ func TestAccessLogRecordsUntoldRefusals(t *testing.T) {
 			}
 			entry.CommonProperties.FilterStateObjects = map[string]*anypb.Any{"keel.ext_proc": packed}
 		}
-		server.note(entry)
+		server.note(lineOf(t, entry))
 		got := ""
 		for _, d := range ledger.recorded {
 			got += d.API + " " + d.Org

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+
+	"keel/filter/frame"
 )
 
 // What a call may cost in memory, so that a change that costs more is noticed. Under the race detector sync.Pool
@@ -21,6 +23,23 @@ func TestAllocationsOfACall(t *testing.T) {
 		t.Errorf("%v allocations a call, of %d", n, mostAllocationsACall)
 	} else {
 		t.Logf("%v allocations a call", n)
+	}
+}
+
+// A line of the access log of a call that ended as most do costs no memory.
+func TestNoAllocationALine(t *testing.T) {
+	server, codec, data, m := benchServer(t), frame.NewCodec(), benchLines(t), new(frame.Logs)
+	read := func() {
+		if err := codec.Unmarshal(data, m); err != nil || len(m.Lines) != linesAMessage {
+			t.Fatal(err, len(m.Lines))
+		}
+		for i := range m.Lines {
+			server.noteSafely(server.note, &m.Lines[i])
+		}
+	}
+	read()
+	if n := testing.AllocsPerRun(1000, read); n >= linesAMessage {
+		t.Errorf("%v allocations a message of %d lines", n, linesAMessage)
 	}
 }
 

@@ -8,12 +8,12 @@ import (
 	"strings"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"keel/budget"
+	"keel/filter/frame"
 	"keel/filter/wire"
 	"keel/pricing"
 )
@@ -164,29 +164,54 @@ func (c *carriedCall) decision(id uuid.UUID, org string, api wire.API) *budget.D
 func attemptKey(number int) string { return metadataAttempt + strconv.Itoa(number) }
 
 // carriedAttempts reads the attempts that a message brings, in the order of their numbers.
-func carriedAttempts(message *extprocv3.ProcessingRequest) ([]budget.Attempt, error) {
-	return attemptsIn(message.GetMetadataContext().GetFilterMetadata()[metadataSpace].GetFields())
+func carriedAttempts(message *extprocv3.ProcessingRequest) (attempts []budget.Attempt, err error) {
+	for key, value := range message.GetMetadataContext().GetFilterMetadata()[metadataSpace].GetFields() {
+		if attempts, err = appendAttempt(attempts, key, []byte(value.GetStringValue())); err != nil {
+			return nil, err
+		}
+	}
+	return inOrder(attempts), nil
 }
 
-func attemptsIn(fields map[string]*structpb.Value) (attempts []budget.Attempt, err error) {
-	for key, value := range fields {
-		if !strings.HasPrefix(key, metadataAttempt) {
-			continue
+// attemptsIn reads those that a line of the access log tells of.
+func attemptsIn(fields frame.Fields) (attempts []budget.Attempt, err error) {
+	for i := range fields {
+		if attempts, err = appendAttempt(attempts, string(fields[i].Key), fields[i].Text); err != nil {
+			return nil, err
 		}
-		var a budget.Attempt
-		if err := json.Unmarshal([]byte(value.GetStringValue()), &a); err != nil {
-			return nil, fmt.Errorf("keel: the metadata %s/%s can't be read: %w; does another filter write this namespace?", metadataSpace, key, err)
-		}
-		attempts = append(attempts, a)
 	}
+	return inOrder(attempts), nil
+}
+
+func appendAttempt(attempts []budget.Attempt, key string, text []byte) ([]budget.Attempt, error) {
+	if !strings.HasPrefix(key, metadataAttempt) {
+		return attempts, nil
+	}
+	var a budget.Attempt
+	if err := json.Unmarshal(text, &a); err != nil {
+		return nil, fmt.Errorf("keel: the metadata %s/%s can't be read: %w; does another filter write this namespace?", metadataSpace, key, err)
+	}
+	return append(attempts, a), nil
+}
+
+func inOrder(attempts []budget.Attempt) []budget.Attempt {
 	slices.SortFunc(attempts, func(a, b budget.Attempt) int { return a.Number - b.Number })
-	return attempts, nil
+	return attempts
 }
 
 // carriedIn is what travelled with a call: where ext_proc left it, else where ext_authz did.
-func carriedIn(m *corev3.Metadata) map[string]*structpb.Value {
-	if fields := m.GetFilterMetadata()[metadataSpace].GetFields(); len(fields) > 0 {
+func carriedIn(line *frame.Line) frame.Fields {
+	if fields := line.Metadata(metadataSpace); len(fields) > 0 {
 		return fields
 	}
-	return m.GetFilterMetadata()[authzSpace].GetFields()
+	return line.Metadata(authzSpace)
+}
+
+// orgIn is whose the call is. Most are of the one that is there without being named.
+func orgIn(fields frame.Fields) string {
+	org := fields.Text(metadataOrg)
+	if string(org) == budget.DefaultOrg {
+		return budget.DefaultOrg
+	}
+	return string(org)
 }

@@ -5,21 +5,22 @@ import (
 	"slices"
 	"time"
 
-	accesslogdatav3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
 	"github.com/google/uuid"
-	"google.golang.org/protobuf/types/known/structpb"
 
 	"keel/budget"
+	"keel/filter/frame"
 	"keel/filter/wire/apis"
 )
 
 // correction is the end of a call by the attempts that its metadata tells of, for a call whose end no filter may have
 // seen: the client left before a response, or the processor was gone. It is nil where the log
 // does not tell of all of them, or what one may have cost: then the envelope stays charged.
-func (s *Server) correction(id uuid.UUID, fields map[string]*structpb.Value, entry *accesslogdatav3.HTTPAccessLogEntry) *budget.Closeout {
-	common, response := entry.GetCommonProperties(), entry.GetResponse()
+func (s *Server) correction(id uuid.UUID, org string, fields frame.Fields, line *frame.Line) *budget.Closeout {
+	if string(line.Details) == viaUpstream {
+		return nil
+	}
 	var carried carriedCall
-	if response.GetResponseCodeDetails() == viaUpstream || json.Unmarshal([]byte(fields[metadataCall].GetStringValue()), &carried) != nil {
+	if json.Unmarshal(fields.Text(metadataCall), &carried) != nil {
 		return nil
 	}
 	codec, ok := apis.Match(carried.Asked, carried.Method, carried.Path)
@@ -27,12 +28,12 @@ func (s *Server) correction(id uuid.UUID, fields map[string]*structpb.Value, ent
 	if !ok || err != nil {
 		return nil
 	}
-	config, d := s.config.Load(), carried.decision(id, fields[metadataOrg].GetStringValue(), codec.API())
-	count := int(common.GetUpstreamRequestAttemptCount())
-	if count == 0 && (len(rows) > 0 || common.GetUpstreamRemoteAddress() != nil) { // an Envoy that does not count
+	config, d := s.config.Load(), carried.decision(id, org, codec.API())
+	count := int(line.Attempts)
+	if count == 0 && (len(rows) > 0 || line.Upstream) { // an Envoy that does not count
 		return nil
 	}
-	rows = withUnseen(config, d, rows, count, common.GetStartTime().AsTime())
+	rows = withUnseen(config, d, rows, count, line.Start)
 	for i := range rows {
 		a := &rows[i]
 		if a.Ended == budget.AttemptAnswered { // its answer was on its way: that is no attempt of unknown end
@@ -43,9 +44,9 @@ func (s *Server) correction(id uuid.UUID, fields map[string]*structpb.Value, ent
 		}
 	}
 	c := &budget.Closeout{
-		ID: id, Org: d.Org, At: time.Now(), Outcome: budget.Aborted, HTTPStatus: int(response.GetResponseCode().GetValue()), Attempts: len(rows),
+		ID: id, Org: d.Org, At: time.Now(), Outcome: budget.Aborted, HTTPStatus: int(line.Status), Attempts: len(rows),
 		Awaited: len(rows) > 0, // a filter that saw more may still come
-		Detail:  "ended before a response; charged by the attempts that the access log tells of (" + response.GetResponseCodeDetails() + ")",
+		Detail:  "ended before a response; charged by the attempts that the access log tells of (" + detailsOf(line) + ")",
 	}
 	d.Free(c)
 	d.AddAttempts(c, config, rows, 0, false)
@@ -57,15 +58,14 @@ func (s *Server) correction(id uuid.UUID, fields map[string]*structpb.Value, ent
 
 // passedOn is the end of a call that Envoy let pass when the stream to the processor failed: what the filter saw is not all of
 // it, so it costs the most that it can have cost. A decision that never came to Envoy costs what it held.
-func passedOn(id uuid.UUID, fields map[string]*structpb.Value, entry *accesslogdatav3.HTTPAccessLogEntry) *budget.Closeout {
-	common, response := entry.GetCommonProperties(), entry.GetResponse()
+func passedOn(id uuid.UUID, org string, fields frame.Fields, line *frame.Line) *budget.Closeout {
 	c := &budget.Closeout{
-		ID: id, Org: fields[metadataOrg].GetStringValue(), At: time.Now(), Outcome: budget.Unmetered, Metered: budget.ByEstimate,
-		HTTPStatus: int(response.GetResponseCode().GetValue()), Attempts: int(common.GetUpstreamRequestAttemptCount()),
+		ID: id, Org: org, At: time.Now(), Outcome: budget.Unmetered, Metered: budget.ByEstimate,
+		HTTPStatus: int(line.Status), Attempts: int(line.Attempts),
 		Detail: "the stream to the processor failed, and Envoy let the call pass (failure_mode_allow): charged at the most that it can have cost",
 	}
 	var carried carriedCall
-	if json.Unmarshal([]byte(fields[metadataCall].GetStringValue()), &carried) != nil {
+	if json.Unmarshal(fields.Text(metadataCall), &carried) != nil {
 		return c
 	}
 	d := carried.decision(id, c.Org, "")
@@ -78,10 +78,10 @@ func passedOn(id uuid.UUID, fields map[string]*structpb.Value, entry *accesslogd
 }
 
 // neverLetOut is the end of a call whose decision never came to Envoy, if it came to one, and that failed closed.
-func neverLetOut(id uuid.UUID, org string, entry *accesslogdatav3.HTTPAccessLogEntry) *budget.Closeout {
+func neverLetOut(id uuid.UUID, org string, line *frame.Line) *budget.Closeout {
 	c := &budget.Closeout{
-		ID: id, Org: org, At: time.Now(), Outcome: budget.Aborted, HTTPStatus: int(entry.GetResponse().GetResponseCode().GetValue()),
-		Detail: "ended before the call was let out (" + entry.GetResponse().GetResponseCodeDetails() + ")",
+		ID: id, Org: org, At: time.Now(), Outcome: budget.Aborted, HTTPStatus: int(line.Status),
+		Detail: "ended before the call was let out (" + detailsOf(line) + ")",
 	}
 	new(budget.Decision).Free(c)
 	return c

@@ -3,14 +3,12 @@ package filter
 import (
 	"bytes"
 	"encoding/json"
-	"maps"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 
-	"google.golang.org/protobuf/types/known/structpb"
-
+	"keel/filter/frame"
 	"keel/filter/wire"
 )
 
@@ -36,19 +34,24 @@ func (x *extracted) Reading() wire.Reading {
 	return r
 }
 
-func (x *extracted) read(found map[string]*structpb.Value) {
+func (x *extracted) read(found frame.Fields) {
 	if len(found) == 0 {
 		return
 	}
 	root := make(map[string]any)
-	for _, key := range slices.Sorted(maps.Keys(found)) {
-		value, ok := scalar(found[key])
-		if path, object := strings.CutSuffix(key, "{}"); object {
-			if value, ok = decoded(found[key].GetStringValue()); ok {
+	found = slices.Clone(found)
+	slices.SortStableFunc(found, func(a, b frame.Field) int { return bytes.Compare(a.Key, b.Key) })
+	for i := range found {
+		f := &found[i]
+		if i+1 < len(found) && bytes.Equal(f.Key, found[i+1].Key) {
+			continue // of two the last counts
+		}
+		if path, object := strings.CutSuffix(string(f.Key), "{}"); object {
+			if value, ok := decoded(f.Text); ok {
 				place(root, strings.Split(path, "."), value)
 			}
-		} else if ok {
-			place(root, strings.Split(key, "."), value)
+		} else if value, ok := scalar(f); ok {
+			place(root, strings.Split(path, "."), value)
 		}
 	}
 	delta, _ := root["delta"].(map[string]any)
@@ -111,23 +114,23 @@ func place(at map[string]any, path []string, value any) {
 }
 
 // scalar is a value of the metadata as JSON has it. Its numbers are floats, which are exact for every count.
-func scalar(v *structpb.Value) (any, bool) {
-	switch k := v.GetKind().(type) {
-	case *structpb.Value_NumberValue:
-		if math.IsNaN(k.NumberValue) || math.IsInf(k.NumberValue, 0) {
+func scalar(f *frame.Field) (any, bool) {
+	switch f.Kind {
+	case frame.Number:
+		if math.IsNaN(f.Number) || math.IsInf(f.Number, 0) {
 			return nil, false
 		}
-		return json.Number(strconv.FormatFloat(k.NumberValue, 'f', -1, 64)), true
-	case *structpb.Value_StringValue:
-		return k.StringValue, true
-	case *structpb.Value_BoolValue:
-		return k.BoolValue, true
+		return json.Number(strconv.FormatFloat(f.Number, 'f', -1, 64)), true
+	case frame.String:
+		return string(f.Text), true
+	case frame.Bool:
+		return f.Number != 0, true
 	}
 	return nil, false
 }
 
-func decoded(text string) (any, bool) {
-	d := json.NewDecoder(bytes.NewReader([]byte(text)))
+func decoded(text []byte) (any, bool) {
+	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
 	var object map[string]any
 	if err := d.Decode(&object); err != nil {

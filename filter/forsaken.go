@@ -4,12 +4,11 @@ import (
 	"sync"
 	"time"
 
-	accesslogdatav3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/google/uuid"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"keel/budget"
+	"keel/filter/frame"
 )
 
 // A checked call is let out by an answer that Envoy may never read: its client left, or Envoy's patience ended, while that was on
@@ -24,8 +23,10 @@ type requestKey struct {
 	start int64 // Unix nanoseconds
 }
 
-func keyOf(id string, start *timestamppb.Timestamp) (requestKey, bool) {
-	return requestKey{id, start.AsTime().UnixNano()}, id != "" && start != nil
+// keyOf returns false where one of both is not told: then the time is of 1970.
+func keyOf(id string, start time.Time) (requestKey, bool) {
+	key := requestKey{id, start.UnixNano()}
+	return key, id != "" && key.start != 0
 }
 
 // checkedCall is one that was let out.
@@ -94,7 +95,7 @@ func (s *Server) rememberCheck(call *Call, in *authv3.AttributeContext_Request) 
 			id = headerValue(h)
 		}
 	}
-	key, ok := keyOf(id, in.GetTime())
+	key, ok := keyOf(id, in.GetTime().AsTime())
 	if !ok { // an Envoy that gives requests no id
 		return func() {}
 	}
@@ -103,12 +104,11 @@ func (s *Server) rememberCheck(call *Call, in *authv3.AttributeContext_Request) 
 }
 
 // endForsaken closes the call that an entry without a decision tells of, where it is one that was let out and that Envoy sent nowhere: it costs nothing.
-func (s *Server) endForsaken(entry *accesslogdatav3.HTTPAccessLogEntry) {
-	common, response := entry.GetCommonProperties(), entry.GetResponse()
-	if common.GetUpstreamRequestAttemptCount() > 0 || common.GetUpstreamRemoteAddress() != nil || common.GetTimeToFirstUpstreamTxByte() != nil || response.GetResponseCodeDetails() == viaUpstream {
+func (s *Server) endForsaken(line *frame.Line) {
+	if line.Attempts > 0 || line.Upstream || line.Sent || string(line.Details) == viaUpstream {
 		return
 	}
-	key, ok := keyOf(entry.GetRequest().GetRequestId(), common.GetStartTime())
+	key, ok := keyOf(string(line.RequestID), line.Start)
 	if !ok {
 		return
 	}
@@ -116,10 +116,10 @@ func (s *Server) endForsaken(entry *accesslogdatav3.HTTPAccessLogEntry) {
 	if !ok {
 		return
 	}
-	end := neverLetOut(call.id, call.org, entry)
+	end := neverLetOut(call.id, call.org, line)
 	s.ledger.CloseOut(end)
 	s.metrics.closeouts.WithLabelValues(string(end.Outcome), string(end.Metered)).Inc()
 	s.ledger.Annotate(budget.Annotation{
-		ID: call.id, Org: call.org, At: time.Now(), HTTPStatus: end.HTTPStatus, Flags: flags(common.GetResponseFlags()), Details: response.GetResponseCodeDetails(),
+		ID: call.id, Org: call.org, At: time.Now(), HTTPStatus: end.HTTPStatus, Flags: line.Flags.String(), Details: detailsOf(line),
 	})
 }

@@ -6,11 +6,10 @@ import (
 	"net/http"
 	"strings"
 
-	accesslogdatav3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
 	"github.com/google/uuid"
-	"google.golang.org/protobuf/types/known/structpb"
 
 	"keel/budget"
+	"keel/filter/frame"
 	"keel/filter/wire"
 	"keel/filter/wire/apis"
 	"keel/pricing/tokens"
@@ -22,17 +21,18 @@ import (
 // entry, and what the entry does not tell is an estimate, which says so. Where none comes, the sweeper ends the call.
 
 // endLogged ends the call that an entry tells of, if it is a logged one that was let out, or that Envoy refused, which it reports.
-func (s *Server) endLogged(id uuid.UUID, fields map[string]*structpb.Value, entry *accesslogdatav3.HTTPAccessLogEntry) (refused bool) {
-	text := fields[metadataAsked].GetStringValue()
-	if text == "" {
+func (s *Server) endLogged(id uuid.UUID, org string, fields frame.Fields, line *frame.Line) (refused bool) {
+	asked := fields.Text(metadataAsked)
+	if len(asked) == 0 {
 		return false
 	}
-	call := &Call{id: id, logged: true, config: s.config.Load(), org: fields[metadataOrg].GetStringValue()}
-	if fields[metadataCall].GetStringValue() == "" {
-		return s.refuseLogged(call, text, entry)
+	call := &Call{id: id, logged: true, config: s.config.Load(), org: org}
+	text := fields.Text(metadataCall)
+	if len(text) == 0 {
+		return s.refuseLogged(call, asked, line)
 	}
 	var carried carriedCall
-	if err := json.Unmarshal([]byte(fields[metadataCall].GetStringValue()), &carried); err != nil {
+	if err := json.Unmarshal(text, &carried); err != nil {
 		s.log.Error("filter: the access log tells of a call that can't be read; the sweeper will charge it in full", "decision", id, "error", err)
 		return false
 	}
@@ -48,8 +48,8 @@ func (s *Server) endLogged(id uuid.UUID, fields map[string]*structpb.Value, entr
 		Background: carried.Background, ServiceTier: carried.ServiceTier, Speed: carried.Speed, Region: carried.Region, SearchContext: carried.SearchContext,
 	}
 	call.retrieval, call.beside, call.sent = carried.Retrieval, carried.Beside, true
-	if call.readEntry(entry); call.reader == nil && !call.retrieval {
-		if c := s.correction(id, fields, entry); c != nil {
+	if call.readLine(line); call.reader == nil && !call.retrieval {
+		if c := s.correction(id, org, fields, line); c != nil {
 			s.finish(call, c)
 			return false
 		}
@@ -62,34 +62,32 @@ func (s *Server) endLogged(id uuid.UUID, fields map[string]*structpb.Value, entr
 	return false
 }
 
-// readEntry fills the third section of a call, what was observed of its answer, from the access log.
-func (call *Call) readEntry(entry *accesslogdatav3.HTTPAccessLogEntry) {
-	common, response := entry.GetCommonProperties(), entry.GetResponse()
-	call.status, call.details = int(response.GetResponseCode().GetValue()), response.GetResponseCodeDetails()
-	call.attempts, call.size = int(common.GetUpstreamRequestAttemptCount()), int64(response.GetResponseBodyBytes())
-	answeredHere := common.GetTimeToFirstUpstreamRxByte() == nil && !common.GetResponseFlags().GetDownstreamConnectionTermination()
+// readLine fills the third section of a call, what was observed of its answer, from the access log.
+func (call *Call) readLine(line *frame.Line) {
+	call.status, call.details = int(line.Status), detailsOf(line)
+	call.attempts, call.size = int(line.Attempts), int64(line.Bytes)
+	answeredHere := !line.Answered && !line.Flags.Has(frame.DownstreamConnectionTermination)
 	call.ended = call.details == viaUpstream || answeredHere || call.details == "response_payload_too_large"
-	if call.status == 0 || !wentOut(entry) {
+	if call.status == 0 || !wentOut(line) {
 		return // the client left before there was an answer, or Envoy answered before there was an attempt
 	}
-	call.released = common.GetStartTime().AsTime()
-	call.answered = call.released.Add(common.GetTimeToFirstUpstreamRxByte().AsDuration())
+	call.released = line.Start
+	call.answered = call.released.Add(line.FirstByte)
 	header := make(http.Header)
-	for name, value := range response.GetResponseHeaders() {
-		header.Set(name, value)
+	for _, h := range line.Headers {
+		header.Set(string(h.Name), string(h.Value))
 	}
 	if e := header.Get("content-encoding"); e != "" && e != "identity" {
 		call.fault = fmt.Errorf("the answer came compressed (%s), and Envoy reads usage in plain text only", e)
 	}
 	reader := &extracted{ResponseReader: call.codec.NewReader(call.request, call.status, header), written: call.written(header)}
-	reader.read(common.GetMetadata().GetFilterMetadata()[usageSpace].GetFields())
+	reader.read(line.Metadata(usageSpace))
 	call.reader = reader
 }
 
 // wentOut reports whether a provider may have had the call.
-func wentOut(entry *accesslogdatav3.HTTPAccessLogEntry) bool {
-	common := entry.GetCommonProperties()
-	return entry.GetResponse().GetResponseCodeDetails() == viaUpstream || common.GetUpstreamRequestAttemptCount() > 0 || common.GetUpstreamRemoteAddress() != nil
+func wentOut(line *frame.Line) bool {
+	return string(line.Details) == viaUpstream || line.Attempts > 0 || line.Upstream
 }
 
 // finish writes the end of a logged call down. The answer is with the client: nothing waits for it to be durable.
@@ -108,34 +106,35 @@ func (s *Server) finish(call *Call, c *budget.Closeout) {
 const tooLarge = "request_payload_too_large"
 
 // refuseLogged records what Envoy refused before its body could be read, which nobody told the filter, and reports whether it did.
-func (s *Server) refuseLogged(call *Call, asked string, entry *accesslogdatav3.HTTPAccessLogEntry) bool {
-	response := entry.GetResponse()
-	if response.GetResponseCodeDetails() != tooLarge {
+func (s *Server) refuseLogged(call *Call, asked []byte, line *frame.Line) bool {
+	if string(line.Details) != tooLarge {
 		return false
 	}
 	var carried carriedAsked
-	if err := json.Unmarshal([]byte(asked), &carried); err != nil {
+	if err := json.Unmarshal(asked, &carried); err != nil {
 		return false
 	}
 	call.at, call.method, call.path, call.provider, call.subject = carried.At, carried.Method, carried.Path, carried.Provider, carried.Subject
 	if codec, ok := apis.Match(call.provider, call.method, call.path); ok {
 		call.codec = codec
 	}
-	call.status, call.details = int(response.GetResponseCode().GetValue()), response.GetResponseCodeDetails()
+	call.status, call.details = int(line.Status), tooLarge
 	s.observeUndecided(call)
 	return true
 }
 
 // refuseUntold records what Envoy refused before the filter had answered for its headers: nothing that the filter knew of the call
 // travelled with it. A filter that is shown answers has recorded it, and says so in its state.
-func (s *Server) refuseUntold(entry *accesslogdatav3.HTTPAccessLogEntry) {
-	common, request, response := entry.GetCommonProperties(), entry.GetRequest(), entry.GetResponse()
-	if response.GetResponseCodeDetails() != tooLarge || response.GetResponseCode().GetValue() != http.StatusRequestEntityTooLarge || filterState(common, "response_header_latency_us") != nil {
+func (s *Server) refuseUntold(line *frame.Line) {
+	if string(line.Details) != tooLarge || line.Status != http.StatusRequestEntityTooLarge {
+		return
+	}
+	if shown, _ := line.State("response_header_latency_us"); shown {
 		return
 	}
 	call := &Call{
-		id: uuid.Must(uuid.NewV7()), logged: true, config: s.config.Load(), org: budget.DefaultOrg, at: common.GetStartTime().AsTime(),
-		method: request.GetRequestMethod().String(), host: request.GetAuthority(), path: request.GetPath(),
+		id: uuid.Must(uuid.NewV7()), logged: true, config: s.config.Load(), org: budget.DefaultOrg, at: line.Start,
+		method: line.Method.String(), host: string(line.Authority), path: string(line.Path),
 	}
 	s.findFormat(call)
 	call.decision = &budget.Decision{Call: s.facts(call)}
@@ -143,7 +142,7 @@ func (s *Server) refuseUntold(entry *accesslogdatav3.HTTPAccessLogEntry) {
 		call.decision.API = unknownAPI
 	}
 	s.refuse(call, &budget.Denial{
-		Status: int(response.GetResponseCode().GetValue()), Code: codeTooLarge, Message: bodyTooLarge + " (Envoy refused it before Keel had answered: whose call it was is not known)",
+		Status: int(line.Status), Code: codeTooLarge, Message: bodyTooLarge + " (Envoy refused it before Keel had answered: whose call it was is not known)",
 	})
 }
 

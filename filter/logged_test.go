@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"keel/budget"
+	"keel/filter/frame"
 	"keel/filter/wire"
 	"keel/filter/wire/apis"
 	"keel/pricing/meter"
@@ -133,7 +134,7 @@ func TestLoggedCallIsEndedByItsEntry(t *testing.T) {
 			if len(ledger.permitted) != 1 || len(ledger.closeouts) != 0 || len(stream.out) != 2 {
 				t.Fatalf("%d permitted, %d closed before the log, %d answers; want 1, 0, 2", len(ledger.permitted), len(ledger.closeouts), len(stream.out))
 			}
-			server.noteSafely(server.note, entryOf(t, kept(stream.out), test.contentType, test.details, test.size, test.usage))
+			server.noteSafely(server.note, lineOf(t, entryOf(t, kept(stream.out), test.contentType, test.details, test.size, test.usage)))
 			if len(ledger.closeouts) != 1 || len(ledger.annotations) != 1 {
 				t.Fatalf("%d closeouts, %d annotations; want 1 of each", len(ledger.closeouts), len(ledger.annotations))
 			}
@@ -224,7 +225,7 @@ func FuzzExtracted(f *testing.F) {
 			for _, stream := range []bool{false, true} {
 				request := &wire.Request{API: codec.API(), Stream: stream, Choices: 1}
 				x := &extracted{ResponseReader: codec.NewReader(request, http.StatusOK, http.Header{"Content-Type": {"application/json"}}), written: 5}
-				x.read(map[string]*structpb.Value{first: structpb.NewNumberValue(number), second: structpb.NewStringValue(text)})
+				x.read(frame.Fields{{Key: []byte(first), Kind: frame.Number, Number: number}, {Key: []byte(second), Kind: frame.String, Text: []byte(text)}})
 				reading := x.Reading()
 				if reading.OutputBytes != 5 {
 					t.Errorf("%s: %d bytes of output", path, reading.OutputBytes)

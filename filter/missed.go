@@ -7,6 +7,8 @@ import (
 
 	accesslogdatav3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
 	"github.com/google/uuid"
+
+	"keel/filter/frame"
 )
 
 // passiveLog is the name of the access log of an Envoy in mode observe.
@@ -29,27 +31,26 @@ type passedCall struct {
 // maxPassed bounds what waits to be looked up: about 200 bytes each.
 const maxPassed = 200_000
 
-// notePassing takes an entry of a call that only passed. Nothing that the filter said travelled with it.
-func (s *Server) notePassing(entry *accesslogdatav3.HTTPAccessLogEntry) {
-	common := entry.GetCommonProperties()
-	if common.GetAccessLogType() != accesslogdatav3.AccessLogType_DownstreamEnd && common.GetAccessLogType() != accesslogdatav3.AccessLogType_NotSet {
+// notePassing takes a line of a call that only passed. Nothing that the filter said travelled with it.
+func (s *Server) notePassing(line *frame.Line) {
+	if line.Type != accesslogdatav3.AccessLogType_DownstreamEnd && line.Type != accesslogdatav3.AccessLogType_NotSet {
 		return
 	}
-	passed := failedOpen(common)
+	passed := failedOpen(line)
 	if passed {
 		s.metrics.failedOpen.Inc()
 	}
-	if !mayCost(entry) {
+	if !mayCost(line) {
 		return
 	}
-	id, ok := passingID(common.GetStreamId(), common.GetStartTime().AsTime())
+	id, ok := passingID(string(line.StreamID), line.Start)
 	if !ok { // it can't be looked up
 		if passed {
-			s.noteUnseen(unseenIn(entry, "the processor was away"))
+			s.noteUnseen(unseenIn(line, "the processor was away"))
 		}
 		return
 	}
-	s.missing.add(s, passedCall{id, time.Now(), unseenIn(entry, "the processor was away, or did not come to read it")})
+	s.missing.add(s, passedCall{id, time.Now(), unseenIn(line, "the processor was away, or did not come to read it")})
 }
 
 func (m *missing) add(s *Server, c passedCall) {

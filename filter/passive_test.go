@@ -169,9 +169,9 @@ func TestFindMissed(t *testing.T) {
 				id, _ := passingID(entry.CommonProperties.StreamId, time.Now())
 				known[id] = true
 			}
-			server.notePassing(entry)
+			server.notePassing(lineOf(t, entry))
 			entry.CommonProperties.AccessLogType = accesslogdatav3.AccessLogType_DownstreamPeriodic
-			server.notePassing(entry)
+			server.notePassing(lineOf(t, entry))
 		}
 		go server.FindMissed(ctx)
 		time.Sleep(55 * time.Second)

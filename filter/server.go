@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"github.com/google/uuid"
@@ -70,7 +69,6 @@ type Options struct {
 // safe for concurrent use.
 type Server struct {
 	extprocv3.UnimplementedExternalProcessorServer
-	accesslogv3.UnimplementedAccessLogServiceServer
 	authv3.UnimplementedAuthorizationServer
 
 	config  *atomic.Pointer[budget.Config]
@@ -143,7 +141,7 @@ func New(o Options) *Server {
 	s.grpc = grpc.NewServer(options...)
 	frame.Register(s.grpc, s)
 	authv3.RegisterAuthorizationServer(s.grpc, s)
-	accesslogv3.RegisterAccessLogServiceServer(s.grpc, s)
+	frame.RegisterLogs(s.grpc, s)
 	healthv1.RegisterHealthServer(s.grpc, s.health)
 	return s
 }

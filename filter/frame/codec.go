@@ -1,7 +1,6 @@
 package frame
 
 import (
-	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/grpc/encoding"
@@ -46,10 +45,8 @@ func (c *Codec) Unmarshal(data mem.BufferSlice, v any) error {
 	switch in := v.(type) {
 	case *Message:
 		return in.read(data, c.generic)
-	case *accesslogv3.StreamAccessLogsMessage:
-		if readLogs(data, in) {
-			return nil
-		}
+	case *Logs:
+		return in.read(data)
 	case *authv3.CheckRequest:
 		if ReadCheck(data.Materialize(), in) {
 			return nil

@@ -1,122 +1,160 @@
 package frame
 
 import (
-	"sync"
+	"errors"
+	"slices"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/mem"
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 )
 
-// Envoy tells of a call all that it knows, and has no setting for less. Most of it, addresses, durations and what
-// the request said of its client, is dropped here, before a message is made of it.
-
-// kept are the fields of a message that are read, by number: nil ones are dropped, those of whole are taken as they are.
-type kept []*kept
-
-var whole = &kept{}
-
-func keep(fields map[protowire.Number]*kept) *kept {
-	var highest protowire.Number
-	for n := range fields {
-		highest = max(highest, n)
-	}
-	k := make(kept, highest+1)
-	for n, of := range fields {
-		k[n] = of
-	}
-	return &k
+// A LogReader takes Envoy's access log.
+type LogReader interface {
+	StreamAccessLogs(*LogStream) error
 }
 
-// keptOfLogs are the fields of a StreamAccessLogsMessage that package filter reads.
-var keptOfLogs = keep(map[protowire.Number]*kept{
-	1: whole, 3: whole, // identifier, tcp_logs
-	2: keep(map[protowire.Number]*kept{1: keep(map[protowire.Number]*kept{ // http_logs.log_entry
-		1: keep(map[protowire.Number]*kept{ // common_properties
-			5: whole, 7: whole, 9: whole, // start_time, time_to_first_upstream_tx_byte, time_to_first_upstream_rx_byte
-			13: whole, 16: whole, 17: whole, // upstream_remote_address, response_flags, metadata
-			21: whole, 24: whole, // filter_state_objects, upstream_request_attempt_count
-			26: whole, 33: whole, // stream_id, access_log_type
-		}),
-		3: keep(map[protowire.Number]*kept{1: whole, 3: whole, 5: whole, 9: whole, 13: whole}), // request: method, authority, path, request_id, headers
-		4: keep(map[protowire.Number]*kept{1: whole, 3: whole, 4: whole, 6: whole}),            // response: code, body_bytes, headers, code_details
-	})}),
-})
-
-// append adds to what is kept of data. It returns false where data is malformed.
-func (k *kept) append(to, data []byte) ([]byte, bool) {
-	for len(data) > 0 {
-		number, kind, n := protowire.ConsumeTag(data)
-		if n < 0 {
-			return to, false
-		}
-		size := protowire.ConsumeFieldValue(number, kind, data[n:])
-		if size < 0 {
-			return to, false
-		}
-		field := data[:n+size]
-		data = data[n+size:]
-		if int(number) >= len(*k) || (*k)[number] == nil {
-			continue
-		}
-		of := (*k)[number]
-		if of == whole || kind != protowire.BytesType {
-			to = append(to, field...)
-			continue
-		}
-		value, _ := protowire.ConsumeBytes(field[n:])
-		to = append(to, field[:n]...)
-		at := len(to)
-		to = append(to, make([]byte, lengthBytes)...)
-		var ok bool
-		if to, ok = of.append(to, value); !ok {
-			return to, false
-		}
-		putLength(to[at:], len(to)-at-lengthBytes)
+// RegisterLogs registers an access log service whose streams are read by a Codec, which the server must have.
+func RegisterLogs(s grpc.ServiceRegistrar, reader LogReader) {
+	service := accesslogv3.AccessLogService_ServiceDesc
+	service.HandlerType = (*LogReader)(nil)
+	service.Streams = slices.Clone(service.Streams)
+	service.Streams[0].Handler = func(_ any, stream grpc.ServerStream) error {
+		return reader.StreamAccessLogs(&LogStream{ServerStream: stream})
 	}
-	return to, true
+	s.RegisterService(&service, reader)
 }
 
-// lengthBytes is what a length takes that is not known before: a varint may have more bytes than it needs.
-const lengthBytes = 5
-
-func putLength(to []byte, n int) {
-	n64 := uint64(n)
-	for i := range lengthBytes - 1 {
-		to[i] = byte(n64>>(7*i)) | 0x80
-	}
-	to[lengthBytes-1] = byte(n64 >> (7 * (lengthBytes - 1)))
+// A LogStream is the access log of one worker of an Envoy. It belongs to one goroutine.
+type LogStream struct {
+	grpc.ServerStream
+	in Logs
 }
 
-var logBuffers = sync.Pool{New: func() any { return new([]byte) }}
-
-// keptLogBytes is up to where a buffer is used again.
-const keptLogBytes = 1 << 20
-
-// readLogs reads what is kept of data into m. It returns false where the generic codec has to read it.
-func readLogs(data mem.BufferSlice, m *accesslogv3.StreamAccessLogsMessage) bool {
-	if data.Len() > maxLength {
-		return false
+// Recv returns the next message. It, and all that its lines are made of, is valid until the next Recv.
+func (s *LogStream) Recv() (*Logs, error) {
+	s.in.forget()
+	if err := s.RecvMsg(&s.in); err != nil {
+		return nil, err
 	}
-	all := data.MaterializeToBuffer(mem.DefaultBufferPool())
-	defer all.Free()
-	buffer := logBuffers.Get().(*[]byte)
-	defer func() {
-		if cap(*buffer) <= keptLogBytes {
-			logBuffers.Put(buffer)
+	return &s.in, nil
+}
+
+// Close answers a log that has ended.
+func (s *LogStream) Close() error { return s.SendMsg(&accesslogv3.StreamAccessLogsResponse{}) }
+
+// Logs is a message of an access log.
+type Logs struct {
+	Name  string // of the log; it is told with the first message
+	Lines []Line
+
+	memory []byte
+}
+
+// A stream keeps the memory of messages as Envoy sends them, when it has 16 KiB of lines or 200 ms have passed. The first one has all
+// that Envoy knows of itself, too.
+const (
+	keptLogBytes = 32 << 10
+	keptLines    = 64
+	keptFields   = 64 // of one line
+)
+
+func (m *Logs) forget() {
+	if cap(m.memory) > keptLogBytes || cap(m.Lines) > keptLines {
+		*m = Logs{}
+	}
+	for i := range m.Lines {
+		if l := &m.Lines[i]; cap(l.fields) > keptFields {
+			*l = Line{}
 		}
-	}()
-	var ok bool
-	if *buffer, ok = keptOfLogs.append((*buffer)[:0], all.ReadOnlyData()); !ok {
-		return false
 	}
-	if err := proto.Unmarshal(*buffer, m); err != nil {
-		proto.Reset(m)
-		return false
+	m.Name, m.Lines = "", m.Lines[:0]
+}
+
+// read reads a message, by the generic codec where it is not plain: what that makes of it is written plainly, and read.
+func (m *Logs) read(data mem.BufferSlice) error {
+	n := data.Len()
+	m.memory = slices.Grow(m.memory[:0], n)[:n]
+	data.CopyTo(m.memory)
+	if m.readPlain(cursor{data: m.memory}) {
+		return nil
+	}
+	var all accesslogv3.StreamAccessLogsMessage
+	if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(m.memory, &all); err != nil {
+		return err
+	}
+	if all.GetHttpLogs() == nil {
+		all.LogEntries = nil // TCP
+	}
+	plain, err := proto.Marshal(&all)
+	if err != nil {
+		return err
+	}
+	if m.memory = plain; !m.readPlain(cursor{data: plain}) {
+		return errNotPlain
+	}
+	return nil
+}
+
+var errNotPlain = errors.New("frame: an access log can't be read that the generic codec has written")
+
+func (m *Logs) readPlain(c cursor) bool {
+	m.Name, m.Lines = "", m.Lines[:0]
+	var parts seen
+	for !c.done() {
+		number, value, _, kind, ok := c.field()
+		if !ok {
+			return false
+		}
+		switch tagOf(number, kind) {
+		case 1<<3 | lengthed: // identifier
+			ok = !parts.again(number) && m.readName(value)
+		case 2<<3 | lengthed: // http_logs
+			ok = !parts.again(number) && m.readLines(value)
+		case 3<<3 | lengthed: // tcp_logs, which may take the place of http_logs
+			ok = false
+		}
+		if !ok {
+			return false
+		}
 	}
 	return true
 }
 
-// maxLength fits into lengthBytes.
-const maxLength = 1<<31 - 1
+func (m *Logs) readName(c cursor) bool {
+	for !c.done() {
+		number, value, _, kind, ok := c.field()
+		if !ok {
+			return false
+		}
+		if tagOf(number, kind) == 2<<3|lengthed {
+			name, ok := value.utf8()
+			if !ok {
+				return false
+			}
+			m.Name = string(name)
+		}
+	}
+	return true
+}
+
+func (m *Logs) readLines(c cursor) bool {
+	for !c.done() {
+		number, value, _, kind, ok := c.field()
+		if !ok {
+			return false
+		}
+		if tagOf(number, kind) != 1<<3|lengthed {
+			continue
+		}
+		n := len(m.Lines)
+		if n == cap(m.Lines) {
+			m.Lines = slices.Grow(m.Lines, 1)
+		}
+		if m.Lines = m.Lines[:n+1]; !m.Lines[n].read(value) { // with the memory of an earlier one
+			return false
+		}
+	}
+	return true
+}

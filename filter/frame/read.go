@@ -27,6 +27,19 @@ func (c *cursor) field() (number protowire.Number, value cursor, bits uint64, ki
 	if len(c.data) == 0 {
 		return 0, cursor{}, 0, 0, false
 	}
+	if d := c.data; len(d) > 1 && d[0] >= 8 && d[0]|d[1] < 0x80 { // most are so short that tag and length, or value, are of one byte each
+		switch number, kind = protowire.Number(d[0]>>3), protowire.Type(d[0]&7); kind {
+		case protowire.VarintType:
+			c.skip(2)
+			return number, cursor{}, uint64(d[1]), kind, true
+		case protowire.BytesType:
+			if n := 2 + int(d[1]); n <= len(d) {
+				value = cursor{d[2:n:n], c.text, c.base + 2}
+				c.skip(n)
+				return number, value, 0, kind, true
+			}
+		}
+	}
 	number, kind, n := protowire.ConsumeTag(c.data)
 	if n < 0 {
 		return 0, cursor{}, 0, 0, false
