@@ -39,6 +39,6 @@ func BenchmarkHostile(b *testing.B) {
 
 func BenchmarkLoad(b *testing.B) {
 	for b.Loop() {
-		load("o200k_base", o200kPairs, splitO200k)
+		load("o200k_base", o200kPairs, plainO200k, splitO200k)
 	}
 }

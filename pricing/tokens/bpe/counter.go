@@ -50,26 +50,61 @@ func (c *Counter) count(text []byte) (n int64, exact bool) {
 	v := c.v
 	exact = true
 	var s *scratch
+	var cut [atOnce]struct {
+		begin, end int
+		hash       uint64
+	}
 	for i := 0; i < len(text); {
-		end := v.next(text, i)
-		hash := v.hash.piece(text, i, end)
-		if tokens := v.memo.count(hash); tokens > 0 {
-			n += int64(tokens)
+		pieces := cut[:0]
+		for len(pieces) < atOnce && i < len(text) {
+			end, first := v.piece(text, i)
+			switch length := end - i; {
+			case length == 1: // every byte is a token
+				n++
+			default:
+				pieces = pieces[:len(pieces)+1]
+				p := &pieces[len(pieces)-1]
+				p.begin, p.end = i, end
+				if first != 0 && length <= 7 {
+					p.hash = v.hash.few(first&(1<<(8*length)-1), length)
+				} else {
+					p.hash = v.hash.piece(text, i, end)
+				}
+			}
 			i = end
-			continue
 		}
-		if s == nil {
-			s = borrow()
+		for k := range pieces {
+			p := &pieces[k]
+			tokens := v.memo.count(p.hash)
+			if tokens == 0 {
+				if s == nil {
+					s = borrow()
+				}
+				learnt, merged := c.learn(text[p.begin:p.end], p.hash, s)
+				tokens, exact = uint64(learnt), exact && merged
+			}
+			n += int64(tokens)
 		}
-		tokens, merged := c.learn(text[i:end], hash, s)
-		n += int64(tokens)
-		exact = exact && merged
-		i = end
 	}
 	if s != nil {
 		s.release()
 	}
 	return n, exact
+}
+
+// atOnce is how many pieces are cut before any of them is looked for: the table lies far from the processor, and so
+// it waits for many of its lines at the same time.
+const atOnce = 32
+
+// piece is where the piece ends that begins at text[i:], and the eight bytes that begin there if they were looked at.
+func (v *Vocabulary) piece(text []byte, i int) (end int, first uint64) {
+	if end, first = v.plain.word(text, i); end > 0 {
+		return end, first
+	}
+	if end = v.plain.other(text, i); end > 0 {
+		return end, first
+	}
+	return v.next(text, i), first
 }
 
 // learn counts a piece that is not remembered, and remembers it. It is apart from the loop that

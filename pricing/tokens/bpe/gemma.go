@@ -11,7 +11,7 @@ var gemma3 = sync.OnceValue(func() *Vocabulary {
 	tokens := embedded("gemma3", gemma3Pairs)
 	gemmaCharacters = new(characterSet)
 	gemmaCharacters.fill(tokens)
-	return build(tokens, splitGemma)
+	return build(tokens, plainGemma, splitGemma)
 })
 
 // Gemma3 is the vocabulary of Gemma 3, which Google's own SDK counts the tokens of
@@ -53,6 +53,21 @@ func splitGemma(text []byte, i int) int {
 	}
 	return i
 }
+
+// plainGemma are the plain pieces of Gemma. A sign that may begin a tag is none.
+var plainGemma = newPlain(1, noStop, func(c byte) kind {
+	switch {
+	case asciiKinds[c] == 1:
+		return inWord
+	case asciiKinds[c] == 2 && c != '<':
+		return sign | together
+	case '0' <= c && c <= '9':
+		return digit
+	case c == ' ':
+		return toWord | toSigns
+	}
+	return 0
+})
 
 // mostRun is the longest run that is one token.
 const mostRun = 31

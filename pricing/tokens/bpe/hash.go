@@ -39,6 +39,11 @@ func (h *hasher) piece(t []byte, i, end int) uint64 {
 			key = key<<8 | uint64(t[k])
 		}
 	}
+	return h.few(key, n)
+}
+
+// few hashes up to 7 bytes, n in number.
+func (h *hasher) few(key uint64, n int) uint64 {
 	key = (key | uint64(n)<<56) ^ h.short
 	// Each step can be undone, so that different keys stay different.
 	key *= 0xbf58476d1ce4e5b9

@@ -4,6 +4,41 @@ package bpe
 // least one more byte.
 type splitter func(text []byte, i int) int
 
+// The plain pieces of the vocabularies. Behind a word o200k looks for a contraction. With cl100k that is a piece
+// of its own, so an apostrophe is not the first of anything else.
+var (
+	plainO200k = newPlain(3, '\'', func(c byte) kind {
+		k := kindOf(c)
+		if ascii[c]&upper != 0 {
+			k |= capital
+		}
+		return k
+	})
+	plainCl100k = newPlain(3, noStop, func(c byte) kind {
+		if c == '\'' {
+			return sign
+		}
+		return kindOf(c)
+	})
+)
+
+func kindOf(c byte) (k kind) {
+	switch of := ascii[c]; {
+	case of&letter != 0:
+		k = inWord
+	case of&number != 0:
+		k = digit
+	case of == symbol:
+		k = sign | toWord | together
+	case of == space:
+		k = toWord
+	}
+	if c == ' ' {
+		k |= toSigns
+	}
+	return k
+}
+
 // splitO200k follows tiktoken's pattern of o200k_base, whose alternatives are tried
 // in this order:
 //

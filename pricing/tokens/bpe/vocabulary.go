@@ -20,6 +20,7 @@ var (
 
 // A Vocabulary counts tokens. It is safe for concurrent use.
 type Vocabulary struct {
+	plain    plain
 	next     splitter
 	hash     hasher
 	memo     memo
@@ -31,8 +32,8 @@ type Vocabulary struct {
 }
 
 var (
-	o200k  = sync.OnceValue(func() *Vocabulary { return load("o200k_base", o200kPairs, splitO200k) })
-	cl100k = sync.OnceValue(func() *Vocabulary { return load("cl100k_base", cl100kPairs, splitCl100k) })
+	o200k  = sync.OnceValue(func() *Vocabulary { return load("o200k_base", o200kPairs, plainO200k, splitO200k) })
+	cl100k = sync.OnceValue(func() *Vocabulary { return load("cl100k_base", cl100kPairs, plainCl100k, splitCl100k) })
 )
 
 // O200k is the vocabulary o200k_base: of GPT-4o and what came after it. The first call
@@ -44,8 +45,8 @@ func O200k() *Vocabulary { return o200k() }
 func Cl100k() *Vocabulary { return cl100k() }
 
 // load makes the tables of a vocabulary.
-func load(name string, packed []byte, next splitter) *Vocabulary {
-	return build(embedded(name, packed), next)
+func load(name string, packed []byte, plain plain, next splitter) *Vocabulary {
+	return build(embedded(name, packed), plain, next)
 }
 
 // embedded panics where the embedded file is damaged, which only a broken build can bring about.
@@ -57,9 +58,10 @@ func embedded(name string, packed []byte) *tokenList {
 	return tokens
 }
 
-func build(tokens *tokenList, next splitter) *Vocabulary {
+func build(tokens *tokenList, plain plain, next splitter) *Vocabulary {
 	fillWide()
 	v := &Vocabulary{
+		plain:    plain,
 		next:     next,
 		hash:     newHasher(),
 		memo:     newMemo(),
