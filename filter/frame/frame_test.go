@@ -123,7 +123,7 @@ func TestRead(t *testing.T) {
 			}
 		}
 	}
-	if m.forget(); m.request != nil || m.piece != nil {
+	if m.forget(); m.request != nil || m.piece != nil || m.head != nil {
 		t.Errorf("what was forgotten is still there: %v", m)
 	}
 	if err := codec.Unmarshal(pieces([]byte{tagResponseBody, 5, 0}, 2), &m); err == nil || m.request != nil {
@@ -131,7 +131,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// What headers and request bodies are made of stays as it is when the next messages come.
+// What request bodies and trailers are made of stays as it is when the next messages come.
 func TestMessagesThatStay(t *testing.T) {
 	codec := NewCodec()
 	var m Message
@@ -142,9 +142,12 @@ func TestMessagesThatStay(t *testing.T) {
 			t.Fatal(err)
 		}
 		clear(data) // the buffer is grpc-go's again
-		if m.piece == nil {
+		if m.piece == nil && m.head == nil {
 			kept = append(kept, m.request)
 		}
+	}
+	if len(kept) < 5 {
+		t.Fatalf("%d messages stay", len(kept))
 	}
 	for _, tt := range requests(t) {
 		if len(kept) > 0 && proto.Equal(kept[0], withoutSide(tt.m)) || len(kept) > 0 && proto.Equal(kept[0], tt.m) {
@@ -153,6 +156,41 @@ func TestMessagesThatStay(t *testing.T) {
 	}
 	if len(kept) > 0 {
 		t.Errorf("%d messages changed, the first into %v", len(kept), kept[0])
+	}
+}
+
+// Nothing of one message is in the next that uses its memory, however the first ended, and the strings of the first stay.
+func TestHeadsAreUsedAgain(t *testing.T) {
+	codec := NewCodec()
+	full := requests(t)[0].m
+	var m Message
+	read := func(data []byte) error { return codec.Unmarshal(mem.BufferSlice{mem.SliceBuffer(data)}, &m) }
+	broken := marshal(t, full)
+	broken = append(broken[:len(broken):len(broken)], 12<<3|2, 1) // of a field whose bytes are missing
+	few := &extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_ResponseHeaders{ResponseHeaders: &extprocv3.HttpHeaders{Headers: &corev3.HeaderMap{Headers: []*corev3.HeaderValue{{}, {Value: "v"}}}}}}
+	for range 100 {
+		if err := read(marshal(t, full)); err != nil || m.head == nil {
+			t.Fatal(err, m.head)
+		}
+		kept := m.request.GetRequestHeaders().Headers.Headers[1].Key
+		if err := read(broken); err == nil {
+			t.Fatal("a broken message is read")
+		}
+		if err := read(marshal(t, few)); err != nil || !proto.Equal(m.request, few) || kept != ":path" {
+			t.Fatalf("%v: %v, after a message with %q", err, m.request, kept)
+		}
+	}
+	many := headerMap()
+	for range 3 * keptHeaders {
+		many.Headers = append(many.Headers, &corev3.HeaderValue{Key: "a"})
+	}
+	if err := read(marshal(t, &extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_RequestHeaders{RequestHeaders: &extprocv3.HttpHeaders{Headers: many}}})); err != nil || len(m.request.GetRequestHeaders().Headers.Headers) != 3*keptHeaders {
+		t.Errorf("%v: %d headers", err, len(m.request.GetRequestHeaders().Headers.Headers))
+	}
+	for range 10 {
+		if h := headPool.Get().(*head); len(h.values) > keptHeaders {
+			t.Errorf("%d headers are kept", len(h.values))
+		}
 	}
 }
 

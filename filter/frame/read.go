@@ -93,7 +93,10 @@ func isVarint(kind protowire.Type) bool { return kind == protowire.VarintType }
 // has to: m may then have anything.
 //
 // Envoy sends the metadata along with every message. They are read where they are asked for: with headers and trailers, and not with bodies.
-func Read(data []byte, m *extprocv3.ProcessingRequest) bool {
+func Read(data []byte, m *extprocv3.ProcessingRequest) bool { return readInto(data, m, nil) }
+
+// readInto is Read, with headers in h, which is made where it is nil.
+func readInto(data []byte, m *extprocv3.ProcessingRequest, h *head) bool {
 	c, body := cursor{data: data}, false
 	for !c.done() {
 		number, value, bits, kind, ok := c.field()
@@ -103,13 +106,14 @@ func Read(data []byte, m *extprocv3.ProcessingRequest) bool {
 		if isBytes(kind) && number != 4 && number != 5 && !(body && number == 8) {
 			value.texts()
 		}
+		if h == nil && (number == 2 || number == 3) {
+			h = new(head)
+		}
 		switch {
 		case body && number == 8 && isBytes(kind):
 		case number == 2 && isBytes(kind) && m.Request == nil:
-			h := &headersMessage{}
 			m.Request, h.request.RequestHeaders, ok = &h.request, &h.headers, h.read(value)
 		case number == 3 && isBytes(kind) && m.Request == nil:
-			h := &headersMessage{}
 			m.Request, h.response.ResponseHeaders, ok = &h.response, &h.headers, h.read(value)
 		case number == 4 && isBytes(kind) && m.Request == nil:
 			b := &extprocv3.HttpBody{}
@@ -146,56 +150,27 @@ func Read(data []byte, m *extprocv3.ProcessingRequest) bool {
 	return true
 }
 
-// headersMessage is what a message with headers is made of.
-type headersMessage struct {
-	request  extprocv3.ProcessingRequest_RequestHeaders
-	response extprocv3.ProcessingRequest_ResponseHeaders
-	headers  extprocv3.HttpHeaders
-	fields   corev3.HeaderMap
-}
-
-func (h *headersMessage) read(c cursor) bool {
-	for !c.done() {
-		number, value, bits, kind, ok := c.field()
-		switch {
-		case !ok:
-			return false
-		case number == 1 && isBytes(kind) && h.headers.Headers == nil:
-			h.headers.Headers = &h.fields
-			if !readHeaders(value, &h.fields) {
-				return false
-			}
-		case number == 3 && isVarint(kind):
-			h.headers.EndOfStream = bits != 0
-		default:
-			return false
-		}
-	}
-	return true
-}
-
-func readHeaders(c cursor, m *corev3.HeaderMap) bool {
-	count := c // how many there are
+// readHeaders reads headers into those that list gives, of which it asks for so many. Without any it is nil.
+func readHeaders(c cursor, list func(int) []*corev3.HeaderValue) ([]*corev3.HeaderValue, bool) {
+	count := c
 	n := 0
 	for !count.done() {
 		if number, _, _, kind, ok := count.field(); !ok || number != 1 || !isBytes(kind) {
-			return false
+			return nil, false
 		}
 		n++
 	}
 	if n == 0 {
-		return true
+		return nil, true
 	}
-	all := make([]corev3.HeaderValue, n)
-	m.Headers = make([]*corev3.HeaderValue, n)
-	for i := range all {
+	all := list(n)
+	for i, h := range all {
 		_, value, _, _, _ := c.field()
-		if !readHeader(value, &all[i]) {
-			return false
+		if !readHeader(value, h) {
+			return all[:i+1], false
 		}
-		m.Headers[i] = &all[i]
 	}
-	return true
+	return all, true
 }
 
 func readHeader(c cursor, h *corev3.HeaderValue) bool {
@@ -231,7 +206,7 @@ func readTrailers(c cursor, m *extprocv3.HttpTrailers) bool {
 			return false
 		}
 		m.Trailers = &corev3.HeaderMap{}
-		if !readHeaders(value, m.Trailers) {
+		if m.Trailers.Headers, ok = readHeaders(value, new(head).list); !ok {
 			return false
 		}
 	}
@@ -362,8 +337,8 @@ func readStruct(c cursor, s *structpb.Struct, depth int) bool {
 		if !ok {
 			return false
 		}
-		v := &structpb.Value{}
-		if !readValue(value, v, depth-1) {
+		v := readValue(value, depth-1)
+		if v == nil {
 			return false
 		}
 		if s.Fields == nil {
@@ -374,39 +349,51 @@ func readStruct(c cursor, s *structpb.Struct, depth int) bool {
 	return true
 }
 
-func readValue(c cursor, v *structpb.Value, depth int) bool {
+// readValue reads a value. Nil is for one that the generic codec has to read.
+func readValue(c cursor, depth int) *structpb.Value {
 	if c.done() {
-		return true
+		return &structpb.Value{}
 	}
 	number, value, bits, kind, ok := c.field()
 	if !ok || !c.done() {
-		return false
+		return nil
 	}
 	switch {
 	case number == 1 && isVarint(kind):
-		v.Kind = &structpb.Value_NullValue{NullValue: structpb.NullValue(bits)}
+		return &structpb.Value{Kind: &structpb.Value_NullValue{NullValue: structpb.NullValue(bits)}}
 	case number == 2 && kind == protowire.Fixed64Type:
-		v.Kind = &structpb.Value_NumberValue{NumberValue: math.Float64frombits(bits)}
+		v := new(struct { // in one piece of memory
+			value structpb.Value
+			kind  structpb.Value_NumberValue
+		})
+		v.value.Kind, v.kind.NumberValue = &v.kind, math.Float64frombits(bits)
+		return &v.value
 	case number == 3 && isBytes(kind):
-		text, ok := value.str()
-		if !ok {
-			return false
+		v := new(struct {
+			value structpb.Value
+			kind  structpb.Value_StringValue
+		})
+		v.value.Kind = &v.kind
+		if v.kind.StringValue, ok = value.str(); !ok {
+			return nil
 		}
-		v.Kind = &structpb.Value_StringValue{StringValue: text}
+		return &v.value
 	case number == 4 && isVarint(kind):
-		v.Kind = &structpb.Value_BoolValue{BoolValue: bits != 0}
+		return &structpb.Value{Kind: &structpb.Value_BoolValue{BoolValue: bits != 0}}
 	case number == 5 && isBytes(kind):
 		s := &structpb.Struct{}
-		v.Kind = &structpb.Value_StructValue{StructValue: s}
-		return readStruct(value, s, depth)
+		if !readStruct(value, s, depth) {
+			return nil
+		}
+		return &structpb.Value{Kind: &structpb.Value_StructValue{StructValue: s}}
 	case number == 6 && isBytes(kind):
 		list := &structpb.ListValue{}
-		v.Kind = &structpb.Value_ListValue{ListValue: list}
-		return readList(value, list, depth)
-	default:
-		return false
+		if !readList(value, list, depth) {
+			return nil
+		}
+		return &structpb.Value{Kind: &structpb.Value_ListValue{ListValue: list}}
 	}
-	return true
+	return nil
 }
 
 func readList(c cursor, list *structpb.ListValue, depth int) bool {
@@ -418,8 +405,8 @@ func readList(c cursor, list *structpb.ListValue, depth int) bool {
 		if !ok || number != 1 || !isBytes(kind) {
 			return false
 		}
-		v := &structpb.Value{}
-		if !readValue(value, v, depth-1) {
+		v := readValue(value, depth-1)
+		if v == nil {
 			return false
 		}
 		list.Values = append(list.Values, v)

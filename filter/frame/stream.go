@@ -28,9 +28,9 @@ type Stream struct {
 
 var _ extprocv3.ExternalProcessor_ProcessServer = (*Stream)(nil)
 
-// Recv returns the next message. It is valid until the next Recv: the memory of a piece of a response body is used
-// again, by whatever stream, and so is the message itself. What headers, attributes and request bodies are made of is
-// not, but it is kept for as long as one string or slice of it is.
+// Recv returns the next message. It is valid until the next Recv: the memory of headers and of a piece of a response body is used
+// again, by whatever stream, and so is the message itself. Strings of it, and what attributes, metadata, trailers and request bodies are
+// made of, are not, but they are kept for as long as one string or slice of theirs is.
 //
 // While it waits, which may be for hours, the stream keeps nothing of the message before.
 func (s *Stream) Recv() (*extprocv3.ProcessingRequest, error) {
@@ -48,9 +48,10 @@ func (s *Stream) Send(reply *extprocv3.ProcessingResponse) error { return s.Send
 type Message struct {
 	request *extprocv3.ProcessingRequest
 	piece   *piece // what request is made of, nil unless it is a piece of a response body
+	head    *head  // the same, of headers
 }
 
-// A piece is the one message that comes often, and so is not made anew.
+// A piece is the message that comes most often, and so is not made anew.
 type piece struct {
 	request extprocv3.ProcessingRequest
 	kind    extprocv3.ProcessingRequest_ResponseBody
@@ -66,6 +67,9 @@ func (m *Message) forget() {
 		m.piece.body.Body = nil
 		piecePool.Put(m.piece)
 	}
+	if m.head != nil {
+		m.head.forget()
+	}
 	*m = Message{}
 }
 
@@ -73,25 +77,37 @@ func (m *Message) forget() {
 const keptBytes = 20 << 10
 
 // beginsPiece reports whether data begins as a piece of a response body does.
-func beginsPiece(data mem.BufferSlice) bool {
-	if len(data) == 0 {
-		return false
+func beginsPiece(data mem.BufferSlice) bool { return first(data) == tagResponseBody }
+
+// first is the first byte of data, which is the tag of the first field of a message; 0, which is none, without any.
+func first(data mem.BufferSlice) byte {
+	if len(data) > 0 {
+		if b := data[0].ReadOnlyData(); len(b) > 0 {
+			return b[0]
+		}
 	}
-	first := data[0].ReadOnlyData()
-	return len(first) > 0 && first[0] == tagResponseBody
+	return 0
 }
 
 const tagResponseBody = 5<<3 | 2
 
 func (m *Message) read(data mem.BufferSlice, generic encoding.CodecV2) error {
 	m.forget()
-	if n := data.Len(); n <= keptBytes && beginsPiece(data) {
-		p := piecePool.Get().(*piece)
-		if cap(p.memory) < n {
-			p.memory = make([]byte, max(n, 512))
+	n := data.Len()
+	switch {
+	case n > keptBytes:
+	case beginsHead(data):
+		h := headPool.Get().(*head)
+		h.memory = copied(data, n, h.memory)
+		m.head = h
+		if readInto(h.memory, &h.message, h) {
+			m.request = &h.message
+			return nil
 		}
-		p.memory = p.memory[:n]
-		data.CopyTo(p.memory)
+		m.forget()
+	case beginsPiece(data):
+		p := piecePool.Get().(*piece)
+		p.memory = copied(data, n, p.memory)
 		m.piece = p
 		if p.read(p.memory) {
 			m.request = &p.request
@@ -108,4 +124,14 @@ func (m *Message) read(data mem.BufferSlice, generic encoding.CodecV2) error {
 	}
 	m.request = request
 	return nil
+}
+
+// copied is data, which has n bytes, in memory that is made larger where it is too small.
+func copied(data mem.BufferSlice, n int, memory []byte) []byte {
+	if cap(memory) < n {
+		memory = make([]byte, max(n, 512))
+	}
+	memory = memory[:n]
+	data.CopyTo(memory)
+	return memory
 }
