@@ -34,6 +34,7 @@ type Call struct {
 	force    bool      // of a logged call: usage may be forced, though the event that tells it can't be hidden
 	parent   [2]string // traceparent and tracestate
 	remove   []string  // x-keel-* request headers, Keel's own
+	admitted bool      // Envoy was told what to remove of its headers, and its name, and waits for its body to be decided
 
 	// Decided from the request body.
 	request   *wire.Request

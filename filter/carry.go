@@ -99,6 +99,8 @@ func carryNothing(call *Call) *structpb.Struct {
 	return carry(call, metadataAsked, asked(call))
 }
 
+var nothing, pending = structpb.NewStringValue(""), structpb.NewStringValue("true")
+
 // askedAndDecided is what is left of a carriedAsked when the decision is carried, too: that it is a logged call.
 var askedAndDecided = structpb.NewStringValue("{}")
 
@@ -110,15 +112,16 @@ func asked(call *Call) carriedAsked {
 // that nobody decided, and for a logged one what Envoy refused.
 func carryPending(call *Call) *structpb.Struct {
 	m := carryNothing(call)
-	m.Fields[metadataSpace].GetStructValue().Fields[metadataPending] = stringValue("true")
+	m.Fields[metadataSpace].GetStructValue().Fields[metadataPending] = pending
 	return m
 }
 
+// carry is what is said of a call. Envoy adds it to what was said before, and sends all of it on with each message from there on.
 func carry(call *Call, key string, value any) *structpb.Struct {
-	fields := map[string]*structpb.Value{
-		metadataDecision: stringValue(call.id.String()),
-		metadataOrg:      stringValue(call.org),
-		metadataPending:  stringValue(""), // takes back what was there
+	fields := make(map[string]*structpb.Value, 4)
+	fields[metadataPending] = nothing // takes back what was there
+	if !call.admitted {
+		fields[metadataDecision], fields[metadataOrg] = stringValue(call.id.String()), stringValue(call.org)
 	}
 	if key != "" {
 		fields[key] = carried(value)

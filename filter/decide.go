@@ -43,6 +43,7 @@ func (s *Server) admit(call *Call, noBody bool) *extprocv3.ProcessingResponse {
 		},
 	})
 	answer.DynamicMetadata = carryPending(call)
+	call.remove, call.admitted = nil, true
 	return answer
 }
 
@@ -183,17 +184,18 @@ func (s *Server) release(call *Call, body []byte, replaced bool) *extprocv3.Proc
 	return answer
 }
 
-// toTarget are the headers by which a call goes where it was decided.
+// toTarget are the headers by which a call goes where it was decided. Envoy takes time for each, so none is removed twice.
 func toTarget(call *Call) *extprocv3.HeaderMutation {
 	d := call.decision
+	mutation := &extprocv3.HeaderMutation{SetHeaders: []*corev3.HeaderValueOption{setHeader(headerTarget, targetOf(d))}}
+	if !call.admitted {
+		mutation.RemoveHeaders = append(without(call.remove, headerTarget), "accept-encoding")
+	}
 	if d.RoutedProvider != call.provider {
 		// The credential was given for another provider. The target's own comes after this filter, from Envoy.
-		call.remove = append(call.remove, credentialHeaders...)
+		mutation.RemoveHeaders = append(mutation.RemoveHeaders, credentialHeaders...)
 	}
-	return &extprocv3.HeaderMutation{
-		SetHeaders:    []*corev3.HeaderValueOption{setHeader(headerTarget, targetOf(d))},
-		RemoveHeaders: append(without(call.remove, headerTarget), "accept-encoding"),
-	}
+	return mutation
 }
 
 // targetOf is where a decision sends a call, as routes match on it.

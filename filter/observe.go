@@ -40,14 +40,14 @@ func (s *Server) observeHeaders(call *Call, headers *extprocv3.HttpHeaders, mess
 		return s.observeUndecided(call)
 	}
 	if call.closed && !call.retrieval { // passed unmetered, or a denial on its way out
-		return responseHeadersAnswer(nil)
+		return frame.ResponseHeadersUnchanged
 	}
 	call.reader = call.codec.NewReader(call.request, call.status, header)
 	if call.encoded = header.Get("content-encoding"); call.encoded != "" {
 		call.decoder, call.fault = encoding.New(call.encoded, maxResponseBytes)
 	}
 	if call.retrieval {
-		return responseHeadersAnswer(nil)
+		return frame.ResponseHeadersUnchanged
 	}
 	mutation := &extprocv3.HeaderMutation{SetHeaders: responseHeaders(call)}
 	if call.request.UsageForced {
@@ -91,7 +91,7 @@ func (s *Server) observeUndecided(call *Call) *extprocv3.ProcessingResponse {
 	if call.config == nil {
 		// A filter before this one answered: the stream starts here, and there
 		// is no call to speak of.
-		return responseHeadersAnswer(nil)
+		return frame.ResponseHeadersUnchanged
 	}
 	call.decision = &budget.Decision{Call: s.facts(call)}
 	message := "Envoy answered " + strconv.Itoa(call.status) + " before the request could be read"
