@@ -77,9 +77,12 @@ func (f *figures) aroundTools() int64 {
 	return f.toolSlack
 }
 
-// familyOf finds the family of a model as requests, gateways and clouds name
+// familyOf is the family of a model as requests, gateways and clouds name
 // it. Who serves it matters only where that was seen to change the count.
-func familyOf(provider, model string) *family {
+func familyOf(provider, model string) *family { return families.of(provider, model) }
+
+// findFamily looks at the table of models.
+func findFamily(provider, model string) *family {
 	model = strings.ToLower(model)
 	for i := range models {
 		if r := &models[i]; wordIn(model, r.word) && (r.at == "" || strings.Contains(provider, r.at)) {
