@@ -51,18 +51,9 @@ func (s *settlement) sort(records []escrow.Record) {
 
 // insert writes decisions and closeouts, and finds out which of them meet others.
 func (s *settlement) insert(records []escrow.Record) error {
-	decisions, closeouts := newRows(), newRows()
-	defer decisions.free()
-	defer closeouts.free()
-	var oddDecisions decisionColumns
 	for i := range records {
-		d := records[i].Decision
-		if d == nil {
-			continue
-		}
-		s.touched.decisions = append(s.touched.decisions, d.ID)
-		if !decisions.decision(s.org, s.epoch, records[i].Seq, &records[i].Digest, d) {
-			oddDecisions.add(records[i].Seq, &records[i].Digest, d)
+		if d := records[i].Decision; d != nil {
+			s.touched.decisions = append(s.touched.decisions, d.ID)
 		}
 	}
 	s.evidence.decisions = s.touched.decisions
@@ -79,9 +70,6 @@ func (s *settlement) insert(records []escrow.Record) error {
 		}
 	}
 	batch := &pgx.Batch{}
-	if len(oddDecisions.ids) > 0 {
-		batch.Queue(insertDecisions, oddDecisions.args(s.org, s.epoch)...)
-	}
 	early := make(map[uuid.UUID]bool)
 	if len(s.opened) > 0 {
 		for _, id := range s.opened {
@@ -102,22 +90,18 @@ on conflict (org, decision_id) do nothing returning decision_id`, s.org, s.epoch
 	if err := s.send(batch); err != nil {
 		return err
 	}
-	if err := decisions.copy(s.ctx, s.tx, copyDecisions); err != nil {
+	oddDecisions, err := s.writeDecisions(records)
+	if err != nil {
 		return err
 	}
-	var oddCloseouts closeoutColumns
-	for i, c := range s.closings {
-		if i > 0 && c.ID == s.closings[i-1].ID || closed[c.ID] {
-			continue // there is one already
-		}
-		if c.inserted = true; !closeouts.closeout(s.org, s.epoch, c.seq, c.digest, &c.Closeout) {
-			oddCloseouts.add(c.seq, c.digest, &c.Closeout, false)
-		}
-	}
-	if err := closeouts.copy(s.ctx, s.tx, copyCloseouts); err != nil {
+	oddCloseouts, err := s.writeCloseouts(closed)
+	if err != nil {
 		return closedMeanwhile(err)
 	}
 	batch = &pgx.Batch{}
+	if len(oddDecisions.ids) > 0 {
+		batch.Queue(insertDecisions, oddDecisions.args(s.org, s.epoch)...)
+	}
 	if len(oddCloseouts.ids) > 0 {
 		batch.Queue(insertCloseouts, oddCloseouts.args(s.org, s.epoch)...).Query(func(rows pgx.Rows) error {
 			rows.Close()
@@ -163,6 +147,48 @@ on conflict (org, decision_id) do nothing returning decision_id`, s.org, s.epoch
 		}
 	}
 	return nil
+}
+
+// writeDecisions writes those that are plain rows, and returns the others.
+func (s *settlement) writeDecisions(records []escrow.Record) (odd decisionColumns, err error) {
+	err = copyRows(s.ctx, s.tx, copyDecisions, func(rows *rowBuffer) bool {
+		for i := range records {
+			r := &records[i]
+			if r.Decision == nil {
+				continue
+			}
+			if !rows.decision(s.org, s.epoch, r.Seq, &r.Digest, r.Decision) {
+				odd.add(r.Seq, &r.Digest, r.Decision)
+			}
+			records = records[i+1:]
+			return true
+		}
+		return false
+	})
+	return odd, err
+}
+
+// writeCloseouts writes the first of each decision that has none yet, those that are plain rows, and returns the others.
+func (s *settlement) writeCloseouts(closed map[uuid.UUID]bool) (odd closeoutColumns, err error) {
+	var first []*closing
+	for i, c := range s.closings {
+		if i == 0 || c.ID != s.closings[i-1].ID {
+			if c.inserted = !closed[c.ID]; c.inserted {
+				first = append(first, c)
+			}
+		}
+	}
+	err = copyRows(s.ctx, s.tx, copyCloseouts, func(rows *rowBuffer) bool {
+		if len(first) == 0 {
+			return false
+		}
+		if c := first[0]; !rows.closeout(s.org, s.epoch, c.seq, c.digest, &c.Closeout) {
+			odd.add(c.seq, c.digest, &c.Closeout, false)
+		}
+		first = first[1:]
+		return true
+	})
+	return odd, err
 }
 
 // send asks what is queued, if anything is.

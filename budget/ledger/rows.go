@@ -1,17 +1,13 @@
 package ledger
 
 import (
-	"bytes"
-	"context"
 	"encoding/binary"
-	"fmt"
 	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 )
 
 // A rowBuffer has rows on their way into a table, as COPY takes them in its binary format: see "Binary Format" of COPY in the
@@ -36,8 +32,8 @@ const (
 	oidText       = 25
 )
 
-// keptRows bounds what a buffer keeps between batches.
-const keptRows = 4 << 20
+// keptRows bounds what a buffer keeps between batches: what is sent at once, and a row beyond it.
+const keptRows = 1 << 20
 
 var rowBuffers = sync.Pool{New: func() any { return new(rowBuffer) }}
 
@@ -80,19 +76,6 @@ func copyInto(insert string) string {
 func fieldsOf(insert string) int {
 	into, _, _ := strings.Cut(insert, ")")
 	return strings.Count(into, ",") + 1
-}
-
-// copy writes the rows.
-func (r *rowBuffer) copy(ctx context.Context, tx pgx.Tx, sql string) error {
-	if r.count == 0 {
-		return nil
-	}
-	r.b = append(r.b, 0xff, 0xff)
-	tag, err := tx.Conn().PgConn().CopyFrom(ctx, bytes.NewReader(r.b), sql)
-	if err == nil && tag.RowsAffected() != int64(r.count) {
-		err = fmt.Errorf("%d of %d rows were taken", tag.RowsAffected(), r.count)
-	}
-	return err
 }
 
 func (r *rowBuffer) null()        { r.b = append(r.b, 0xff, 0xff, 0xff, 0xff) }

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,6 +11,9 @@ import (
 
 	"keel/budget"
 	"keel/budget/ledger/escrow"
+	"keel/pricing"
+	"keel/pricing/meter"
+	"keel/pricing/tokens"
 )
 
 const (
@@ -29,6 +33,39 @@ func benchRecords(j *testJournal) escrow.Batch {
 		records = append(records, decided(d), j.closed(d, ended(d, 7)))
 	}
 	return j.batch(records...)
+}
+
+// usualCall is a call as most are, in mode full: an organisation's six budgets, the policies that looked at it, one answer with usage.
+func usualCall(j *testJournal) (escrow.Record, escrow.Record) {
+	var holds []budget.Hold
+	d := admitted()
+	for i := range benchBudgets {
+		holds = append(holds, enforced(thisMonth(fmt.Sprint("b", i)), 8_412_500))
+		d.Rules = append(d.Rules, budget.Rule{Kind: budget.KindBudget, Name: fmt.Sprint("b", i), Version: 3, Effect: "held 0.0084125 USD", Saw: "0.3%"})
+	}
+	d.Holds = holds
+	d.Rules = append(d.Rules, budget.Rule{Kind: budget.KindPolicy, Name: "policy-01", Version: 1, Effect: "tagged size=some"},
+		budget.Rule{Kind: budget.KindPolicy, Name: "policy-02", Version: 1, Effect: "warned: budget-1 is in use"})
+	d.Subject = budget.Subject{"team": "research", "user": "ada", "app": "ide"}
+	d.Estimate.Input = tokens.Input{Expected: 260, Bound: 1042, Kind: tokens.Provable, Method: "bytes/1", Key: tokens.Key{Provider: "openai", Family: "gpt-5", Class: "chat"}}
+	d.Estimate.Output = tokens.Output{Expected: 300, P50: 200, P90: 900, P99: 3000, Bound: 4096, Kind: tokens.Provable, Method: "classes/1", Key: tokens.Key{Provider: "openai", Family: "gpt-5", Class: "chat"}, Choices: 1}
+	end := ended(d, 3_275_000)
+	end.RawUsage = json.RawMessage(`{"prompt_tokens":260,"completion_tokens":295,"total_tokens":555,"prompt_tokens_details":{"cached_tokens":128,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":64,"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}`)
+	end.ResponseID = "chatcmpl-" + d.ID.String()
+	end.Cost.Lines = []pricing.Line{{Meter: meter.Input, Quantity: 132, Rate: 1_250_000, Amount: 165_000, Price: "openai/gpt-5"},
+		{Meter: meter.CachedInput, Quantity: 128, Rate: 125_000, Amount: 16_000, Price: "openai/gpt-5"}, {Meter: meter.Output, Quantity: 295, Rate: 10_000_000, Amount: 2_950_000, Price: "openai/gpt-5"}}
+	end.Bills = []budget.Bill{{Provider: "openai", Model: "gpt-5-2025-08-07", Sent: "gpt-5", At: end.At, ServiceTier: "default", Usage: *end.Usage, Cost: 3_275_000}}
+	return decided(d), j.closed(d, end)
+}
+
+// usualRecords are the next records of a journal, so many.
+func usualRecords(j *testJournal, records int) escrow.Batch {
+	all := make([]escrow.Record, 0, records)
+	for range records / 2 {
+		d, end := usualCall(j)
+		all = append(all, d, end)
+	}
+	return j.batch(all...)
 }
 
 // plainInsert writes the same rows of decisions and closeouts, and nothing else.
