@@ -43,7 +43,7 @@ func (b *builder) observerFilter() *hcmv3.HttpFilter {
 				ResponseTrailerMode: extprocv3.ProcessingMode_SEND,
 			},
 			AllowContentLengthHeader: true,
-			RequestAttributes:        append([]string{"request.time"}, requestAttributes...),
+			RequestAttributes:        append([]string{"request.id", "request.time"}, requestAttributes...),
 			ResponseAttributes:       responseAttributes,
 			MetadataOptions: &extprocv3.MetadataOptions{
 				ForwardingNamespaces: &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: append([]string{jwtNamespace}, b.Namespaces...)},

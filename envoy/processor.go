@@ -30,11 +30,11 @@ const (
 	maxMessageTimeout = 30 * time.Second
 )
 
-// What the filter before the router is told of a call. Not xds.node, which is 84 kB of
-// text with every call.
+// What the filter before the router is told of a call: what Keel reads of it, as Envoy works each out for every call, and
+// not xds.node, which is 84 kB of text.
 var (
-	requestAttributes  = []string{"request.id", "xds.route_name", "source.address", "connection.uri_san_peer_certificate", "connection.dns_san_peer_certificate"}
-	responseAttributes = []string{"response.code", "response.code_details", "response.flags", "upstream.request_attempt_count", "upstream.address"}
+	requestAttributes  = []string{"connection.uri_san_peer_certificate", "connection.dns_san_peer_certificate"}
+	responseAttributes = []string{"response.code_details", "upstream.request_attempt_count"}
 )
 
 // jwtNamespace is where Envoy leaves the claims of a token that it has verified.
@@ -149,7 +149,6 @@ func (b *builder) attemptFilter() *hcmv3.HttpFilter {
 			AllowModeOverride:        true,
 			AllowContentLengthHeader: true,
 			RequestAttributes:        []string{"upstream.request_attempt_count", "upstream.address", "xds.upstream_host_metadata", "xds.cluster_metadata"},
-			ResponseAttributes:       []string{"response.code_details"},
 			MetadataOptions: &extprocv3.MetadataOptions{
 				ForwardingNamespaces: &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: []string{MetadataNamespace}},
 				ReceivingNamespaces:  &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: []string{MetadataNamespace}},
