@@ -43,12 +43,25 @@ func (s *Server) processPassive(stream extprocv3.ExternalProcessor_ProcessServer
 		}
 		s.endPassive(p)
 	}()
-	for message := first; ; {
+	message := first
+	watch := func() { // on a deep stack: this one waits
+		if message == nil {
+			if message, err = stream.Recv(); err != nil {
+				return
+			}
+		}
 		s.watchPassing(p, message)
+		message = nil
+	}
+	for {
+		s.deep.run(watch)
 		if p.ended {
 			return nil
 		}
-		if message, err = stream.Recv(); err != nil {
+		if err == nil {
+			_, err = wait(stream)
+		}
+		if err != nil {
 			if !errors.Is(err, io.EOF) && status.Code(err) != codes.Canceled {
 				s.log.Warn("filter: the stream of a call that passed by broke", "decision", p.id, "error", err)
 			}

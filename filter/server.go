@@ -91,6 +91,7 @@ type Server struct {
 	health  *health.Server
 	checks  checks
 	open    atomic.Int64  // streams of calls and attempts
+	few     int64         // see fewStreams
 	quiet   chan struct{} // closed when a drain has seen the last of them
 	age     time.Duration // of a connection, until calls go on by another; 0 for any
 
@@ -117,6 +118,7 @@ func New(o Options) *Server {
 		metrics: newMetrics(o.Metrics),
 		spans:   o.Spans,
 		deep:    newStacks(),
+		few:     fewStreams,
 		health:  health.NewServer(),
 		quiet:   make(chan struct{}),
 
@@ -139,7 +141,7 @@ func New(o Options) *Server {
 			grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: s.age}))
 	}
 	s.grpc = grpc.NewServer(options...)
-	frame.Register(s.grpc, s)
+	frame.Register(s.grpc, s, maxMessageBytes)
 	authv3.RegisterAuthorizationServer(s.grpc, s)
 	frame.RegisterLogs(s.grpc, s)
 	healthv1.RegisterHealthServer(s.grpc, s.health)

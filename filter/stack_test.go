@@ -21,20 +21,23 @@ type heldStream struct {
 	fakeStream
 	next    func(n int) *extprocv3.ProcessingRequest // nil: there is no more
 	n       int
+	message *extprocv3.ProcessingRequest
 	waiting *sync.WaitGroup
 	goOn    chan struct{}
 }
 
-func (w *heldStream) Recv() (*extprocv3.ProcessingRequest, error) {
-	w.out = nil // what was sent is gone
-	message := w.next(w.n)
-	if w.n++; message != nil {
-		return message, nil
+func (w *heldStream) Wait() (piece bool, err error) {
+	w.out, w.message = nil, nil // what was sent is gone, and what was received
+	w.message = w.next(w.n)
+	if w.n++; w.message == nil {
+		w.waiting.Done()
+		<-w.goOn
+		return false, io.EOF
 	}
-	w.waiting.Done()
-	<-w.goOn
-	return nil, io.EOF
+	return w.message.GetResponseBody() != nil, nil
 }
+
+func (w *heldStream) Recv() (*extprocv3.ProcessingRequest, error) { return w.message, nil }
 
 // What a call keeps while it waits for the rest of its answer is bounded, whatever its request was: neither the body, nor the headers, nor the
 // stack that its decision needed.

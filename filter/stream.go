@@ -39,28 +39,41 @@ func (s *Server) Process(stream extprocv3.ExternalProcessor_ProcessServer) (err 
 		return s.overloaded()
 	}
 	t := &turn{}
-	t.do = func() { t.answer, t.err = s.answerDeep(call, stream, t.message) }
+	t.do = func() { s.takeTurn(call, stream, t) }
 	for {
-		message, err := stream.Recv()
+		piece, err := wait(stream)
 		if err != nil {
 			return over(err)
 		}
-		if message.GetObservabilityMode() {
-			return s.processPassive(stream, message)
-		}
-		t.message = message
-		if err := s.take(call, stream, t); err != nil {
+		if err := s.take(call, stream, t, piece); err != nil {
 			return err
 		}
+		if t.passes {
+			return s.processPassive(stream, t.message)
+		}
 	}
+}
+
+// waiter is a stream that waits for a message on a small stack, and has it read on a deep one. See frame.Stream.Wait.
+type waiter interface {
+	Wait() (piece bool, err error)
+}
+
+// wait returns when a message is there, or at once where it is Recv that waits.
+func wait(stream extprocv3.ExternalProcessor_ProcessServer) (piece bool, err error) {
+	if w, ok := stream.(waiter); ok {
+		return w.Wait()
+	}
+	return false, nil
 }
 
 // turn is a message of a call and its answer. A call has one, for all of its messages.
 type turn struct {
 	do      func() // on a deep stack
 	message *extprocv3.ProcessingRequest
-	answer  *extprocv3.ProcessingResponse
+	answer  *extprocv3.ProcessingResponse // that was sent
 	err     error
+	passes  bool // nobody waits for an answer
 }
 
 // overloaded is the answer to a call that is one too many.
@@ -98,19 +111,27 @@ func over(err error) error {
 }
 
 // take answers one message. An error ends the stream.
-func (s *Server) take(call *Call, stream extprocv3.ExternalProcessor_ProcessServer, t *turn) error {
-	if piece := t.message.GetResponseBody(); piece != nil && !piece.EndOfStream && call.watch == nil {
-		t.answer, t.err = s.answer(call, stream, t.message)
+func (s *Server) take(call *Call, stream extprocv3.ExternalProcessor_ProcessServer, t *turn, piece bool) error {
+	if piece && call.watch == nil && s.open.Load() <= s.few {
+		if t.message, t.err = stream.Recv(); t.err != nil {
+			return over(t.err)
+		}
+		piece = !t.message.GetResponseBody().GetEndOfStream()
+	} else {
+		piece = false
+	}
+	if piece {
+		t.do()
 	} else {
 		s.deep.run(t.do)
 	}
 	answer, err := t.answer, t.err
+	if t.passes {
+		return nil
+	}
 	t.message, t.answer = nil, nil   // which are not to be kept until the next one comes
 	if err != nil || answer == nil { // in full duplex mode a message may wait for the next one
 		return err
-	}
-	if err := stream.Send(answer); err != nil {
-		return status.Error(codes.Unavailable, err.Error())
 	}
 	if call.decision != nil && answer.GetImmediateResponse() == nil {
 		if !call.sent {
@@ -127,17 +148,35 @@ func (s *Server) take(call *Call, stream extprocv3.ExternalProcessor_ProcessServ
 	return nil
 }
 
-// answerDeep is answer, and what follows the end of a call.
-func (s *Server) answerDeep(call *Call, stream extprocv3.ExternalProcessor_ProcessServer, message *extprocv3.ProcessingRequest) (*extprocv3.ProcessingResponse, error) {
-	answer, err := s.answer(call, stream, message)
+// takeTurn receives a message, unless that was done, answers it, and does what follows the end of a call.
+func (s *Server) takeTurn(call *Call, stream extprocv3.ExternalProcessor_ProcessServer, t *turn) {
+	if t.message == nil {
+		if t.message, t.err = stream.Recv(); t.err != nil {
+			t.err = over(t.err)
+			return
+		}
+	}
+	if t.message.GetObservabilityMode() {
+		t.passes = true
+		return
+	}
+	answer, err := s.answer(call, stream, t.message)
 	if err != nil {
 		s.log.Error("filter: call failed closed", "decision", call.id, "error", err)
-		return nil, status.Error(codes.Unavailable, err.Error())
+		t.err = status.Error(codes.Unavailable, err.Error())
+		return
 	}
 	if call.ended && call.sent {
 		s.settle(call) // where the closeout must be durable, the end of the answer waits for it
 	}
-	return answer, nil
+	if answer == nil {
+		return
+	}
+	if err := stream.Send(answer); err != nil {
+		t.err = status.Error(codes.Unavailable, err.Error())
+		return
+	}
+	t.answer = answer
 }
 
 // panicked notes a panic that was caught in what is named, of which the decision is named where there is one, and returns what Envoy is told.
@@ -164,29 +203,36 @@ func (s *Server) processAttempt(stream extprocv3.ExternalProcessor_ProcessServer
 		}
 	}()
 	for {
-		message, err := stream.Recv()
-		if err != nil {
-			return status.Error(codes.Unavailable, "keel: the attempt has ended")
+		if _, err := wait(stream); err != nil {
+			return attemptEnded
 		}
-		answer, err := s.takeAttempt(&a, message)
-		if err != nil {
+		if err := s.takeAttempt(&a, stream); err != nil {
 			return err
-		}
-		if err := stream.Send(answer); err != nil {
-			return status.Error(codes.Unavailable, err.Error())
 		}
 	}
 }
 
+var attemptEnded = status.Error(codes.Unavailable, "keel: the attempt has ended")
+
 // takeAttempt answers one message of an attempt, on a deep stack.
-func (s *Server) takeAttempt(a **attempt, message *extprocv3.ProcessingRequest) (answer *extprocv3.ProcessingResponse, err error) {
+func (s *Server) takeAttempt(a **attempt, stream extprocv3.ExternalProcessor_ProcessServer) (err error) {
 	s.deep.run(func() {
-		if answer, err = s.answerAttempt(a, message); err != nil {
-			s.log.Error("filter: attempt failed closed", "decision", (*a).id(), "error", err)
-			err = status.Error(codes.Unavailable, err.Error())
+		message, failed := stream.Recv()
+		if failed != nil {
+			err = attemptEnded
+			return
+		}
+		answer, failed := s.answerAttempt(a, message)
+		if failed != nil {
+			s.log.Error("filter: attempt failed closed", "decision", (*a).id(), "error", failed)
+		} else {
+			failed = stream.Send(answer)
+		}
+		if failed != nil {
+			err = status.Error(codes.Unavailable, failed.Error())
 		}
 	})
-	return answer, err
+	return err
 }
 
 // answer is the one place where messages meet phases.

@@ -13,7 +13,7 @@ import (
 // wait, of which there may be thousands, which allocate nothing. So they are left out of the share. What is collected is
 // the same; it is collected when there is less of it.
 const (
-	streamBytes = 10 << 10 // an open stream keeps about this much on the heap, and a stack of 8 KiB
+	streamBytes = 10 << 10 // an open stream keeps about this much on the heap, and a stack of 4 KiB
 	leastRoom   = 16 << 20 // for garbage: a small heap is not collected all the time
 	steerEvery  = time.Second
 )

@@ -10,12 +10,14 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Register registers a processor whose streams are read by a Codec, which the server must have.
-func Register(s grpc.ServiceRegistrar, processor extprocv3.ExternalProcessorServer) {
+// Register registers a processor whose streams are read by a Codec, which the server must have. A message has most bytes at most,
+// as the server has it by grpc.MaxRecvMsgSize.
+func Register(s grpc.ServiceRegistrar, processor extprocv3.ExternalProcessorServer, most int) {
+	shared := &receiver{generic: NewCodec().generic, most: most}
 	service := extprocv3.ExternalProcessor_ServiceDesc
 	service.Streams = append([]grpc.StreamDesc(nil), service.Streams...)
 	service.Streams[0].Handler = func(_ any, stream grpc.ServerStream) error {
-		return processor.Process(&Stream{ServerStream: stream})
+		return processor.Process(&Stream{ServerStream: stream, shared: shared, wire: wireOf(stream)})
 	}
 	s.RegisterService(&service, processor)
 }
@@ -23,7 +25,12 @@ func Register(s grpc.ServiceRegistrar, processor extprocv3.ExternalProcessorServ
 // A Stream is the messages of one call or attempt. It belongs to one goroutine.
 type Stream struct {
 	grpc.ServerStream
-	in Message
+	in     Message
+	wire   wire // nil where RecvMsg reads
+	shared *receiver
+	header [5]byte         // of the message that is received
+	data   mem.BufferSlice // what was received, until it is read
+	there  bool            // the next message was waited for
 }
 
 var _ extprocv3.ExternalProcessor_ProcessServer = (*Stream)(nil)
@@ -32,10 +39,14 @@ var _ extprocv3.ExternalProcessor_ProcessServer = (*Stream)(nil)
 // again, by whatever stream, and so is the message itself. Strings of it, and what attributes, metadata, trailers and request bodies are
 // made of, are not, but they are kept for as long as one string or slice of theirs is.
 //
-// While it waits, which may be for hours, the stream keeps nothing of the message before.
+// It waits as Wait does, unless that was called before.
 func (s *Stream) Recv() (*extprocv3.ProcessingRequest, error) {
-	s.in.forget()
-	if err := s.RecvMsg(&s.in); err != nil {
+	if !s.there {
+		if _, err := s.Wait(); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.read(); err != nil {
 		return nil, err
 	}
 	return s.in.request, nil
