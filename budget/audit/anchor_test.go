@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"keel/budget/audit/log"
 	"keel/budget/ledger"
 	"keel/budget/ledger/escrow"
@@ -108,21 +110,25 @@ func TestNothingContradictingIsSigned(t *testing.T) {
 	}
 }
 
-// What was announced and is gone is not forgotten.
+// What was announced and is gone is not forgotten, whether it was announced with its leaf or without.
 func TestRecordGoneBeforeItsLeaf(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
-	d := l.books().calls(1, "ada")[0]
-	l.exec("delete from keel.closeouts where decision_id = $1", d.ID)
+	b := l.books()
+	hashed, odd := b.calls(1, "ada")[0], call("bob")
+	b.settle(escrow.Record{Decision: odd}, closed(odd, oddEnd(odd, 1)))
+	l.exec("delete from keel.closeouts where decision_id in ($1, $2)", hashed.ID, odd.ID)
 	l.sequence()
 	var found []string
 	for _, f := range l.verify(t).Findings {
 		found = append(found, f.String())
 	}
-	if !slices.ContainsFunc(found, func(s string) bool {
-		return strings.HasPrefix(s, "removed: closeout "+d.ID.String()) && strings.Contains(s, "was gone before it could come into the log")
-	}) {
-		t.Errorf("found %v", found)
+	for id, why := range map[uuid.UUID]string{hashed.ID: "is of it, and it is not there", odd.ID: "was gone before it could come into the log"} {
+		if !slices.ContainsFunc(found, func(s string) bool {
+			return strings.HasPrefix(s, "removed: closeout "+id.String()) && strings.Contains(s, why)
+		}) {
+			t.Errorf("nothing says that it %s in %v", why, found)
+		}
 	}
 }
 

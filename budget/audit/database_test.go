@@ -118,9 +118,16 @@ func call(user string) *budget.Decision {
 
 func end(d *budget.Decision, cost pricing.NanoUSD) budget.Closeout {
 	return budget.Closeout{ID: d.ID, Org: d.Org, At: time.Now(), Outcome: budget.Complete, Metered: budget.ByProvider,
-		Usage: &meter.Usage{meter.Input: 3, meter.CachedInput: 2, meter.Output: 40, meter.Reasoning: 8}, RawUsage: []byte(`{"total_tokens":53,"cost":1.50e-3,"ünï":"\"\\/"}`),
+		Usage: &meter.Usage{meter.Input: 3, meter.CachedInput: 2, meter.Output: 40, meter.Reasoning: 8}, RawUsage: []byte(`{"total_tokens":53,"cost":1.50,"ünï":"\"\\/"}`),
 		Cost:      pricing.Cost{Total: cost, Lines: []pricing.Line{{Meter: meter.Input, Quantity: 3, Rate: 1_250_000, Amount: cost, Price: "openai/gpt-5"}}},
-		CostKnown: true, Attempts: 1, HTTPStatus: 200, Model: "gpt-5-2025", Detail: "end of stream", ProviderCost: "0.00000010"}
+		CostKnown: true, Attempts: 1, HTTPStatus: 200, Model: "gpt-5-2025", Detail: "end of stream"}
+}
+
+// oddEnd is an end that settlement makes no leaf of.
+func oddEnd(d *budget.Decision, cost pricing.NanoUSD) budget.Closeout {
+	c := end(d, cost)
+	c.RawUsage, c.ProviderCost = []byte(`{"total_tokens":53,"cost":1.50e-3,"ünï":"\"\\/"}`), "0.00000010"
+	return c
 }
 
 func closed(d *budget.Decision, c budget.Closeout) escrow.Record {

@@ -60,6 +60,10 @@ type eraser struct {
 }
 
 func (x *eraser) run() error {
+	// What is being settled comes first, with its leaves; what is settled from now on is announced without.
+	if _, err := x.tx.Exec(x.ctx, "select pg_advisory_xact_lock($1)", int64(ledger.EraseLock)); err != nil {
+		return err
+	}
 	// The sequencer waits, and then forgets the salt that it knew.
 	if _, err := x.tx.Exec(x.ctx, "update keel.db_state set erasures = erasures + 1"); err != nil {
 		return err

@@ -107,6 +107,7 @@ func (l *lab) sound() {
 	for _, d := range l.witnessed() {
 		l.t.Errorf("the journal says otherwise: %+v", d)
 	}
+	l.leavesAreThoseOfRows()
 }
 
 func (l *lab) exec(sql string, args ...any) {

@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"cmp"
 	"encoding/binary"
 	"slices"
 
@@ -52,7 +51,7 @@ func (r *rowBuffer) closeout(org string, epoch uuid.UUID, seq uint64, digest *re
 	}
 	if raw := storableJSON(end.RawUsage); raw != nil {
 		start := r.json()
-		r.b = append(r.b, raw...)
+		r.foreign(raw)
 		r.jsonEnds(start)
 	} else {
 		r.null()
@@ -82,11 +81,11 @@ func (r *rowBuffer) closeout(org string, epoch uuid.UUID, seq uint64, digest *re
 func (r *rowBuffer) charge(c *record.Charge) {
 	k := escrow.KeyOf(&c.Account)
 	r.window(&k)
-	r.number(`,"held":`, int64(c.Held))
-	r.bound(0, `,"start":`, k.Start)
-	r.number(`,"amount":`, int64(c.Amount))
-	r.string(`,"budget":`, k.Budget)
-	r.flag(`,"leased":`, c.Leased)
+	r.number(`, "held": `, int64(c.Held))
+	r.bound(0, `, "start": `, k.Start)
+	r.number(`, "amount": `, int64(c.Amount))
+	r.string(`, "budget": `, k.Budget)
+	r.flag(`, "leased": `, c.Leased)
 	r.raw("}")
 }
 
@@ -96,32 +95,32 @@ var metersBySize = func() (kinds [meter.NumKinds]meter.Kind) {
 		kinds[k] = meter.Kind(k)
 	}
 	slices.SortFunc(kinds[:], func(a, b meter.Kind) int {
-		return cmp.Or(cmp.Compare(len(a.String()), len(b.String())), cmp.Compare(a.String(), b.String()))
+		return compareNames(a.String(), b.String())
 	})
 	return kinds
 }()
 
 func (r *rowBuffer) usage(u *meter.Usage) {
-	start := len(r.b)
+	start := r.object()
 	for _, k := range metersBySize {
 		if n := u[k]; n != 0 {
-			r.string(",", k.String())
-			r.number(":", n)
+			r.member(start, k.String())
+			r.number("", n)
 		}
 	}
-	r.object(start)
+	r.raw("}")
 }
 
 func (r *rowBuffer) lines(cost *pricing.Cost) {
-	rate := `,"per_million_usd":"`
+	rate := `, "per_million_usd": "`
 	if cost.Exchange != nil {
-		rate = `,"per_million":"`
+		rate = `, "per_million": "`
 	}
 	column(r, cost.Lines, func(r *rowBuffer, l *pricing.Line) {
-		r.string(`{"meter":`, l.Meter.String())
-		r.filled(`,"price":`, l.Price)
-		r.number(`,"quantity":`, l.Quantity)
-		r.money(`,"amount_usd":`, l.Amount)
+		r.string(`{"meter": `, l.Meter.String())
+		r.filled(`, "price": `, l.Price)
+		r.number(`, "quantity": `, l.Quantity)
+		r.money(`, "amount_usd": `, l.Amount)
 		r.raw(rate)
 		r.b = l.Rate.AppendPerMillion(r.b)
 		r.raw(`"}`)
@@ -148,56 +147,56 @@ func (r *rowBuffer) unpriced(kinds []meter.Kind) {
 
 func (r *rowBuffer) attempt(a *budget.Attempt) {
 	r.odd = r.odd || a.Bill != nil
-	r.instant(`{"at":`, a.At)
-	r.string(`,"basis":`, string(a.Basis))
-	r.true(`,"broke":`, a.Broke)
-	r.string(`,"ended":`, string(a.Ended))
-	r.string(`,"model":`, a.Model)
+	r.instant(`{"at": `, a.At)
+	r.string(`, "basis": `, string(a.Basis))
+	r.true(`, "broke": `, a.Broke)
+	r.string(`, "ended": `, string(a.Ended))
+	r.string(`, "model": `, a.Model)
 	if a.Usage != nil {
-		r.raw(`,"usage":`)
+		r.raw(`, "usage": `)
 		r.usage(a.Usage)
 	}
-	r.filled(`,"detail":`, a.Detail)
-	r.number(`,"number":`, int64(a.Number))
-	r.nonzero(`,"status":`, int64(a.Status))
-	r.filled(`,"address":`, a.Address)
-	r.money(`,"cost_usd":`, a.Cost)
-	r.string(`,"provider":`, a.Provider)
-	r.money(`,"bound_usd":`, a.Bound)
-	r.filled(`,"instead_of":`, a.InsteadOf)
-	r.nonzero(`,"first_byte_ns":`, int64(a.FirstByte))
+	r.filled(`, "detail": `, a.Detail)
+	r.number(`, "number": `, int64(a.Number))
+	r.nonzero(`, "status": `, int64(a.Status))
+	r.filled(`, "address": `, a.Address)
+	r.money(`, "cost_usd": `, a.Cost)
+	r.string(`, "provider": `, a.Provider)
+	r.money(`, "bound_usd": `, a.Bound)
+	r.filled(`, "instead_of": `, a.InsteadOf)
+	r.nonzero(`, "first_byte_ns": `, int64(a.FirstByte))
 	if a.InsteadBound != 0 {
-		r.money(`,"instead_bound_usd":`, a.InsteadBound)
+		r.money(`, "instead_bound_usd": `, a.InsteadBound)
 	}
 	r.raw("}")
 }
 
 func (r *rowBuffer) bill(b *budget.Bill) {
-	r.instant(`{"at":`, b.At.UTC())
-	r.filled(`,"sent":`, b.Sent)
-	r.filled(`,"model":`, b.Model)
+	r.instant(`{"at": `, b.At.UTC())
+	r.filled(`, "sent": `, b.Sent)
+	r.filled(`, "model": `, b.Model)
 	if len(b.Parts) > 0 {
-		r.raw(`,"parts":`)
+		r.raw(`, "parts": `)
 		list(r, b.Parts, (*rowBuffer).part)
 	}
-	r.filled(`,"speed":`, b.Speed)
-	r.raw(`,"usage":`)
+	r.filled(`, "speed": `, b.Speed)
+	r.raw(`, "usage": `)
 	r.usage(&b.Usage)
-	r.filled(`,"region":`, b.Region)
-	r.money(`,"cost_usd":`, b.Cost)
-	r.string(`,"provider":`, b.Provider)
-	r.filled(`,"service_tier":`, b.ServiceTier)
-	r.filled(`,"search_context":`, b.SearchContext)
+	r.filled(`, "region": `, b.Region)
+	r.money(`, "cost_usd": `, b.Cost)
+	r.string(`, "provider": `, b.Provider)
+	r.filled(`, "service_tier": `, b.ServiceTier)
+	r.filled(`, "search_context": `, b.SearchContext)
 	r.raw("}")
 }
 
 func (r *rowBuffer) part(p *meter.Part) {
 	r.raw("{")
 	if p.Model != "" {
-		r.string(`"model":`, p.Model)
-		r.raw(",")
+		r.string(`"model": `, p.Model)
+		r.raw(", ")
 	}
-	r.raw(`"usage":`)
+	r.raw(`"usage": `)
 	r.usage(&p.Usage)
 	r.raw("}")
 }

@@ -76,67 +76,71 @@ func (r *rowBuffer) labels(s map[string]string) {
 }
 
 func (r *rowBuffer) pairs(m map[string]string) {
-	start := len(r.b)
-	for k, v := range m {
-		r.string(",", k)
-		r.string(":", v)
+	start := r.object()
+	for _, k := range inOrder(r, m) {
+		r.member(start, k)
+		r.quote(m[k])
 	}
-	r.object(start)
+	r.raw("}")
 }
 
 func (r *rowBuffer) shape(s *tokens.Shape) {
 	start := r.json()
-	r.string(`{"task":`, s.Task)
+	r.string(`{"task": `, s.Task)
 	if len(s.Bytes) > 0 {
-		r.raw(`,"bytes":`)
-		object := len(r.b)
-		for class, n := range s.Bytes {
-			r.string(",", class)
-			r.number(":", n)
+		r.raw(`, "bytes": `)
+		object := r.object()
+		for _, class := range inOrder(r, s.Bytes) {
+			r.member(object, class)
+			r.number("", s.Bytes[class])
 		}
-		r.object(object)
+		r.raw("}")
 	}
 	if len(s.Media) > 0 {
-		r.raw(`,"media":`)
+		r.raw(`, "media": `)
 		list(r, s.Media, (*rowBuffer).media)
 	}
-	r.nonzero(`,"tools":`, s.Tools)
-	r.filled(`,"hosted":`, s.Hosted)
+	r.nonzero(`, "tools": `, s.Tools)
+	r.filled(`, "hosted": `, s.Hosted)
 	if len(s.Images) > 0 {
-		r.raw(`,"images":`)
+		r.raw(`, "images": `)
 		list(r, s.Images, (*rowBuffer).image)
 	}
-	r.number(`,"messages":`, s.Messages)
-	r.true(`,"thinking":`, s.Thinking)
-	r.nonzero(`,"citations":`, s.Citations)
-	r.nonzero(`,"token_ids":`, s.TokenIDs)
-	r.true(`,"tool_choice":`, s.ToolChoice)
+	r.number(`, "messages": `, s.Messages)
+	r.true(`, "thinking": `, s.Thinking)
+	r.nonzero(`, "citations": `, s.Citations)
+	r.nonzero(`, "token_ids": `, s.TokenIDs)
+	r.true(`, "tool_choice": `, s.ToolChoice)
 	r.raw("}")
 	r.jsonEnds(start)
 }
 
 func (r *rowBuffer) media(m *tokens.MediaShape) {
-	r.string(`{"kind":`, m.Kind)
-	r.number(`,"bytes":`, m.Bytes)
-	r.nonzero(`,"pages":`, m.Pages)
-	r.nonzero(`,"milliseconds":`, m.Millis)
+	r.string(`{"kind": `, m.Kind)
+	r.number(`, "bytes": `, m.Bytes)
+	r.nonzero(`, "pages": `, m.Pages)
+	r.nonzero(`, "milliseconds": `, m.Millis)
 	r.raw("}")
 }
 
 func (r *rowBuffer) image(i *tokens.ImageShape) {
-	r.number(`{"bytes":`, i.Bytes)
-	r.number(`,"width":`, i.Width)
-	r.filled(`,"detail":`, i.Detail)
-	r.number(`,"height":`, i.Height)
+	r.number(`{"bytes": `, i.Bytes)
+	r.number(`, "width": `, i.Width)
+	r.filled(`, "detail": `, i.Detail)
+	r.number(`, "height": `, i.Height)
 	r.raw("}")
 }
 
 func (r *rowBuffer) rule(rule *budget.Rule) {
-	r.string(`{"kind":`, string(rule.Kind))
-	r.string(`,"name":`, rule.Name)
-	r.filled(`,"saw":`, rule.Saw)
-	r.filled(`,"effect":`, rule.Effect)
-	r.number(`,"version":`, rule.Version)
+	r.raw("{")
+	if rule.Saw != "" {
+		r.string(`"saw": `, rule.Saw)
+		r.raw(", ")
+	}
+	r.string(`"kind": `, string(rule.Kind))
+	r.string(`, "name": `, rule.Name)
+	r.filled(`, "effect": `, rule.Effect)
+	r.number(`, "version": `, rule.Version)
 	r.raw("}")
 }
 
@@ -146,47 +150,47 @@ func (r *rowBuffer) denial(d *budget.Denial) {
 		return
 	}
 	start := r.json()
-	r.string(`{"code":`, d.Code)
-	r.number(`,"status":`, int64(d.Status))
+	r.string(`{"code": `, d.Code)
+	r.number(`, "status": `, int64(d.Status))
 	if len(d.Details) > 0 {
-		r.raw(`,"details":`)
+		r.raw(`, "details": `)
 		r.pairs(d.Details)
 	}
-	r.string(`,"message":`, d.Message)
-	r.nonzero(`,"retry_after_seconds":`, int64((d.RetryAfter+time.Second-1)/time.Second))
+	r.string(`, "message": `, d.Message)
+	r.nonzero(`, "retry_after_seconds": `, int64((d.RetryAfter+time.Second-1)/time.Second))
 	r.raw("}")
 	r.jsonEnds(start)
 }
 
 func (r *rowBuffer) estimate(in *tokens.Input, out *tokens.Output) {
 	start := r.json()
-	r.raw(`{"input":`)
+	r.raw(`{"input": `)
 	r.key(&in.Key)
-	r.string(`,"kind":`, string(in.Kind))
-	r.number(`,"bound":`, in.Bound)
-	r.string(`,"method":`, in.Method)
-	r.number(`,"expected":`, in.Expected)
-	r.number(`,"uncorrected":`, in.Uncorrected)
-	r.number(`,"shipped_bound":`, in.Shipped)
-	r.raw(`},"output":`)
+	r.string(`, "kind": `, string(in.Kind))
+	r.number(`, "bound": `, in.Bound)
+	r.string(`, "method": `, in.Method)
+	r.number(`, "expected": `, in.Expected)
+	r.number(`, "uncorrected": `, in.Uncorrected)
+	r.number(`, "shipped_bound": `, in.Shipped)
+	r.raw(`}, "output": `)
 	r.key(&out.Key)
-	r.number(`,"p50":`, out.P50)
-	r.number(`,"p90":`, out.P90)
-	r.number(`,"p99":`, out.P99)
-	r.string(`,"kind":`, string(out.Kind))
-	r.number(`,"bound":`, out.Bound)
-	r.string(`,"method":`, out.Method)
-	r.number(`,"choices":`, out.Choices)
-	r.number(`,"expected":`, out.Expected)
+	r.number(`, "p50": `, out.P50)
+	r.number(`, "p90": `, out.P90)
+	r.number(`, "p99": `, out.P99)
+	r.string(`, "kind": `, string(out.Kind))
+	r.number(`, "bound": `, out.Bound)
+	r.string(`, "method": `, out.Method)
+	r.number(`, "choices": `, out.Choices)
+	r.number(`, "expected": `, out.Expected)
 	r.raw("}}")
 	r.jsonEnds(start)
 }
 
 // key begins an object with the key of a correction.
 func (r *rowBuffer) key(k *tokens.Key) {
-	r.string(`{"key":{"class":`, string(k.Class))
-	r.string(`,"family":`, k.Family)
-	r.string(`,"provider":`, k.Provider)
+	r.string(`{"key": {"class": `, string(k.Class))
+	r.string(`, "family": `, k.Family)
+	r.string(`, "provider": `, k.Provider)
 	r.raw("}")
 }
 
@@ -198,15 +202,15 @@ func (r *rowBuffer) holds(d *budget.Decision) {
 	column(r, holds, func(r *rowBuffer, h *budget.Hold) {
 		k := escrow.KeyOf(&h.Account)
 		r.window(&k)
-		r.string(`,"mode":`, string(h.Mode))
-		r.number(`,"limit":`, int64(h.Limit))
-		r.bound(0, `,"start":`, k.Start)
-		r.number(`,"amount":`, int64(h.Amount))
-		r.string(`,"budget":`, k.Budget)
-		r.flag(`,"leased":`, record.Leased(d, h))
-		r.number(`,"ceiling":`, int64(h.Ceiling))
-		r.number(`,"version":`, h.Version)
-		r.number(`,"rolling_s":`, int64(h.Rolling/time.Second))
+		r.string(`, "mode": `, string(h.Mode))
+		r.number(`, "limit": `, int64(h.Limit))
+		r.bound(0, `, "start": `, k.Start)
+		r.number(`, "amount": `, int64(h.Amount))
+		r.string(`, "budget": `, k.Budget)
+		r.flag(`, "leased": `, record.Leased(d, h))
+		r.number(`, "ceiling": `, int64(h.Ceiling))
+		r.number(`, "version": `, h.Version)
+		r.number(`, "rolling_s": `, int64(h.Rolling/time.Second))
 		r.raw("}")
 	})
 }
@@ -217,20 +221,20 @@ func (r *rowBuffer) envelope(v *budget.Envelope) {
 		return
 	}
 	start := r.json()
-	r.string(`{"mode":`, string(v.Mode))
-	r.string(`,"unknown":`, string(v.Unknown))
-	r.money(`,"limit_usd":`, v.Limit)
-	r.number(`,"max_attempts":`, v.Attempts)
+	r.string(`{"mode": `, string(v.Mode))
+	r.string(`, "unknown": `, string(v.Unknown))
+	r.money(`, "limit_usd": `, v.Limit)
+	r.number(`, "max_attempts": `, v.Attempts)
 	r.raw("}")
 	r.jsonEnds(start)
 }
 
 func (r *rowBuffer) choice(c *budget.Choice) {
-	r.string(`{"by":`, string(c.By))
-	r.string(`,"model":`, c.Model)
-	r.string(`,"provider":`, c.Provider)
-	r.filled(`,"unpriced":`, c.Unpriced)
-	r.money(`,"bound_usd":`, c.Bound)
-	r.money(`,"expected_usd":`, c.Expected)
+	r.string(`{"by": `, string(c.By))
+	r.string(`, "model": `, c.Model)
+	r.string(`, "provider": `, c.Provider)
+	r.filled(`, "unpriced": `, c.Unpriced)
+	r.money(`, "bound_usd": `, c.Bound)
+	r.money(`, "expected_usd": `, c.Expected)
 	r.raw("}")
 }

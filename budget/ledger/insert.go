@@ -51,12 +51,13 @@ func (s *settlement) sort(records []escrow.Record) {
 
 // insert writes decisions and closeouts, and finds out which of them meet others.
 func (s *settlement) insert(records []escrow.Record) error {
+	labels := newLeafLabels()
 	for i := range records {
 		if d := records[i].Decision; d != nil {
 			s.touched.decisions = append(s.touched.decisions, d.ID)
+			labels.decision(d)
 		}
 	}
-	s.evidence.decisions = s.touched.decisions
 	// By id, so that transactions that close the same decisions do it in one order.
 	slices.SortStableFunc(s.closings, func(a, b *closing) int { return compareIDs(a.ID, b.ID) })
 	ids := make([]uuid.UUID, 0, len(s.closings))
@@ -68,8 +69,12 @@ func (s *settlement) insert(records []escrow.Record) error {
 		if ids = append(ids, c.ID); s.here[c.ID] == nil {
 			elsewhere = append(elsewhere, c.ID)
 		}
+		labels.closeout(&c.Closeout)
 	}
 	batch := &pgx.Batch{}
+	if len(s.touched.decisions)+len(ids) > 0 {
+		labels.queue(batch, s.org)
+	}
 	early := make(map[uuid.UUID]bool)
 	if len(s.opened) > 0 {
 		for _, id := range s.opened {
@@ -90,11 +95,15 @@ on conflict (org, decision_id) do nothing returning decision_id`, s.org, s.epoch
 	if err := s.send(batch); err != nil {
 		return err
 	}
-	oddDecisions, err := s.writeDecisions(records)
+	leaves, err := labels.maker(s.ctx, s.tx, s.org)
 	if err != nil {
 		return err
 	}
-	oddCloseouts, err := s.writeCloseouts(closed)
+	oddDecisions, err := s.writeDecisions(records, leaves)
+	if err != nil {
+		return err
+	}
+	oddCloseouts, err := s.writeCloseouts(closed, leaves)
 	if err != nil {
 		return closedMeanwhile(err)
 	}
@@ -134,23 +143,30 @@ on conflict (org, decision_id) do nothing returning decision_id`, s.org, s.epoch
 	for _, c := range s.closings {
 		_, open := wasOpen[c.ID]
 		c.open = open
-		if c.inserted {
+		if c.hashed {
+			s.evidence.hashed.closeouts.add(c.ID, c.hash[:])
+		} else if c.inserted {
 			s.evidence.closeout(c.ID, 1)
+		}
+		if c.inserted {
 			s.touched.closeouts = append(s.touched.closeouts, c.ID)
 		}
-		switch {
-		// What another epoch held may have extensions that did not come yet.
-		case c.inserted && c.Known && (s.here[c.ID] != nil || c.Lease == s.epoch):
+		if s.stays(c) {
 			s.close(&c.Closeout, open)
-		default:
+		} else {
 			s.slow = append(s.slow, c)
 		}
 	}
 	return nil
 }
 
+// stays reports whether a closeout is stored as it came. What another epoch held may have extensions that did not come yet.
+func (s *settlement) stays(c *closing) bool {
+	return c.inserted && c.Known && (s.here[c.ID] != nil || c.Lease == s.epoch)
+}
+
 // writeDecisions writes those that are plain rows, and returns the others.
-func (s *settlement) writeDecisions(records []escrow.Record) (odd decisionColumns, err error) {
+func (s *settlement) writeDecisions(records []escrow.Record, leaves *leafMaker) (odd decisionColumns, err error) {
 	err = copyRows(s.ctx, s.tx, copyDecisions, func(rows *rowBuffer) bool {
 		for i := range records {
 			r := &records[i]
@@ -159,6 +175,11 @@ func (s *settlement) writeDecisions(records []escrow.Record) (odd decisionColumn
 			}
 			if !rows.decision(s.org, s.epoch, r.Seq, &r.Digest, r.Decision) {
 				odd.add(r.Seq, &r.Digest, r.Decision)
+				s.evidence.decisions = append(s.evidence.decisions, r.Decision.ID)
+			} else if hash, ok := leaves.hash(decisionLeaves, rows); ok {
+				s.evidence.hashed.decisions.add(r.Decision.ID, hash[:])
+			} else {
+				s.evidence.decisions = append(s.evidence.decisions, r.Decision.ID)
 			}
 			records = records[i+1:]
 			return true
@@ -169,7 +190,7 @@ func (s *settlement) writeDecisions(records []escrow.Record) (odd decisionColumn
 }
 
 // writeCloseouts writes the first of each decision that has none yet, those that are plain rows, and returns the others.
-func (s *settlement) writeCloseouts(closed map[uuid.UUID]bool) (odd closeoutColumns, err error) {
+func (s *settlement) writeCloseouts(closed map[uuid.UUID]bool, leaves *leafMaker) (odd closeoutColumns, err error) {
 	var first []*closing
 	for i, c := range s.closings {
 		if i == 0 || c.ID != s.closings[i-1].ID {
@@ -184,6 +205,8 @@ func (s *settlement) writeCloseouts(closed map[uuid.UUID]bool) (odd closeoutColu
 		}
 		if c := first[0]; !rows.closeout(s.org, s.epoch, c.seq, c.digest, &c.Closeout) {
 			odd.add(c.seq, c.digest, &c.Closeout, false)
+		} else if s.stays(c) {
+			c.hash, c.hashed = leaves.hash(closeoutLeaves, rows)
 		}
 		first = first[1:]
 		return true

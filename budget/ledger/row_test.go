@@ -17,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"keel/budget"
+	"keel/budget/audit/leaf"
 	"keel/budget/ledger/record"
 	"keel/pricing"
 	"keel/pricing/meter"
@@ -129,6 +130,11 @@ func sameRow(t *rapid.T, r *rowBuffer, insert string, args []any) {
 		got := readField(t, field, want, isJSON, strings.Contains(selects, " "+name+"::text[]"))
 		if diff := cmp.Diff(canonical(want, isJSON), got); diff != "" {
 			t.Fatalf("%s: -inserted +copied\n%s", name, diff)
+		}
+		if isJSON && field != nil && !r.unsure { // a leaf has it as Postgres prints it
+			if printed, ok := new(leaf.Printer).Print(nil, field[1:]); ok && string(printed) != string(field[1:]) {
+				t.Fatalf("%s: %s, printed %s", name, field[1:], printed)
+			}
 		}
 	}
 	if len(b) > 0 {

@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/uuid"
+
+	"keel/budget/audit/leaf"
 )
 
 // A rowBuffer has rows on their way into a table, as COPY takes them in its binary format: see "Binary Format" of COPY in the
@@ -20,6 +22,10 @@ type rowBuffer struct {
 	begun int // where the last row begins
 	count int
 	odd   bool // of the last row
+
+	unsure  bool // of the last row: Postgres may print its JSON otherwise
+	printer leaf.Printer
+	names   []string
 
 	// Windows as the last account had them: those of a call mostly end at the same time.
 	bounds [2]int64
@@ -51,7 +57,7 @@ func (r *rowBuffer) free() {
 
 // begin begins a row of so many columns.
 func (r *rowBuffer) begin(columns int) {
-	r.begun, r.odd = len(r.b), false
+	r.begun, r.odd, r.unsure = len(r.b), false, false
 	r.b = binary.BigEndian.AppendUint16(r.b, uint16(columns))
 }
 

@@ -1,8 +1,11 @@
 package ledger
 
 import (
+	"cmp"
 	"encoding/binary"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -10,8 +13,9 @@ import (
 	"keel/pricing"
 )
 
-// What is here writes values of jsonb into a row. Keys come in the order in which jsonb keeps them, the shorter first and those of one
-// length by their bytes, so that the server need not sort them.
+// What is here writes values of jsonb into a row, as Postgres prints them: keys come in the order in which jsonb keeps them, the shorter
+// first and those of one length by their bytes, with spaces behind colons and commas. So the server need not sort them, and the leaf of a
+// record is made of what is written here.
 
 // json begins a value of jsonb, and returns what ends it.
 func (r *rowBuffer) json() (start int) {
@@ -99,8 +103,8 @@ func (r *rowBuffer) bound(which int, before string, micros int64) {
 
 // window begins an object about an account; where its window starts comes later.
 func (r *rowBuffer) window(k *escrow.Key) {
-	r.bound(1, `{"end":`, k.End)
-	r.string(`,"key":`, k.Account)
+	r.bound(1, `{"end": `, k.End)
+	r.string(`, "key": `, k.Account)
 }
 
 // list appends an array. The function writes an element.
@@ -108,7 +112,7 @@ func list[T any](r *rowBuffer, elements []T, element func(*rowBuffer, *T)) {
 	r.b = append(r.b, '[')
 	for i := range elements {
 		if i > 0 {
-			r.b = append(r.b, ',')
+			r.raw(", ")
 		}
 		element(r, &elements[i])
 	}
@@ -131,14 +135,41 @@ func filledColumn[T any](r *rowBuffer, elements []T, element func(*rowBuffer, *T
 	column(r, elements, element)
 }
 
-// object ends an object whose fields each began with a comma.
-func (r *rowBuffer) object(start int) {
-	if start == len(r.b) {
-		r.raw("{}")
-		return
+// object begins an object of members.
+func (r *rowBuffer) object() (start int) {
+	r.b = append(r.b, '{')
+	return len(r.b)
+}
+
+// member appends what leads to the value of a member.
+func (r *rowBuffer) member(start int, name string) {
+	if len(r.b) > start {
+		r.raw(", ")
 	}
-	r.b[start] = '{'
-	r.b = append(r.b, '}')
+	r.quote(name)
+	r.raw(": ")
+}
+
+// inOrder are the keys of a map as jsonb orders them, until the next call.
+func inOrder[T any](r *rowBuffer, m map[string]T) []string {
+	r.names = r.names[:0]
+	for k := range m {
+		r.names = append(r.names, k)
+	}
+	slices.SortFunc(r.names, compareNames)
+	return r.names
+}
+
+func compareNames(a, b string) int {
+	return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b))
+}
+
+// foreign appends JSON of somebody else.
+func (r *rowBuffer) foreign(json []byte) {
+	start, ok := len(r.b), false
+	if r.b, ok = r.printer.Print(r.b, json); !ok {
+		r.b, r.unsure = append(r.b[:start], json...), true
+	}
 }
 
 func (r *rowBuffer) flag(before string, v bool) {

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"slices"
 
@@ -159,6 +160,9 @@ type closing struct {
 	response bool // it knows its decision by the response
 	inserted bool
 	open     bool // its decision was, until now
+
+	hash   [sha256.Size]byte // of its leaf, where hashed
+	hashed bool
 }
 
 func (s *settlement) settle(records []escrow.Record) (answer escrow.Settled, err error) {
