@@ -167,7 +167,7 @@ func (s *settlement) stays(c *closing) bool {
 
 // writeDecisions writes those that are plain rows, and returns the others.
 func (s *settlement) writeDecisions(records []escrow.Record, leaves *leafMaker) (odd decisionColumns, err error) {
-	err = copyRows(s.ctx, s.tx, copyDecisions, func(rows *rowBuffer) bool {
+	err = copyRows(s.ctx, s.tx.Conn(), copyDecisions, func(rows *rowBuffer) bool {
 		for i := range records {
 			r := &records[i]
 			if r.Decision == nil {
@@ -199,7 +199,7 @@ func (s *settlement) writeCloseouts(closed map[uuid.UUID]bool, leaves *leafMaker
 			}
 		}
 	}
-	err = copyRows(s.ctx, s.tx, copyCloseouts, func(rows *rowBuffer) bool {
+	err = copyRows(s.ctx, s.tx.Conn(), copyCloseouts, func(rows *rowBuffer) bool {
 		if len(first) == 0 {
 			return false
 		}

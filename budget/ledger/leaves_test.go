@@ -252,7 +252,7 @@ func TestLeavesOfAnyRecord(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := make(map[uuid.UUID]string)
-		if err := copyRows(context.Background(), tx, copySQL, func(r *rowBuffer) bool {
+		if err := copyRows(context.Background(), tx.Conn(), copySQL, func(r *rowBuffer) bool {
 			if len(write) == 0 {
 				return false
 			}

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"sync"
+	"time"
 
 	"keel/budget"
 )
@@ -12,21 +13,31 @@ import (
 type notes struct {
 	mu      sync.Mutex
 	queue   []budget.Annotation
-	taken   int
-	bytes   int64
+	spare   []budget.Annotation // memory of a queue that is written
+	writing bool                // what was taken is not done
+	bytes   int64               // of the queue, and of what is being written
 	limit   int64
 	dropped int64
-	wake    chan struct{}
-	empty   chan struct{} // closed when the queue is empty; nil when nobody waits
+	wake    chan struct{} // the queue is empty no more
+	rush    chan struct{} // what is there need not wait for more
+	empty   chan struct{} // closed when all is written; nil when nobody waits
 }
 
 func (n *notes) init(limit int64) {
 	n.limit = limit
-	n.wake = make(chan struct{}, 1)
+	n.wake, n.rush = make(chan struct{}, 1), make(chan struct{}, 1)
 }
 
-// noteBatch bounds the annotations of one transaction.
-const noteBatch = 500
+const (
+	noteBatch = 1000 // bounds the annotations of one statement
+
+	// notePause is how long the first of a batch waits for others. What a transaction costs is for the most part not that of its rows. Envoy
+	// sends what each of its workers logged every 200 ms, so in that time all of them come by; and nobody waits for a line but who
+	// looks every few seconds (Correct), or leaves it time first (Sweep).
+	notePause = 200 * time.Millisecond
+
+	keptNotes = 4 * noteBatch // bounds the memory that is kept for the next ones
+)
 
 func noteSize(a *budget.Annotation) int64 {
 	size := 256 + len(a.Flags) + len(a.Details)
@@ -38,48 +49,85 @@ func noteSize(a *budget.Annotation) int64 {
 
 // Annotate implements budget.Ledger. Any replica's sweeper closes what stays open.
 func (l *Ledger) Annotate(a budget.Annotation) {
-	n := &l.notes
+	n, size := &l.notes, noteSize(&a)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.bytes+noteSize(&a) > n.limit {
+	if n.bytes+size > n.limit {
 		if n.dropped++; n.dropped&(n.dropped-1) == 0 { // the first, and ever less often
 			l.log.Warn("ledger: access log lines dropped: too many wait to be written", "dropped", n.dropped)
 		}
 		return
 	}
 	n.queue = append(n.queue, a)
-	n.bytes += noteSize(&a)
+	n.bytes += size
+	switch len(n.queue) {
+	case 1:
+		signal(n.wake)
+	case noteBatch:
+		signal(n.rush)
+	}
+}
+
+func signal(c chan<- struct{}) {
 	select {
-	case n.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
 
-// take returns the first of the queue; done must follow.
-func (n *notes) take() []budget.Annotation {
+// take waits until there is something to write, and for more of it, and returns all that is there; done must follow. It returns nothing when ctx ends.
+func (n *notes) take(ctx context.Context) []budget.Annotation {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-n.wake:
+	}
+	pause := time.NewTimer(notePause)
+	defer pause.Stop()
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-n.rush:
+	case <-pause.C:
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.taken = min(len(n.queue), noteBatch)
-	return n.queue[:n.taken]
+	taken := n.queue
+	n.queue, n.spare, n.writing = n.spare, nil, true
+	return taken
 }
 
-func (n *notes) done() {
+// wrote says that some of what was taken need not be written any more.
+func (n *notes) wrote(some []budget.Annotation) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for i := range n.queue[:n.taken] {
-		n.bytes -= noteSize(&n.queue[i])
+	for i := range some {
+		n.bytes -= noteSize(&some[i])
 	}
-	n.queue = append([]budget.Annotation(nil), n.queue[n.taken:]...)
-	if len(n.queue) == 0 && n.empty != nil {
+}
+
+// done says so of all.
+func (n *notes) done(taken []budget.Annotation) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.writing = false; cap(taken) <= keptNotes {
+		clear(taken)
+		n.spare = taken[:0]
+	}
+	switch {
+	case n.empty == nil:
+	case len(n.queue) == 0:
 		close(n.empty)
 		n.empty = nil
+	default: // who waits for all waits for what came meanwhile, too
+		signal(n.rush)
 	}
 }
 
 // flush waits until all is written or ctx ends.
 func (n *notes) flush(ctx context.Context) error {
 	n.mu.Lock()
-	if len(n.queue) == 0 {
+	if len(n.queue) == 0 && !n.writing {
 		n.mu.Unlock()
 		return nil
 	}
@@ -87,6 +135,7 @@ func (n *notes) flush(ctx context.Context) error {
 		n.empty = make(chan struct{})
 	}
 	empty := n.empty
+	signal(n.rush)
 	n.mu.Unlock()
 	select {
 	case <-empty:
@@ -98,25 +147,28 @@ func (n *notes) flush(ctx context.Context) error {
 
 // writeNotes writes annotations until ctx ends.
 func (l *Ledger) writeNotes(ctx context.Context) {
-	for attempt := 0; ctx.Err() == nil; {
-		batch := l.notes.take()
-		if len(batch) == 0 {
-			select {
-			case <-ctx.Done():
-			case <-l.notes.wake:
+	for ctx.Err() == nil {
+		taken := l.notes.take(ctx)
+		most := noteBatch
+		for rest, attempt := taken, 0; len(rest) > 0; {
+			batch := rest[:min(len(rest), most)]
+			err := l.bank.Annotate(ctx, batch)
+			switch {
+			case ctx.Err() != nil:
+				return
+			case err != nil && !permanent(err):
+				sleep(ctx, 4*backoff(attempt))
+				attempt++
+				continue
+			case err != nil && len(batch) > 1: // what one of them holds must not lose the others
+				most = len(batch) / 2
+				continue
+			case err != nil:
+				l.log.Warn("ledger: access log line dropped: the database refuses it", "decision", batch[0].ID, "error", err)
 			}
-			continue
+			l.notes.wrote(batch)
+			rest, attempt, most = rest[len(batch):], 0, noteBatch
 		}
-		err := l.bank.Annotate(ctx, batch)
-		if err == nil || permanent(err) {
-			if err != nil {
-				l.log.Warn("ledger: access log lines dropped: the database refuses them", "lines", len(batch), "error", err)
-			}
-			l.notes.done()
-			attempt = 0
-			continue
-		}
-		sleep(ctx, 4*backoff(attempt))
-		attempt++
+		l.notes.done(taken)
 	}
 }

@@ -35,7 +35,7 @@ func (b *Bank) ensureMonth(ctx context.Context, id uuid.UUID) error {
 	if at.Year() < 2020 || at.Year() >= 2100 {
 		return nil // in the first or the last partition, which are always there
 	}
-	month := at.Year()*12 + int(at.Month())
+	month := monthOf(id)
 	if _, there := b.months.Load(month); there {
 		return nil
 	}
@@ -44,6 +44,12 @@ func (b *Bank) ensureMonth(ctx context.Context, id uuid.UUID) error {
 	}
 	b.months.Store(month, true)
 	return nil
+}
+
+// monthOf counts months from the year 0.
+func monthOf(id uuid.UUID) int {
+	year, month, _ := instantOf(id).Date()
+	return year*12 + int(month)
 }
 
 // instantOf is when a UUIDv7 was made; of other UUIDs it is any time.

@@ -12,14 +12,14 @@ import (
 
 // copyRows writes rows. next adds a row to the buffer that it is given, or leaves out an odd one, and reports false where there
 // are no more. It is called while the server takes the rows before, on another goroutine, but not any more when copyRows has returned.
-func copyRows(ctx context.Context, tx pgx.Tx, sql string, next func(*rowBuffer) bool) error {
+func copyRows(ctx context.Context, conn *pgx.Conn, sql string, next func(*rowBuffer) bool) error {
 	r := newRows()
 	defer r.free()
 	s := rowStream{rows: r, next: next}
 	if s.fill(streamAhead); s.ended && r.count == 0 {
 		return nil
 	}
-	tag, err := tx.Conn().PgConn().CopyFrom(ctx, &s, sql)
+	tag, err := conn.PgConn().CopyFrom(ctx, &s, sql)
 	s.leave()
 	if err == nil && tag.RowsAffected() != int64(r.count) {
 		err = fmt.Errorf("%d of %d rows were taken", tag.RowsAffected(), r.count)

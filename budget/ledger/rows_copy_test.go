@@ -113,7 +113,7 @@ func TestSettleOfManyMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	rows := 0
-	err = copyRows(ctx, tx, copyDecisions, func(r *rowBuffer) bool {
+	err = copyRows(ctx, tx.Conn(), copyDecisions, func(r *rowBuffer) bool {
 		if rows++; rows == 90 { // the first messages are on their way
 			if _, err := l.pool.Exec(ctx, "select pg_terminate_backend($1, 5000)", tx.Conn().PgConn().PID()); err != nil {
 				t.Error(err)
