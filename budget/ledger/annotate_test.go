@@ -135,10 +135,11 @@ func TestNotesWait(t *testing.T) {
 				l.Annotate(budget.Annotation{Details: "via_upstream"})
 			}
 		}
+		const pause = 100 * time.Millisecond
 		wantTaken := func(lines int, after time.Duration) {
 			t.Helper()
 			began := time.Now()
-			taken := n.take(t.Context())
+			taken := n.take(t.Context(), began.Add(pause))
 			if len(taken) != lines || time.Since(began) != after {
 				t.Errorf("%d lines after %v, want %d after %v", len(taken), time.Since(began), lines, after)
 			}
@@ -153,10 +154,10 @@ func TestNotesWait(t *testing.T) {
 
 		note(1)
 		go func() {
-			time.Sleep(notePause / 2)
+			time.Sleep(pause / 2)
 			note(2)
 		}()
-		wantTaken(3, notePause)
+		wantTaken(3, pause)
 		memory := cap(n.spare)
 		if memory < 3 || n.bytes != 0 {
 			t.Errorf("memory for %d lines is kept, %d bytes are counted", memory, n.bytes)
@@ -170,8 +171,17 @@ func TestNotesWait(t *testing.T) {
 			t.Error(err)
 		}
 
+		note(1)
+		began := time.Now()
+		taken := n.take(t.Context(), began)
+		if len(taken) != 1 || time.Since(began) != noteGather {
+			t.Errorf("%d lines after %v, want 1 after %v", len(taken), time.Since(began), noteGather)
+		}
+		n.wrote(taken)
+		n.done(taken)
+
 		note(1) // what is being written is waited for, too, and what comes meanwhile
-		taken := n.take(t.Context())
+		taken = n.take(t.Context(), time.Time{})
 		startFlush()
 		note(2)
 		for range 2 { // more comes each time
@@ -183,7 +193,7 @@ func TestNotesWait(t *testing.T) {
 				t.Error("flushed with 2 lines in the queue")
 			default:
 			}
-			if taken = n.take(t.Context()); len(taken) != 2 {
+			if taken = n.take(t.Context(), time.Time{}); len(taken) != 2 {
 				t.Errorf("%d lines are taken, want 2", len(taken))
 			}
 			note(2)
@@ -215,7 +225,7 @@ func TestNotesWait(t *testing.T) {
 		}
 		cancelled, cancel := context.WithCancel(t.Context())
 		cancel()
-		if taken := n.take(cancelled); len(taken) > 0 {
+		if taken := n.take(cancelled, time.Time{}); len(taken) > 0 {
 			t.Errorf("%d lines after the end", len(taken))
 		}
 	})

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"keel/budget"
+	"keel/budget/ledger/escrow"
 )
 
 // notes are annotations that wait to be written, in memory and bounded: the
@@ -31,10 +32,8 @@ func (n *notes) init(limit int64) {
 const (
 	noteBatch = 1000 // bounds the annotations of one statement
 
-	// notePause is how long the first of a batch waits for others. What a transaction costs is for the most part not that of its rows. Envoy
-	// sends what each of its workers logged every 200 ms, so in that time all of them come by; and nobody waits for a line but who
-	// looks every few seconds (Correct), or leaves it time first (Sweep).
-	notePause = 200 * time.Millisecond
+	// noteGather is how long the first line waits for others: Envoy sends several at once.
+	noteGather = 2 * time.Millisecond
 
 	keptNotes = 4 * noteBatch // bounds the memory that is kept for the next ones
 )
@@ -75,14 +74,15 @@ func signal(c chan<- struct{}) {
 	}
 }
 
-// take waits until there is something to write, and for more of it, and returns all that is there; done must follow. It returns nothing when ctx ends.
-func (n *notes) take(ctx context.Context) []budget.Annotation {
+// take waits until there is something to write, and for more of it, until notBefore at least where nobody is in a hurry. It returns all that is there; done must
+// follow. It returns nothing when ctx ends.
+func (n *notes) take(ctx context.Context, notBefore time.Time) []budget.Annotation {
 	select {
 	case <-ctx.Done():
 		return nil
 	case <-n.wake:
 	}
-	pause := time.NewTimer(notePause)
+	pause := time.NewTimer(max(noteGather, time.Until(notBefore)))
 	defer pause.Stop()
 	select {
 	case <-ctx.Done():
@@ -147,8 +147,10 @@ func (n *notes) flush(ctx context.Context) error {
 
 // writeNotes writes annotations until ctx ends.
 func (l *Ledger) writeNotes(ctx context.Context) {
+	var pace escrow.Pace
+	var next time.Time
 	for ctx.Err() == nil {
-		taken := l.notes.take(ctx)
+		taken := l.notes.take(ctx, next)
 		most := noteBatch
 		for rest, attempt := taken, 0; len(rest) > 0; {
 			batch := rest[:min(len(rest), most)]
@@ -170,5 +172,6 @@ func (l *Ledger) writeNotes(ctx context.Context) {
 			rest, attempt, most = rest[len(batch):], 0, noteBatch
 		}
 		l.notes.done(taken)
+		next = time.Now().Add(pace.After(len(taken), len(taken) >= noteBatch))
 	}
 }

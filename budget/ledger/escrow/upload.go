@@ -17,30 +17,7 @@ const (
 	uploadRecords = 1000             // of one round
 	uploadBytes   = 4 << 20          // of one round
 	uploadLimit   = 15 * time.Second // for one batch, so that a bank that went silent is left
-
-	leastPause = 20 * time.Millisecond
-	mostPause  = 400 * time.Millisecond // a row is there within 2 s
-	fewRecords = 8
 )
-
-// pace is how long the uploader pauses between rounds. What a transaction costs, here and in Postgres, is for the
-// most part not that of its records: where there are many it pays to let more of them come together, and where
-// there are few a row need not wait.
-type pace struct{ pause time.Duration }
-
-// after is the pause behind a round; none where there is a backlog.
-func (p *pace) after(done round) time.Duration {
-	switch {
-	case done.full:
-		return 0
-	case done.records > fewRecords:
-		p.pause = min(2*p.pause, mostPause)
-	default:
-		p.pause /= 2
-	}
-	p.pause = max(p.pause, leastPause)
-	return p.pause
-}
 
 // upload is how far a journal is settled.
 type upload struct {
@@ -116,7 +93,7 @@ func (u *upload) again() {
 
 // uploadLoop settles what is written, until ctx ends or the journal has failed.
 func (r *Replica) uploadLoop(ctx context.Context, e *epoch) {
-	var pace pace
+	var pace Pace
 	for attempt := 0; ctx.Err() == nil && e.journal.Err() == nil; {
 		done, err := r.uploadRound(ctx, e)
 		if err != nil {
@@ -138,7 +115,7 @@ func (r *Replica) uploadLoop(ctx context.Context, e *epoch) {
 			case <-e.journal.Grown():
 			}
 		}
-		pause := time.NewTimer(pace.after(done))
+		pause := time.NewTimer(pace.After(done.records, done.full))
 		select {
 		case <-ctx.Done():
 		case <-e.upload.rush:
