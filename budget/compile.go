@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"keel/budget/policy"
 	"keel/pricing"
 )
 
@@ -37,8 +36,10 @@ type organisation struct {
 	budgets  []*activeBudget
 	index    budgetIndex
 	policies []*activePolicy // by name
-	routes   []*activeRoute  // by name
-	subjects []SubjectRule   // by name
+	when     policyIndex
+	asked    map[string]*activeBudget // by name, those that conditions read; nil for none
+	routes   []*activeRoute           // by name
+	subjects []SubjectRule            // by name
 	settings Settings
 }
 
@@ -52,16 +53,12 @@ type activeBudget struct {
 	*Budget
 	selector []labelGlob
 	window   Window
+	ofLimit  string
 	ceiling  pricing.NanoUSD      // limit × lowest deny tier, whatever the mode
 	current  atomic.Pointer[span] // the window of the last call: calls come in order of time, mostly
 }
 
 type span struct{ start, end time.Time }
-
-type activePolicy struct {
-	*Policy
-	program *policy.Program
-}
 
 type activeRoute struct {
 	*Route
@@ -191,7 +188,7 @@ func (c *compilation) settled(org string) bool {
 }
 
 func (o *organisation) addBudget(b *Budget) error {
-	active := &activeBudget{Budget: b}
+	active := &activeBudget{Budget: b, ofLimit: ofLimit(b.Limit)}
 	var err error
 	if active.window, err = ParseWindow(b.Window, b.Timezone); err != nil {
 		return err
@@ -249,23 +246,6 @@ func ableOf(known pricing.Abilities, lacks []Lack) pricing.Abilities {
 	known.NoImages = known.NoImages || slices.Contains(lacks, LackImages)
 	known.NoSchema = known.NoSchema || slices.Contains(lacks, LackSchema)
 	return known
-}
-
-func (o *organisation) addPolicy(p *Policy) error {
-	if p.Do.Route != "" && o.route(p.Do.Route) == nil {
-		return fmt.Errorf("do.route: there is no route %q", p.Do.Route)
-	}
-	program, err := policy.Compile(p.When)
-	if err != nil {
-		return fmt.Errorf("when: %w", err)
-	}
-	for _, name := range program.Budgets() {
-		if o.budget(name) == nil {
-			return fmt.Errorf("when: there is no budget %q", name)
-		}
-	}
-	o.policies = append(o.policies, &activePolicy{p, program})
-	return nil
 }
 
 func (o *organisation) budget(name string) *activeBudget {

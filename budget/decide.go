@@ -72,9 +72,14 @@ type deliberation struct {
 	budgets   [16]*activeBudget
 	input     policy.Input // of the policies
 	standings standings
+	standing  func(budget string) policy.Standing // of standings, bound once
 }
 
-var deliberations = sync.Pool{New: func() any { return new(deliberation) }}
+var deliberations = sync.Pool{New: func() any {
+	l := new(deliberation)
+	l.standing = l.standings.standing
+	return l
+}}
 
 // done gives the memory back, without anything of the call.
 func (l *deliberation) done() {
@@ -87,7 +92,7 @@ func (l *deliberation) done() {
 	*l = deliberation{
 		draft:      Decision{Rules: l.draft.Rules[:0]},
 		candidates: l.candidates[:0], usable: l.usable[:0], cheap: l.cheap[:0], budgeted: l.budgeted[:0],
-		pressed: l.pressed[:0], made: l.made[:0],
+		pressed: l.pressed[:0], made: l.made[:0], standing: l.standing,
 	}
 	deliberations.Put(l)
 }

@@ -37,7 +37,7 @@ func (l *deliberation) hold(d *Decision, t *traits, budgets []*activeBudget) {
 		}
 		standing := l.ledger.Standing(hold.Account)
 		d.Holds = append(d.Holds, hold)
-		text = appendUsage(text, standing, b.Limit)
+		text = b.appendUsage(text, standing)
 		ends = append(ends, len(text))
 		d.Rules = append(d.Rules, Rule{Kind: KindBudget, Name: b.Name, Version: b.Version, Effect: l.effect(b, standing, hold.Amount)})
 		if l.dry {
@@ -67,7 +67,7 @@ func (d *Decision) InForce(hold int, limit, ceiling pricing.NanoUSD, version int
 		if r := &d.Rules[i]; r.Kind == KindBudget && r.Name == h.Budget {
 			r.Version = version
 			if used, _, ok := strings.Cut(r.Saw, " of "); ok {
-				r.Saw = used + " of " + limit.String() + " USD"
+				r.Saw = used + ofLimit(limit)
 			}
 		}
 	}
@@ -100,19 +100,27 @@ func (b *activeBudget) reached(tier Tier, s Standing) bool {
 }
 
 // saw is how far the budget was used before the call.
-func (b *activeBudget) saw(s Standing) string { return usage(s, b.Limit) }
+func (b *activeBudget) saw(s Standing) string {
+	var room [64]byte
+	return string(b.appendUsage(room[:0], s))
+}
+
+func (b *activeBudget) appendUsage(to []byte, s Standing) []byte {
+	return append(appendUsed(to, s), b.ofLimit...)
+}
 
 func usage(s Standing, limit pricing.NanoUSD) string {
 	var room [64]byte
-	return string(appendUsage(room[:0], s, limit))
+	return string(append(appendUsed(room[:0], s), ofLimit(limit)...))
 }
 
-func appendUsage(b []byte, s Standing, limit pricing.NanoUSD) []byte {
-	if total, err := sum(s.Settled, s.Held); err == nil {
-		b = total.Append(b)
-	} else {
-		b = append(b, "more than can be counted"...)
+func appendUsed(b []byte, s Standing) []byte {
+	total, err := sum(s.Settled, s.Held)
+	if err != nil {
+		return append(b, "more than can be counted"...)
 	}
-	b = append(b, " of "...)
-	return append(limit.Append(b), " USD"...)
+	return total.Append(b)
 }
+
+// ofLimit stands behind what was used.
+func ofLimit(limit pricing.NanoUSD) string { return " of " + limit.String() + " USD" }

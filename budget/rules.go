@@ -20,12 +20,13 @@ func (l *deliberation) applyPolicies() *Denial {
 	if len(l.org.policies) == 0 {
 		return nil
 	}
-	l.input = policy.Input{Subject: l.call.Subject, Request: l.policyRequest()}
+	l.input = policy.Input{Subject: l.call.Subject, Request: l.policyRequest(), Standing: l.standing}
 	l.standings = standings{l.org, l.ledger, l.traits(l.asked), l.call.At}
-	l.input.Standing = l.standings.standing
 	in := &l.input
 	routed := ""
-	for _, p := range l.org.policies {
+	var room [64]int32
+	for _, i := range l.org.when.candidates(room[:0], l.call.Subject) { // as it is before any policy tags it
+		p := l.org.policies[i]
 		matched, err := p.program.Match(in)
 		if err == nil && !matched {
 			continue
@@ -42,16 +43,17 @@ func (l *deliberation) applyPolicies() *Denial {
 		case p.Do.MaxOutputTokens > 0 || p.Do.Constraint != Constraint{}:
 			rule.Effect, denial = l.constrain(p)
 		case p.Do.Warn != "":
-			rule.Effect = warnedEffect + p.Do.Warn
+			rule.Effect = p.effect
 		case len(p.Do.Tag) > 0:
-			rule.Effect = l.tag(p.Do.Tag)
+			rule.Effect = p.effect
+			l.tag(p.Do.Tag)
 		case p.Do.Watch != nil:
 			rule.Effect, denial = l.watch(p)
 		case routed != "":
 			rule.Effect = fmt.Sprintf("matched, but policy %s routed first", routed)
 		default:
 			routed, l.route = p.Name, l.org.route(p.Do.Route)
-			rule.Effect = "chose route " + p.Do.Route
+			rule.Effect = p.effect
 		}
 		l.draft.Rules = append(l.draft.Rules, rule)
 		if denial != nil {
@@ -95,7 +97,7 @@ type standings struct {
 
 // standing is how far a budget is used in the account that the call would fall under.
 func (s *standings) standing(name string) policy.Standing {
-	b := s.org.budget(name)
+	b := s.org.asked[name]
 	if b == nil {
 		return policy.Standing{}
 	}
@@ -108,25 +110,28 @@ func (s *standings) standing(name string) policy.Standing {
 }
 
 // saw is what a policy looked at, as far as the record of the call does not say it elsewhere.
-func (l *deliberation) saw(p *activePolicy) (saw string) {
+func (l *deliberation) saw(p *activePolicy) string {
+	if !p.program.ReadsEffort() && len(p.budgets) == 0 {
+		return ""
+	}
+	var room [256]byte
+	saw := room[:0]
 	if p.program.ReadsEffort() {
-		saw = "no reasoning effort"
 		if l.call.Effort != "" {
-			saw = "reasoning effort " + l.call.Effort
+			saw = append(append(saw, "reasoning effort "...), l.call.Effort...)
+		} else {
+			saw = append(saw, "no reasoning effort"...)
 		}
 	}
-	for _, name := range p.program.Budgets() {
-		b := l.org.budget(name)
-		if b == nil {
-			continue
+	t := l.traits(l.asked)
+	for _, b := range p.budgets {
+		if len(saw) > 0 {
+			saw = append(saw, ", "...)
 		}
-		t := l.traits(l.asked)
-		if saw != "" {
-			saw += ", "
-		}
-		saw += name + " " + b.saw(l.ledger.Standing(b.account(&t, l.call.At)))
+		saw = append(append(saw, b.Name...), ' ')
+		saw = b.appendUsage(saw, l.ledger.Standing(b.account(&t, l.call.At)))
 	}
-	return saw
+	return string(saw)
 }
 
 // constrain lowers what the call may ask for, and says so. A request that can't be changed so is denied.
@@ -213,18 +218,13 @@ func (l *deliberation) capOutput(p *activePolicy) string {
 }
 
 // tag gives the subject labels, whatever the client said: budgets select by them, and the record has them.
-func (l *deliberation) tag(labels map[string]string) string {
+func (l *deliberation) tag(labels map[string]string) {
 	subject := maps.Clone(l.call.Subject)
 	if subject == nil {
 		subject = make(Subject)
 	}
 	maps.Copy(subject, labels)
 	l.call.Subject, l.draft.Subject = subject, subject
-	var text []string
-	for _, label := range slices.Sorted(maps.Keys(labels)) {
-		text = append(text, label+"="+labels[label])
-	}
-	return "tagged " + strings.Join(text, ", ")
 }
 
 func (l *deliberation) policyDenial(p *activePolicy, reason string) *Denial {

@@ -12,6 +12,7 @@ import (
 // would fail: in CEL false && error is false, in either order.
 type predicate struct {
 	read   func(*Input) string
+	label  string   // of the subject, where it reads one
 	values []string // one of them
 	prefix bool     // begins with it
 	flag   func(*Input) bool
@@ -83,7 +84,7 @@ func comparison(c ast.CallExpr) (predicate, bool) {
 			}
 			values = append(values, value)
 		}
-		return predicate{read: read, values: values}, true
+		return predicate{read: read, label: labelOf(c.Args()[0]), values: values}, true
 	}
 	return predicate{}, false
 }
@@ -96,7 +97,7 @@ func operator(name string, left, right ast.Expr) (predicate, bool) {
 	}
 	if value, ok := constant(right); ok && name == "_==_" {
 		read := textOf(left)
-		return predicate{read: read, values: []string{value}}, read != nil
+		return predicate{read: read, label: labelOf(left), values: []string{value}}, read != nil
 	}
 	if flag := flagOf(left); flag != nil && name == "_==_" && right.Kind() == ast.LiteralKind {
 		value, ok := right.AsLiteral().Value().(bool)
@@ -137,10 +138,18 @@ func wholeNumber(e ast.Expr) (int64, bool) {
 
 // textOf reads a label, a field of the request or the route; nil for anything else.
 func textOf(e ast.Expr) func(*Input) string {
-	if name, of, ok := member(e); ok && isVariable(of, "subject") {
+	if name := labelOf(e); name != "" {
 		return func(in *Input) string { return in.Subject[name] }
 	}
 	return requestTexts[identifier(e)]
+}
+
+// labelOf is the label of the subject that e is, "" for anything else.
+func labelOf(e ast.Expr) string {
+	if name, of, ok := member(e); ok && isVariable(of, "subject") {
+		return name
+	}
+	return ""
 }
 
 // numberOf reads a number of the request, or of a budget by name; nil for anything else.

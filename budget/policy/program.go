@@ -156,6 +156,17 @@ func compile(condition string) (*Program, error) {
 	return p, nil
 }
 
+// Needs is a label of the subject that has to have one of some values where the condition holds, as far as one can be told by
+// looking at it; "" for none. Match is not worth asking of a call whose label has another value; one that is missing reads as "".
+func (p *Program) Needs() (label string, values []string) {
+	for i := range p.needs {
+		if p.needs[i].label != "" {
+			return p.needs[i].label, p.needs[i].values
+		}
+	}
+	return "", nil
+}
+
 // Match evaluates the condition. An error means that it could not be told
 // whether the call is meant: whoever asks has to treat the call as denied,
 // because a rule that can be made to fail must not be a way around it.
