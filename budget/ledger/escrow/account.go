@@ -14,7 +14,7 @@ import (
 type account struct {
 	key     Key
 	account budget.Account
-	names   []budget.Account // under which it is found; guarded by accounts.mu
+	names   []*named // under which it is found; guarded by accounts.mu
 
 	// avail is granted − returned − open holds − charges of closed ones: below zero
 	// where a call cost more than its hold. Then the replica stops by itself.
@@ -31,6 +31,8 @@ type account struct {
 	// What this epoch has in the journal that the bank has not settled yet.
 	unsettled     atomic.Int64
 	unsettledHeld atomic.Int64
+	known         atomic.Pointer[budget.Standing] // as the bank last said, nil before; written with mu held
+	heard         atomic.Bool                     // changed is not nil; written with mu held
 
 	turn     chan struct{} // held by who leases: one request an account
 	waiting  atomic.Int64  // holds of the calls that wait for one
@@ -46,8 +48,7 @@ type account struct {
 	counted int64           // of held, when the rate was last computed
 	rate    int64           // nano-dollars a second, smoothed
 	changed chan struct{}   // closed when avail rises; nil when nobody waits
-	known   budget.Standing // as the bank last said
-	read    time.Time       // when it was asked
+	read    time.Time       // when known was asked
 }
 
 func newAccount(a budget.Account, key Key) *account {
@@ -105,9 +106,12 @@ func (a *account) idle() pricing.NanoUSD {
 	return pricing.NanoUSD(n)
 }
 
-// free gives back what a closed call did not use.
+// free gives back what a closed call did not use. Whoever waits is either heard of here, or finds it: see change.
 func (a *account) free(amount pricing.NanoUSD) {
 	a.avail.Add(int64(amount))
+	if !a.heard.Load() {
+		return
+	}
 	a.mu.Lock()
 	a.wake()
 	a.mu.Unlock()
@@ -118,15 +122,17 @@ func (a *account) wake() {
 	if a.changed != nil {
 		close(a.changed)
 		a.changed = nil
+		a.heard.Store(false)
 	}
 }
 
-// change returns a channel that is closed when avail has risen.
+// change returns a channel that is closed when avail has risen. Ask for it before looking at avail.
 func (a *account) change() <-chan struct{} {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.changed == nil {
 		a.changed = make(chan struct{})
+		a.heard.Store(true)
 	}
 	return a.changed
 }
@@ -166,9 +172,10 @@ func (a *account) idleFor(now time.Time) time.Duration {
 
 // standing is what the bank said, and what it has not heard yet.
 func (a *account) standing() budget.Standing {
-	a.mu.Lock()
-	known := a.known
-	a.mu.Unlock()
+	var known budget.Standing
+	if k := a.known.Load(); k != nil {
+		known = *k
+	}
 	known.Settled += pricing.NanoUSD(a.unsettled.Load())
 	known.Held += pricing.NanoUSD(a.unsettledHeld.Load())
 	known.Settled, known.Held = max(known.Settled, 0), max(known.Held, 0)
@@ -181,6 +188,7 @@ func (a *account) know(s budget.Standing, asked time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !asked.Before(a.read) {
-		a.known, a.read = s, asked
+		a.known.Store(&s)
+		a.read = asked
 	}
 }

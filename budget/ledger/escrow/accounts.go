@@ -1,7 +1,9 @@
 package escrow
 
 import (
+	"hash/maphash"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"keel/budget"
@@ -10,29 +12,55 @@ import (
 // accounts finds the account of a hold. It is keyed twice: by the account as
 // calls have it, which costs no conversion, and by its key, which recalls have.
 type accounts struct {
+	// recent are accounts that calls asked for lately, each in the place of its name: most calls find theirs there, without a
+	// lock. What is there is in byName, too: both are written with mu held.
+	recent   [512]atomic.Pointer[named]
 	mu       sync.RWMutex
-	byName   map[budget.Account]*account
+	byName   map[budget.Account]*named
 	byKey    map[Key]*account
 	unread   chan struct{} // an account was met that nobody has read yet
 	forgiven time.Duration // how long after its window an account may still be needed
 }
 
+// named is an account under one of its names.
+type named struct {
+	name    budget.Account
+	account *account
+}
+
 func newAccounts() *accounts {
-	return &accounts{byName: make(map[budget.Account]*account), byKey: make(map[Key]*account), unread: make(chan struct{}, 1), forgiven: time.Minute}
+	return &accounts{byName: make(map[budget.Account]*named), byKey: make(map[Key]*account), unread: make(chan struct{}, 1), forgiven: time.Minute}
+}
+
+// placeSeed is of the places in recent.
+var placeSeed = maphash.MakeSeed()
+
+// place is that of a name in recent.
+func (t *accounts) place(name *budget.Account) *atomic.Pointer[named] {
+	hash := maphash.String(placeSeed, name.Budget) ^ maphash.String(placeSeed, name.Key)<<1 ^ uint64(name.WindowStart.Unix())
+	return &t.recent[hash%uint64(len(t.recent))]
 }
 
 // of returns the account, which may be new.
 func (t *accounts) of(name *budget.Account) *account {
+	place := t.place(name)
+	if n := place.Load(); n != nil && n.name == *name {
+		return n.account
+	}
 	t.mu.RLock()
-	a := t.byName[*name]
+	n := t.byName[*name]
+	if n != nil {
+		place.Store(n)
+	}
 	t.mu.RUnlock()
-	if a != nil {
-		return a
+	if n != nil {
+		return n.account
 	}
 	key := KeyOf(name)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if a = t.byKey[key]; a == nil {
+	a := t.byKey[key]
+	if a == nil {
 		a = newAccount(*name, key)
 		t.byKey[key] = a
 		select {
@@ -41,8 +69,9 @@ func (t *accounts) of(name *budget.Account) *account {
 		}
 	}
 	if _, there := t.byName[*name]; !there {
-		t.byName[*name] = a
-		a.names = append(a.names, *name)
+		n := &named{*name, a}
+		t.byName[*name] = n
+		a.names = append(a.names, n)
 	}
 	return a
 }
@@ -79,7 +108,8 @@ func (t *accounts) forget(a *account, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.byKey, a.key)
-	for _, name := range a.names {
-		delete(t.byName, name)
+	for _, n := range a.names {
+		delete(t.byName, n.name)
+		t.place(&n.name).CompareAndSwap(n, nil)
 	}
 }
