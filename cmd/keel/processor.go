@@ -202,6 +202,9 @@ func startProcessor(ctx context.Context, o processorOptions) (_ *processor, err 
 			p.failed <- err
 		}
 	}()
+	if err := releaseBinary(); err != nil {
+		o.Log.Info("memory: pages of the binary that only the start needed stay mapped", "error", err)
+	}
 	return p, nil
 }
 
