@@ -66,8 +66,20 @@ type Call struct {
 
 // slim drops what was needed until the call was let out: from here on it waits for its provider, and then for its client.
 func (s *Server) slim(call *Call) {
-	call.host, call.encoding, call.remove = "", "", nil
-	if s.spans == nil { // which tell of the whole decision, at its end
+	call.host, call.encoding, call.remove, call.subject = "", "", nil, nil // the decision has whose it is
+	if s.spans == nil {                                                    // which tell of the whole decision, at its end
 		call.decision.Written()
+	}
+}
+
+// slimRequest drops what was needed of the request until the reader of its answer was made: what the prompt is made of, and the marks of its body,
+// which are most of it. An answer that comes in one piece is not waited for.
+func (call *Call) slimRequest() {
+	if r := call.request; r.Stream {
+		call.request = &wire.Request{
+			API: r.API, Model: r.Model, Stream: true, MaxOutputTokens: r.MaxOutputTokens, Choices: r.Choices,
+			ServiceTier: r.ServiceTier, Effort: r.Effort, Speed: r.Speed, Region: r.Region, SearchContext: r.SearchContext,
+			WantsUsage: r.WantsUsage, UsageForced: r.UsageForced, Background: r.Background,
+		}
 	}
 }

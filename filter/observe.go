@@ -43,6 +43,7 @@ func (s *Server) observeHeaders(call *Call, headers *extprocv3.HttpHeaders, mess
 		return frame.ResponseHeadersUnchanged
 	}
 	call.reader = call.codec.NewReader(call.request, call.status, header)
+	call.slimRequest()
 	if call.encoded = header.Get("content-encoding"); call.encoded != "" {
 		call.decoder, call.fault = encoding.New(call.encoded, maxResponseBytes)
 	}

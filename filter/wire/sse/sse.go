@@ -18,6 +18,9 @@ import (
 // Images that are made in a stream are the largest events known, a few MB each.
 const MaxEvent = 16 << 20
 
+// keptBytes is up to where memory that an event needed is kept for the next.
+const keptBytes = 64 << 10
+
 // An Event is one dispatched event. Its slices are valid until the next call
 // of Feed, End or Next.
 type Event struct {
@@ -48,6 +51,7 @@ type Reader struct {
 	cr   bool   // line is whole but for the LF that may follow its CR
 	name []byte
 	data []byte // data lines so far, each with an LF
+	only []byte // the one data line so far, in the caller's memory: of most events, which so need none of their own
 
 	start int64 // where the block under way began
 	began bool  // first line was seen (BOM)
@@ -90,6 +94,8 @@ func (r *Reader) Next() bool {
 	for {
 		line, ok := r.nextLine()
 		if !ok {
+			r.own()
+			r.event = Event{}
 			return false
 		}
 		if len(line) > 0 {
@@ -159,6 +165,7 @@ func (r *Reader) keep(part []byte) {
 	if len(part) == 0 {
 		return
 	}
+	r.own()
 	if !r.fits(len(r.line) + len(part)) {
 		r.line, r.lost = nil, true
 		return
@@ -173,6 +180,9 @@ func (r *Reader) whole(part []byte) []byte {
 	if len(r.line) > 0 {
 		r.keep(part)
 		line, r.line = r.line, r.line[:0]
+		if cap(r.line) > keptBytes {
+			r.line = nil
+		}
 	}
 	if r.lost {
 		line, r.lost = comment, false
@@ -189,9 +199,12 @@ var comment = []byte{':'}
 // fits reports whether a line of n bytes can be kept. If not, its block is left out from here on.
 func (r *Reader) fits(n int) bool {
 	limit := cmp.Or(r.limit, MaxEvent)
+	if r.only != nil {
+		n += len(r.only) + 1
+	}
 	if !r.drop && n+len(r.data)+len(r.name) > limit {
 		r.drop = true
-		r.name, r.data = nil, nil
+		r.name, r.data, r.only = nil, nil, nil
 		if r.err == nil {
 			r.err = fmt.Errorf("event at byte %d of the stream is larger than %d bytes and was left out", r.start, limit)
 		}
@@ -207,7 +220,12 @@ func (r *Reader) field(line []byte) {
 	}
 	switch string(name) {
 	case "data":
-		if r.fits(len(value) + 1) {
+		switch {
+		case !r.fits(len(value) + 1):
+		case len(r.data) == 0 && r.only == nil && len(value) > 0:
+			r.only = value
+		default:
+			r.own()
 			r.data = append(append(r.data, value...), '\n')
 		}
 	case "event":
@@ -217,14 +235,28 @@ func (r *Reader) field(line []byte) {
 	}
 }
 
+// own copies a line that is in the caller's memory, or in that of a line which goes on.
+func (r *Reader) own() {
+	if r.only != nil {
+		r.data = append(append(r.data, r.only...), '\n')
+		r.only = nil
+	}
+}
+
 // dispatch ends the block under way and reports whether it is an event.
 func (r *Reader) dispatch() bool {
-	is := !r.drop && len(r.data) > 0
+	is := !r.drop && (len(r.data) > 0 || r.only != nil)
 	if is {
-		r.event = Event{Name: r.name, Data: r.data[:len(r.data)-1], Start: r.start, End: r.at}
+		r.event = Event{Name: r.name, Data: r.only, Start: r.start, End: r.at}
+		if r.only == nil {
+			r.event.Data = r.data[:len(r.data)-1]
+		}
 	}
 	// The event goes on using the memory until the caller asks for the next one.
-	r.name, r.data = r.name[:0], r.data[:0]
+	r.name, r.data, r.only = r.name[:0], r.data[:0], nil
+	if cap(r.data) > keptBytes {
+		r.data = nil
+	}
 	r.start, r.drop = r.at, false
 	return is
 }

@@ -91,6 +91,28 @@ func TestAnyChunking(t *testing.T) {
 	})
 }
 
+// A line that began in a chunk before is in memory that the next such line is written to.
+func TestLinesOfOneEventOverChunks(t *testing.T) {
+	t.Parallel()
+	const stream = "data: abcdef\ndata: UVWXYZ\nevent: e\n\ndata: 12\n\ndata: 3456\ndata: 7\n\n"
+	want := parse(t, new(Reader), stream, whole)
+	for size := 1; size < len(stream); size++ {
+		if got := parse(t, new(Reader), stream, func(left int) int { return min(size, left) }); fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("in pieces of %d: %q, whole: %q", size, got, want)
+		}
+	}
+}
+
+// Memory that a large event needed is not kept for as long as the stream lasts.
+func TestLargeEventsAreNotKept(t *testing.T) {
+	t.Parallel()
+	r := new(Reader)
+	parse(t, r, "data: "+strings.Repeat("x", 4*keptBytes)+"\ndata: y\n\ndata: 1\n\n", func(left int) int { return min(1000, left) })
+	if cap(r.data)+cap(r.line) > 2*keptBytes || r.event.Data != nil {
+		t.Errorf("keeps %d bytes, and an event of %d", cap(r.data)+cap(r.line), len(r.event.Data))
+	}
+}
+
 func TestTooLargeIsLeftOut(t *testing.T) {
 	t.Parallel()
 	long := "data: " + strings.Repeat("x", 100) + "\n"
