@@ -3,6 +3,7 @@ package envoy
 import (
 	"strings"
 
+	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
 	matcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	matchingv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/matching/v3"
@@ -11,6 +12,8 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	typematcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
@@ -45,6 +48,11 @@ func (b *builder) changeFilter() *hcmv3.HttpFilter {
 	})}}
 }
 
+// on is what is done for requests that are so.
+func on(predicate *matcherv3.Matcher_MatcherList_Predicate, action *xdscorev3.TypedExtensionConfig) *matcherv3.Matcher_MatcherList_FieldMatcher {
+	return &matcherv3.Matcher_MatcherList_FieldMatcher{Predicate: predicate, OnMatch: &matcherv3.Matcher_OnMatch{OnMatch: &matcherv3.Matcher_OnMatch_Action{Action: action}}}
+}
+
 // matches is that a request has a header that is so.
 func (b *builder) matches(header string, value *matcherv3.StringMatcher) *matcherv3.Matcher_MatcherList_Predicate {
 	return &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_SinglePredicate_{
@@ -59,8 +67,10 @@ func not(p *matcherv3.Matcher_MatcherList_Predicate) *matcherv3.Matcher_MatcherL
 	return &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_NotMatcher{NotMatcher: p}}
 }
 
-func both(a, b *matcherv3.Matcher_MatcherList_Predicate) *matcherv3.Matcher_MatcherList_Predicate {
-	return &matcherv3.Matcher_MatcherList_Predicate{MatchType: &matcherv3.Matcher_MatcherList_Predicate_AndMatcher{
-		AndMatcher: &matcherv3.Matcher_MatcherList_Predicate_PredicateList{Predicate: []*matcherv3.Matcher_MatcherList_Predicate{a, b}},
-	}}
+func (b *builder) xds(name string, m proto.Message) *xdscorev3.TypedExtensionConfig {
+	packed, err := anypb.New(m)
+	if err != nil && b.err == nil {
+		b.err = err
+	}
+	return &xdscorev3.TypedExtensionConfig{Name: name, TypedConfig: packed}
 }

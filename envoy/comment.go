@@ -95,10 +95,7 @@ var comments = []comment{
 	{at: atChange + "metadata_options", text: "The decision of the check before it, which Envoy keeps in the metadata of this name."},
 
 	{at: atReroute + "clear_route_cache", text: "The call is matched again when Keel has set its target: Istio leaves out what MeshConfig says of that."},
-	{at: `*\[` + UsageJSONName + `\] typed_config`, text: "Reads what an answer of JSON says that it used. It holds such an answer until it is whole, up to the\nbuffer limit of the route; past it Envoy answers 500. No decompressor behind it: compressed answers would hang."},
-	{at: `*\[` + UsageJSONName + `\] typed_config xds_matcher`, text: "Gemini's streams of JSON would be held back, and have their usage where it can't be read."},
-	{at: `*\[` + UsageSSEName + `\] typed_config`, text: "The same for a stream of events. It holds nothing back, and tells of a stream that was cut what it saw."},
-	{at: "response_rules max_event_size", text: "Envoy's default is 8 KiB; the last event of a Responses stream has all of the response."},
+	{at: `*\[` + UsageName + `\] typed_config`, text: "Reads what an answer says that it used, as it passes: it holds nothing back, changes nothing, and tells of a stream\nthat was cut what it saw."},
 	{at: "response_headers_to_add", text: "What Keel says of a call in its answer, which does not pass Keel. A header without a value is left out."},
 	{at: atAttempt + "processing_mode", text: "Headers only. Keel asks for the body of an attempt that failed, which says what was billed,\nand for a request whose endpoint is for another model."},
 	{at: atAttempt + "failure_mode_allow", text: "An attempt that Keel can't hold money for is not made.", value: false},

@@ -51,7 +51,7 @@ func (b *builder) gatewayPatches(a Attachment) ([]any, error) {
 			"jsonPath", fmt.Sprintf("..http_filters[?(@.name=='%s')].typed_config", name), "value", field(filter, "typed_config")))
 	}
 	if a.Mode.Logged() {
-		usage, err := a.gatewayFilters(b.usageFilters())
+		usage, err := a.gatewayFilters([]*hcmv3.HttpFilter{b.usageFilter()})
 		if err != nil {
 			return nil, err
 		}

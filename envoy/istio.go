@@ -135,7 +135,7 @@ func (b *builder) istioRouter(a Attachment) ([]any, error) {
 	filters := b.filters()
 	var patches []any
 	if a.CustomPolicy { // of which Istio makes the filter
-		filters = b.usageFilters()
+		filters = []*hcmv3.HttpFilter{b.usageFilter()}
 		patches = append(patches, istioReroute())
 	}
 	for _, f := range filters { // each comes behind those before it

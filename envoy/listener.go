@@ -91,7 +91,7 @@ func (b *builder) filters() []*hcmv3.HttpFilter {
 		filters = append(filters, b.changeFilter())
 	}
 	if b.Mode.Logged() {
-		filters = append(filters, b.usageFilters()...)
+		filters = append(filters, b.usageFilter())
 	}
 	return filters
 }

@@ -30,8 +30,9 @@ type processor struct {
 	mu      sync.Mutex
 	bodies  []int // bytes of each request body
 	logs    []string
-	results []*structpb.Struct // response attributes
-	halfEnd bool               // end the next stream in good order, which a processor must not
+	usage   map[string]map[string]*structpb.Value // what Envoy found in answers, by the path of the request
+	results []*structpb.Struct                    // response attributes
+	halfEnd bool                                  // end the next stream in good order, which a processor must not
 }
 
 func startProcessor(t *testing.T) *processor {
@@ -134,6 +135,10 @@ func (p *processor) StreamAccessLogs(s accesslogv3.AccessLogService_StreamAccess
 		p.mu.Lock()
 		for _, e := range in.GetHttpLogs().GetLogEntry() {
 			c := e.CommonProperties
+			if p.usage == nil {
+				p.usage = make(map[string]map[string]*structpb.Value)
+			}
+			p.usage[e.Request.Path] = c.Metadata.GetFilterMetadata()[UsageNamespace].GetFields()
 			p.logs = append(p.logs, fmt.Sprintf("%s %s %d %s %s state=%t", name, c.RouteName, e.Response.ResponseCode.GetValue(), e.Response.ResponseCodeDetails,
 				c.Metadata.GetFilterMetadata()[MetadataNamespace].GetFields()["decision_id"].GetStringValue(), c.FilterStateObjects[FilterName] != nil))
 		}

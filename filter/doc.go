@@ -16,7 +16,7 @@
 //	authz.go     a call whose request alone is asked about, by ext_authz, in the same phases
 //	change.go    mode fast: a call that ext_authz asked about and whose body has to change
 //	logged.go    the end of a call whose answer does not pass here, from its access log entry
-//	extracted.go what Envoy's own filters found in that answer, for the format's reader
+//	extracted.go what Envoy's filter found in that answer, for the format's reader
 //	passive.go   mode observe: a call that Envoy does not hold for the filter; missed.go finds those that it did not come to read
 //	checks.go    who still has to hear that this replica drains
 //

@@ -3,6 +3,7 @@ package filter
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -12,12 +13,20 @@ import (
 	"keel/filter/wire"
 )
 
-// Envoy's own filters (json_to_metadata and sse_to_metadata, as "keel envoy config" writes them) leave what they find
-// in an answer in a namespace of the call's metadata, each value under its path in the body: "usage.prompt_tokens". A key that
-// ends in {} has a whole object, as JSON in a string, which is what sse_to_metadata makes of one; json_to_metadata
-// takes only numbers and strings. From that a body is made again that has nothing else in it, and the format's own reader reads it: so usage
-// means the same in all modes.
-const usageSpace = "keel.usage"
+// A filter of Envoy's (envoy/usage.lua) leaves what it finds in an answer in a namespace of the call's metadata: one text, an object
+// of JSON, in which each value stands under its path in the body, or in the events of a stream, of which a later one went over an earlier one. From that
+// a body is made again that has nothing else in it, and the format's own reader reads it: so usage means the same in all modes.
+//
+// json_to_metadata and sse_to_metadata may write there instead, a value a key: "usage.prompt_tokens". A key that ends in {} has a whole object, as JSON in
+// a string, which is what sse_to_metadata makes of one; json_to_metadata takes only numbers and strings.
+const (
+	usageSpace  = "keel.usage"
+	usageAnswer = "answer" // of a body in one piece, whose paths are names of its members
+	usageEvents = "events"
+)
+
+// toolUsage is the member of an answer that counts calls of hosted tools.
+const toolUsage = "tool_usage"
 
 // extracted reads what Envoy found in an answer.
 type extracted struct {
@@ -38,6 +47,10 @@ func (x *extracted) read(found frame.Fields) {
 	if len(found) == 0 {
 		return
 	}
+	if f := &found[0]; len(found) == 1 && string(f.Key) == usageAnswer && f.Kind == frame.String && len(f.Text) > 0 && !bytes.Contains(f.Text, []byte(toolUsage)) {
+		x.Feed(bytes.Clone(f.Text), true) // which is such a body
+		return
+	}
 	root := make(map[string]any)
 	found = slices.Clone(found)
 	slices.SortStableFunc(found, func(a, b frame.Field) int { return bytes.Compare(a.Key, b.Key) })
@@ -50,8 +63,13 @@ func (x *extracted) read(found frame.Fields) {
 			if value, ok := decoded(f.Text); ok {
 				place(root, strings.Split(path, "."), value)
 			}
+		} else if key := string(f.Key); key == usageAnswer || key == usageEvents {
+			said, _ := decoded(f.Text)
+			for _, path := range slices.Sorted(maps.Keys(said)) {
+				place(root, strings.Split(path, "."), said[path])
+			}
 		} else if value, ok := scalar(f); ok {
-			place(root, strings.Split(path, "."), value)
+			place(root, strings.Split(key, "."), value)
 		}
 	}
 	delta, _ := root["delta"].(map[string]any)
@@ -64,7 +82,7 @@ func (x *extracted) read(found frame.Fields) {
 	delete(root, "delta")
 	lift(root, "message") // Anthropic's message_start
 	lift(root, "response")
-	_, x.tools = root["tool_usage"]
+	_, x.tools = root[toolUsage]
 	body, err := json.Marshal(root)
 	if err != nil { // plain values always encode
 		panic(err)
@@ -129,7 +147,7 @@ func scalar(f *frame.Field) (any, bool) {
 	return nil, false
 }
 
-func decoded(text []byte) (any, bool) {
+func decoded(text []byte) (map[string]any, bool) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
 	var object map[string]any

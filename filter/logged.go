@@ -17,7 +17,7 @@ import (
 
 // A logged call is one whose answer does not pass the processor (modes light and authz). Its access log entry ends it:
 // what it was is in Envoy's metadata, as the filter left it there, and what it used beside that, as
-// Envoy's own filters found it in the answer (see extracted.go). So it does not matter which replica gets the
+// Envoy's filter found it in the answer (see extracted.go). So it does not matter which replica gets the
 // entry, and what the entry does not tell is an estimate, which says so. Where none comes, the sweeper ends the call.
 
 // endLogged ends the call that an entry tells of, if it is a logged one that was let out, or that Envoy refused, which it reports.
@@ -161,8 +161,8 @@ func (call *Call) written(header http.Header) int64 {
 	return call.size
 }
 
-// besideUsage says what a call may be billed for that Envoy can't read in its answer: it stands in lists, which its
-// filters do not take over, or outside of the usage. "" for nothing.
+// besideUsage says what a call may be billed for that Envoy can't read in its answer: it stands in lists, which
+// json_to_metadata does not take over, or outside of the usage. "" for nothing.
 func besideUsage(call *Call) string {
 	r := call.request
 	hosted := r.Prompt.Hosted

@@ -2,6 +2,7 @@ package filter
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"maps"
 	"math"
@@ -83,7 +84,7 @@ func TestLoggedCallIsEndedByItsEntry(t *testing.T) {
 		sound   = `{"contents":[{"parts":[{"text":"hi"},{"inlineData":{"mimeType":"audio/wav","data":"UklGRg=="}}]}],"generationConfig":{"maxOutputTokens":20}}`
 		answers = `{"model":"gpt-4o-mini","max_output_tokens":20,"stream":true,"input":"hi","tools":[{"type":"web_search"}]}`
 	)
-	for _, test := range []struct {
+	type entry struct {
 		name, path, body, contentType, details string
 		size                                   uint64
 		usage                                  map[string]any
@@ -91,45 +92,55 @@ func TestLoggedCallIsEndedByItsEntry(t *testing.T) {
 		metered                                budget.Metered
 		want                                   meter.Usage
 		says                                   string
-	}{
+		inOne                                  bool // as Keel's own filter of Envoy writes it
+	}
+	tests := []entry{
 		{"json", "/v1/chat/completions", chat, "application/json", viaUpstream, 300, map[string]any{
 			"id": "x", "model": "gpt-4o-mini", "usage.prompt_tokens": 9, "usage.completion_tokens": 3, "usage.prompt_tokens_details.cached_tokens": 2,
-		}, budget.Complete, budget.ByProvider, meter.Usage{meter.Input: 7, meter.CachedInput: 2, meter.Output: 3}, ""},
+		}, budget.Complete, budget.ByProvider, meter.Usage{meter.Input: 7, meter.CachedInput: 2, meter.Output: 3}, "", false},
 		{"json without usage", "/v1/chat/completions", chat, "application/json", viaUpstream, 30, nil, budget.Complete, budget.ByEstimate,
-			meter.Usage{meter.Input: 8, meter.Output: 10}, "Envoy found no usage"},
+			meter.Usage{meter.Input: 8, meter.Output: 10}, "Envoy found no usage", false},
 		{"events, one usage over another", "/v1/messages", message, "text/event-stream", viaUpstream, 900, map[string]any{
 			"message.model": "claude-haiku-4-5", "message.usage{}": `{"input_tokens":9,"cache_read_input_tokens":4,"output_tokens":1}`,
 			"usage{}": `{"output_tokens":17,"cache_read_input_tokens":null}`, "delta.stop_reason": "end_turn",
-		}, budget.Complete, budget.ByProvider, meter.Usage{meter.Input: 9, meter.CachedInput: 4, meter.Output: 17}, ""},
+		}, budget.Complete, budget.ByProvider, meter.Usage{meter.Input: 9, meter.CachedInput: 4, meter.Output: 17}, "", false},
 		{"cut behind the usage", "/v1/messages", message, "text/event-stream", "downstream_remote_disconnect", 900, map[string]any{
 			"message.usage{}": `{"input_tokens":9,"output_tokens":1}`, "usage{}": `{"output_tokens":17}`, "delta.stop_reason": "end_turn",
-		}, budget.Aborted, budget.ByProvider, meter.Usage{meter.Input: 9, meter.Output: 17}, ""},
+		}, budget.Aborted, budget.ByProvider, meter.Usage{meter.Input: 9, meter.Output: 17}, "", false},
 		{"cut before the usage", "/v1/messages", message, "text/event-stream", "downstream_remote_disconnect", 200, map[string]any{
 			"message.usage{}": `{"input_tokens":9,"output_tokens":1}`,
-		}, budget.Aborted, budget.ByEstimate, meter.Usage{meter.Input: 9, meter.Output: 10}, "cut after 200 bytes"},
+		}, budget.Aborted, budget.ByEstimate, meter.Usage{meter.Input: 9, meter.Output: 10}, "cut after 200 bytes", false},
 		{"one object in a stream of responses", "/v1/responses", strings.Replace(answers, `,"tools":[{"type":"web_search"}]`, "", 1), "text/event-stream", viaUpstream, 900, map[string]any{
 			"response.id": "r", "response.status": "completed", "response.usage{}": `{"input_tokens":9,"output_tokens":3,"output_tokens_details":{"reasoning_tokens":1}}`,
-		}, budget.Complete, budget.ByProvider, meter.Usage{meter.Input: 9, meter.Output: 2, meter.Reasoning: 1}, ""},
+		}, budget.Complete, budget.ByProvider, meter.Usage{meter.Input: 9, meter.Output: 2, meter.Reasoning: 1}, "", false},
 		{"hosted tools", "/v1/responses", answers, "text/event-stream", viaUpstream, 900, map[string]any{
 			"response.usage{}": `{"input_tokens":9,"output_tokens":3}`,
-		}, budget.Complete, budget.ByEstimate, meter.Usage{meter.Input: 9, meter.Output: 3}, "calls of hosted tools can't be read"},
+		}, budget.Complete, budget.ByEstimate, meter.Usage{meter.Input: 9, meter.Output: 3}, "calls of hosted tools can't be read", false},
 		{"hosted tools that are counted", "/v1/responses", answers, "text/event-stream", viaUpstream, 900, map[string]any{
 			"response.usage{}": `{"input_tokens":9,"output_tokens":3}`, "response.tool_usage{}": `{"web_search":{"num_requests":2}}`,
-		}, budget.Complete, budget.ByProvider, meter.Usage{meter.Input: 9, meter.Output: 3, meter.WebSearch: 2}, ""},
+		}, budget.Complete, budget.ByProvider, meter.Usage{meter.Input: 9, meter.Output: 3, meter.WebSearch: 2}, "", false},
 		{"gemini", "/v1beta/models/gemini-2.5-flash:generateContent", gemini, "application/json; charset=UTF-8", viaUpstream, 900, map[string]any{
 			"usageMetadata.promptTokenCount": 9, "usageMetadata.candidatesTokenCount": 3, "usageMetadata.thoughtsTokenCount": 5,
-		}, budget.Complete, budget.ByProvider, meter.Usage{meter.Input: 9, meter.Output: 3, meter.Reasoning: 5}, ""},
+		}, budget.Complete, budget.ByProvider, meter.Usage{meter.Input: 9, meter.Output: 3, meter.Reasoning: 5}, "", false},
 		{"gemini hears", "/v1beta/models/gemini-2.5-flash:generateContent", sound, "application/json", viaUpstream, 900, map[string]any{
 			"usageMetadata.promptTokenCount": 9, "usageMetadata.candidatesTokenCount": 3,
-		}, budget.Complete, budget.ByEstimate, meter.Usage{meter.Input: 9, meter.Output: 3}, "the modalities of the usage can't be read"},
+		}, budget.Complete, budget.ByEstimate, meter.Usage{meter.Input: 9, meter.Output: 3}, "the modalities of the usage can't be read", false},
 		{"values that are none", "/v1/chat/completions", chat, "application/json", viaUpstream, 30, map[string]any{
 			"usage{}": `not json`, "usage": "text", "usage.prompt_tokens": "many",
-		}, budget.Complete, budget.ByEstimate, meter.Usage{meter.Input: 8, meter.Output: 10}, "Envoy found no usage"},
-	} {
+		}, budget.Complete, budget.ByEstimate, meter.Usage{meter.Input: 8, meter.Output: 10}, "Envoy found no usage", false},
+	}
+	for _, test := range tests {
+		test.name, test.inOne = test.name+", in one text", true
+		tests = append(tests, test)
+	}
+	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			server, ledger := newServer(t)
 			stream := &lightStream{fakeStream: fakeStream{in: post(test.path, test.body), end: io.EOF}}
+			if test.inOne {
+				test.usage = inOne(test.usage, test.contentType)
+			}
 			server.Process(stream)
 			if len(ledger.permitted) != 1 || len(ledger.closeouts) != 0 || len(stream.out) != 2 {
 				t.Fatalf("%d permitted, %d closed before the log, %d answers; want 1, 0, 2", len(ledger.permitted), len(ledger.closeouts), len(stream.out))
@@ -211,6 +222,35 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// inOne is what json_to_metadata and sse_to_metadata write as envoy/usage.lua does.
+func inOne(found map[string]any, contentType string) map[string]any {
+	if found == nil {
+		return nil
+	}
+	key, paths := usageEvents, map[string]any{}
+	if strings.HasPrefix(contentType, "application/json") {
+		key = usageAnswer
+	}
+	for name, v := range found {
+		path, whole := strings.CutSuffix(name, "{}")
+		switch {
+		case whole:
+			if object, ok := decoded([]byte(v.(string))); ok {
+				paths[path] = object
+			}
+		case key == usageAnswer:
+			place(paths, strings.Split(path, "."), v)
+		default:
+			paths[path] = v
+		}
+	}
+	text, err := json.Marshal(paths)
+	if err != nil {
+		panic(err)
+	}
+	return map[string]any{key: string(text)}
+}
+
 // Whatever stands in the metadata, it is read or left, and means no more than a body would.
 func FuzzExtracted(f *testing.F) {
 	f.Add("usage.prompt_tokens", "usage{}", `{"prompt_tokens":1,"completion_tokens":2}`, 9.0)
@@ -219,6 +259,9 @@ func FuzzExtracted(f *testing.F) {
 	f.Add("usage", "usage.", `{"usage":{}}`, 0.5)
 	f.Add("usage.prompt_tokens", "", "", math.NaN())
 	f.Add("usage.prompt_tokens", "{}", `{"usage":1}`, math.Inf(1))
+	f.Add("", "answer", `{"id":"x","usage":{"prompt_tokens":1,"completion_tokens":2}}`, 0.0)
+	f.Add("", "events", `{"message.usage":{"input_tokens":1},"usage":{"output_tokens":2},"delta.stop_reason":"end"}`, 0.0)
+	f.Add("answer", "events", `{"response":[],"response.usage":{}}`, 1.0)
 	f.Fuzz(func(t *testing.T, first, second, text string, number float64) {
 		for _, path := range []string{"/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1beta/models/gemini-2.5-flash:generateContent"} {
 			codec, _ := apis.Match("", http.MethodPost, path)

@@ -183,6 +183,8 @@ func (l *linter) judgeExtraction(f *filter) {
 			extracts = true
 		case msgJSONToMetadata, msgSSEToMetadata:
 			extracts, forKeel = true, forKeel || writesUsage(n)
+		case msgLua: // most have nothing to do with usage
+			extracts, forKeel = extracts || writesUsage(n), forKeel || writesUsage(n)
 		}
 	}
 	if !extracts {
@@ -203,7 +205,8 @@ func (l *linter) needUsage(at *node) {
 func writesUsage(n *node) (writes bool) {
 	if n != nil {
 		n.walk(func(v *node) {
-			writes = writes || v.name == "metadata_namespace" && v.is(envoy.UsageNamespace)
+			writes = writes || v.name == "metadata_namespace" && v.is(envoy.UsageNamespace) ||
+				v.name == "inline_string" && strings.Contains(v.value, `"`+envoy.UsageNamespace+`"`) // a script
 		})
 	}
 	return writes

@@ -135,6 +135,25 @@ func replaced(name string, value any) edit {
 	}
 }
 
+// rewritten has another text in the place of one, wherever that stands.
+func rewritten(text, other string) edit {
+	return func(c configuration) bool {
+		return everywhere(c, func(v any) (any, bool) {
+			m, ok := v.(map[string]any)
+			if !ok {
+				return v, false
+			}
+			for name, value := range m {
+				if s, ok := value.(string); ok && strings.Contains(s, text) {
+					m[name] = strings.ReplaceAll(s, text, other)
+					return m, true
+				}
+			}
+			return v, false
+		})
+	}
+}
+
 // lastBeforeRouter puts a filter right before the router.
 func lastBeforeRouter(filter obj) edit {
 	return func(c configuration) bool {

@@ -1,6 +1,9 @@
 package lint
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 // istioMutations are of manifests of Istio with their MeshConfig.
 var istioMutations = []mutation{
@@ -170,7 +173,7 @@ func testAuthz(t *testing.T) {
 	if report := before(t).lint(t, Options{}); len(report.Findings)+len(report.Unseen) > 0 {
 		t.Errorf("not clean: %+v", report)
 	}
-	if n := mutate(t, authzMutations, Options{}, before); n < 12 {
+	if n := mutate(t, slices.Concat(authzMutations, declaredMutations), Options{}, before); n < 15 {
 		t.Errorf("only %d mutations apply", n)
 	}
 }

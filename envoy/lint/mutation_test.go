@@ -205,14 +205,20 @@ const theChange = "hcm/http_filters/[keel.ext_proc.change]/typed_config/extensio
 
 // usageMutations are of manifests in which Envoy reads the usage.
 var usageMutations = []mutation{
+	{"usage elsewhere", usageUnseen, []edit{rewritten(`"keel.usage"`, `"spend"`)}},
+	{"usage in a namespace of that name and more", usageUnseen, []edit{rewritten(`"keel.usage"`, `"keel.usage.old"`)}},
+}
+
+// declaredMutations are of filters without a script that read the usage.
+var declaredMutations = []mutation{
 	{"usage elsewhere", usageUnseen, []edit{replaced("metadata_namespace", "spend")}},
 	{"usage in a namespace of that name and more", usageUnseen, []edit{replaced("metadata_namespace", "keel.usage.old")}},
+	{"decompressor before the router", decompressorHangs, []edit{lastBeforeRouter(extension("gunzip", "decompressor.v3.Decompressor", nil))}},
 }
 
 // loggedMutations are of a raw configuration in which Envoy reads the usage.
 var loggedMutations = append([]mutation{
 	{"usage not extracted", usageUnseen, []edit{without("keel.usage")}},
-	{"decompressor before the router", decompressorHangs, []edit{lastBeforeRouter(extension("gunzip", "decompressor.v3.Decompressor", nil))}},
 }, usageMutations...)
 
 // seen are the rules that some mutation has shown to be found.
@@ -274,9 +280,9 @@ func testOwn(t *testing.T) {
 		"envoy-uds":              {[]string{"envoy-uds.yaml"}, envoyMutations, 45},
 		"envoy-observe":          {[]string{"envoy-observe.yaml"}, observerMutations, 15},
 		"istio-observe":          {[]string{"istio-observe.yaml", "istio-observe-mesh-config.yaml"}, nil, 0},
-		"envoy-light":            {[]string{"envoy-light.yaml"}, loggedMutations, 4},
-		"envoy-authz":            {[]string{"envoy-authz.yaml"}, append(loggedMutations, authzMutations...), 14},
-		"envoy-fast":             {[]string{"envoy-fast.yaml"}, slices.Concat(loggedMutations, authzMutations, fastMutations), 25},
+		"envoy-light":            {[]string{"envoy-light.yaml"}, loggedMutations, 3},
+		"envoy-authz":            {[]string{"envoy-authz.yaml"}, append(loggedMutations, authzMutations...), 13},
+		"envoy-fast":             {[]string{"envoy-fast.yaml"}, slices.Concat(loggedMutations, authzMutations, fastMutations), 24},
 		"istio-light":            {[]string{"istio-light.yaml", "istio-mesh-config.yaml"}, usageMutations, 2},
 		"istio-authz":            {[]string{"istio-authz.yaml", "istio-authz-mesh-config.yaml"}, append(istioAuthzMutations, usageMutations...), 7},
 		"istio-policy":           {[]string{"istio-policy.yaml", "istio-policy-mesh-config.yaml"}, append(istioPolicyMutations, usageMutations...), 6},
