@@ -37,7 +37,8 @@ func Erase(ctx context.Context, dsn, org, label, value string) (e Erased, err er
 		return e, err
 	}
 	defer closeConn(conn)
-	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+	// It sees what was committed while it waited, whatever a server's default is.
+	err = pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
 		x := eraser{ctx: ctx, tx: tx, org: org, label: label, value: value}
 		if err := x.run(); err != nil {
 			return err

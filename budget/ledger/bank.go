@@ -140,10 +140,11 @@ func (b *Bank) Applied(ctx context.Context, epoch uuid.UUID) (map[string]uint64,
 	return applied, nil
 }
 
-// transact runs work in a transaction, and again when that may help. work must begin from nothing each time.
+// transact runs work in a transaction, and again when that may help. work must begin from nothing each time. What it reads behind a lock is
+// what was committed when it got that, whatever a server's default is.
 func (b *Bank) transact(ctx context.Context, work func(pgx.Tx) error) (err error) {
 	for attempt := 0; ; attempt++ {
-		if err = pgx.BeginFunc(ctx, b.pool, work); !again(ctx, err, attempt) {
+		if err = pgx.BeginTxFunc(ctx, b.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, work); !again(ctx, err, attempt) {
 			return err
 		}
 	}
