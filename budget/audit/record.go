@@ -181,8 +181,8 @@ func (c *commitments) of(org string) leaf.Commitments {
 	if c.noting != nil {
 		return c.noting.orNote(org)
 	}
-	return func(label, value string) (string, bool) {
-		s, ok := c.known[labelValue{org, label, value}]
+	return func(label, value []byte) (string, bool) {
+		s, ok := c.known[labelValue{org, string(label), string(value)}]
 		return s, ok
 	}
 }

@@ -45,10 +45,10 @@ func (s *salts) forget() { s.erasures = -1 }
 // orNote finds commitments, and notes which are missing: the leaf is then to be made again.
 func (s *salts) orNote(org string) leaf.Commitments {
 	known := s.of(org)
-	return func(label, value string) (string, bool) {
+	return func(label, value []byte) (string, bool) {
 		c, ok := known(label, value)
 		if !ok {
-			s.missing[labelValue{org, label, value}] = true
+			s.missing[labelValue{org, string(label), string(value)}] = true
 		}
 		return c, true
 	}

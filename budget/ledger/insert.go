@@ -99,6 +99,9 @@ on conflict (org, decision_id) do nothing returning decision_id`, s.org, s.epoch
 	if err != nil {
 		return err
 	}
+	defer leaves.free()
+	s.evidence.hashed.decisions.room(len(s.touched.decisions))
+	s.evidence.hashed.closeouts.room(len(ids))
 	oddDecisions, err := s.writeDecisions(records, leaves)
 	if err != nil {
 		return err

@@ -42,8 +42,8 @@ func (l *leafLabels) key(key string) {
 		return
 	}
 	l.keys[key] = true
-	_, _ = leaf.AccountKey(record.Text(key), func(label, value string) (string, bool) {
-		l.add(label, value)
+	_, _ = leaf.AccountKey(record.Text(key), func(label, value []byte) (string, bool) {
+		l.add(string(label), string(value))
 		return "", true
 	})
 }
@@ -96,7 +96,9 @@ func (l *leafLabels) maker(ctx context.Context, tx pgx.Tx, org string) (*leafMak
 			l.salts[of] = salt
 		}
 	}
-	m := &leafMaker{stored: l.stored.UnixMicro(), known: make(map[Label]string, len(l.salts))}
+	m := leafMakers.Get().(*leafMaker)
+	m.stored = l.stored.UnixMicro()
+	clear(m.known)
 	for of, salt := range l.salts {
 		m.known[of] = leaf.Commit(org, of.Name, of.Value, salt)
 	}

@@ -7,9 +7,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
-
-	"github.com/google/uuid"
 
 	"keel/budget/audit/leaf"
 )
@@ -84,14 +83,30 @@ type leafMaker struct {
 	stored int64 // the instant of the transaction, in Unix microseconds
 	known  map[Label]string
 
-	fields [][]byte
-	leaf   []byte
+	commitments leaf.Commitments
+	fields      [][]byte
+	leaf        []byte
 }
 
-func (m *leafMaker) commitment(label, value string) (string, bool) {
-	c, ok := m.known[Label{label, value}]
-	return c, ok
+var leafMakers = sync.Pool{New: func() any {
+	m := &leafMaker{known: make(map[Label]string)}
+	m.commitments = func(label, value []byte) (string, bool) {
+		c, ok := m.known[Label{string(label), string(value)}]
+		return c, ok
+	}
+	return m
+}}
+
+// free ends the use of a maker; nil has none.
+func (m *leafMaker) free() {
+	if m != nil && cap(m.leaf) <= keptRows && len(m.known) <= keptLabels {
+		clear(m.fields)
+		leafMakers.Put(m)
+	}
 }
+
+// keptLabels bounds what a maker keeps between transactions.
+const keptLabels = 1000
 
 // hash returns that of the leaf of the last row, unless it is not certain what Postgres will say of it.
 func (m *leafMaker) hash(f *leafForm, r *rowBuffer) (h [sha256.Size]byte, ok bool) {
@@ -151,8 +166,13 @@ func (m *leafMaker) append(b, v []byte, c *leafColumn) (_ []byte, ok bool) {
 	case asBool:
 		return strconv.AppendBool(b, v[0] == 1), true
 	case asID:
-		id, err := uuid.UUID(v).MarshalText()
-		return append(b, id...), err == nil
+		for i, n := range [...]int{0, 4, 6, 8, 10} { // 8-4-4-4-12
+			if i > 0 {
+				b = append(b, '-')
+			}
+			b = hex.AppendEncode(b, v[n:[...]int{4, 6, 8, 10, 16}[i]])
+		}
+		return b, len(v) == 16
 	case asTime:
 		micros := int64(binary.BigEndian.Uint64(v))
 		if micros == math.MaxInt64 || micros == math.MinInt64 {
@@ -168,7 +188,7 @@ func (m *leafMaker) append(b, v []byte, c *leafColumn) (_ []byte, ok bool) {
 	case asTexts:
 		return appendTexts(b, v)
 	case asJSON:
-		b, err := c.labels.Append(b, v[1:], m.commitment) // behind the version of its format
+		b, err := c.labels.Append(b, v[1:], m.commitments) // behind the version of its format
 		return b, err == nil
 	}
 	return b, false

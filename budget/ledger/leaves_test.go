@@ -77,8 +77,8 @@ func (s *leafAsStored) hashes(ctx context.Context, q querier, org string, ids []
 			if values[i] == nil {
 				continue
 			}
-			value, err := c.Labels.Append(nil, []byte(*values[i]), func(label, value string) (string, bool) {
-				c, ok := labels[Label{label, value}]
+			value, err := c.Labels.Append(nil, []byte(*values[i]), func(label, value []byte) (string, bool) {
+				c, ok := labels[Label{string(label), string(value)}]
 				return c, ok
 			})
 			if err != nil {
@@ -393,5 +393,32 @@ func TestLeafForms(t *testing.T) {
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %v, want %v", kind, got, want)
 		}
+	}
+}
+
+// BenchmarkLeaves writes the rows of a usual call, with and without their leaves.
+func BenchmarkLeaves(b *testing.B) {
+	j := &testJournal{epoch: uuid.Must(uuid.NewV7())}
+	d, c := usualCall(j)
+	labels := newLeafLabels()
+	labels.decision(d.Decision)
+	m := leafMakers.Get().(*leafMaker)
+	for _, l := range labels.all {
+		m.known[l] = leaf.Commit("acme", l.Name, l.Value, []byte("salt"))
+	}
+	for name, leaves := range map[string]*leafMaker{"rows": nil, "rows and leaves": m} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				r := newRows()
+				_, first := r.decision("acme", j.epoch, 1, &d.Digest, d.Decision), false
+				if _, first = leaves.hash(decisionLeaves, r); first != (leaves != nil) {
+					b.Fatal("no leaf")
+				}
+				r.closeout("acme", j.epoch, 2, &c.Digest, c.Closeout)
+				_, _ = leaves.hash(closeoutLeaves, r)
+				r.free()
+			}
+		})
 	}
 }

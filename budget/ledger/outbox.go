@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"crypto/sha256"
 	"slices"
 
 	"github.com/google/uuid"
@@ -23,6 +24,11 @@ type announced struct {
 type hashed struct {
 	ids    []uuid.UUID
 	hashes []byte
+}
+
+// room makes room for so many.
+func (h *hashed) room(n int) {
+	h.ids, h.hashes = make([]uuid.UUID, 0, n), make([]byte, 0, n*sha256.Size)
 }
 
 func (h *hashed) add(id uuid.UUID, hash []byte) {

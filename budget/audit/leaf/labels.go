@@ -32,34 +32,34 @@ func Commit(org, label, value string, salt []byte) string {
 const commitment = 1 + 2*sha256.Size
 
 // Committed reports whether a value is a commitment already, because it was erased.
-func Committed(value string) bool {
+func Committed[V ~string | ~[]byte](value V) bool {
 	if len(value) != commitment || value[0] != '~' {
 		return false
 	}
-	for _, c := range value[1:] {
-		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+	for i := 1; i < len(value); i++ {
+		if c := value[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
 			return false
 		}
 	}
 	return true
 }
 
-// Commitments finds the commitment of a label's value; ok is false where it has none.
-type Commitments func(label, value string) (commitment string, ok bool)
+// Commitments finds the commitment of a label's value; ok is false where it has none. It keeps neither.
+type Commitments func(label, value []byte) (commitment string, ok bool)
 
 // Unknown says that a label's value has no salt.
 type Unknown struct{ Label, Value string }
 
 func (u *Unknown) Error() string { return fmt.Sprintf("label %s has a value without a salt", u.Label) }
 
-func (c Commitments) of(label, value string) (string, error) {
-	if Committed(value) || value == "" {
-		return value, nil
+func (c Commitments) of(label, value []byte) (string, error) {
+	if len(value) == 0 || Committed(value) {
+		return string(value), nil
 	}
 	if s, ok := c(label, value); ok {
 		return s, nil
 	}
-	return "", &Unknown{label, value}
+	return "", &Unknown{string(label), string(value)}
 }
 
 // AccountKey replaces the values in the key of an account: "user=ada,app=ide".
@@ -75,7 +75,7 @@ func AccountKey(key string, c Commitments) (string, error) {
 		}
 		// The key has what could be mistaken in hex, "~" too: one that is there is a commitment.
 		if !Committed(value) {
-			replaced, err := c.of(label, PlainValue(value))
+			replaced, err := c.of([]byte(label), []byte(PlainValue(value)))
 			if err != nil {
 				return "", err
 			}
@@ -130,12 +130,11 @@ func Subject(b, object []byte, c Commitments) ([]byte, error) {
 		if err != nil {
 			return b, err
 		}
-		if value, err = c.of(label, value); err != nil {
+		commitment, err := c.of(label, value)
+		if err != nil {
 			return b, err
 		}
-		b = append(b, '"')
-		b = append(b, value...)
-		b = append(b, '"')
+		b = append(append(append(b, '"'), commitment...), '"')
 	}
 	return append(b, object...), nil
 }
@@ -160,16 +159,15 @@ func Keys(b, text []byte, field string, c Commitments) ([]byte, error) {
 			b = append(b, raw...)
 			continue
 		}
-		key, err := unquote(raw)
-		if err == nil {
-			key, err = AccountKey(key, c)
-		}
+		plain, err := unquote(raw)
 		if err != nil {
 			return b, err
 		}
-		b = append(b, '"')
-		b = append(b, key...)
-		b = append(b, '"')
+		key, err := AccountKey(string(plain), c)
+		if err != nil {
+			return b, err
+		}
+		b = append(append(append(b, '"'), key...), '"')
 	}
 }
 
@@ -186,9 +184,12 @@ func quoted(text []byte) (raw, rest []byte, err error) {
 	return nil, nil, fmt.Errorf("a string without an end: %.40s", text)
 }
 
-func unquote(raw []byte) (s string, err error) {
+// unquote is the text of a JSON string: a part of it, where there is no escape.
+func unquote(raw []byte) ([]byte, error) {
 	if bytes.IndexByte(raw, '\\') < 0 {
-		return string(raw[1 : len(raw)-1]), nil
+		return raw[1 : len(raw)-1], nil
 	}
-	return s, json.Unmarshal(raw, &s)
+	var s string
+	err := json.Unmarshal(raw, &s)
+	return []byte(s), err
 }
