@@ -72,6 +72,9 @@ func leafFormOf(kind leaf.Kind, insert string, forms map[form]string) *leafForm 
 	}
 	f := &leafForm{begin: string(leaf.Begin(nil, kind)), fields: len(columns)}
 	for _, c := range kind.Columns() {
+		if _, written := fields[c.Name]; !written && form[c.Name] != asStored && form[c.Name] != asFirst {
+			continue // null
+		}
 		lead := leaf.AppendField(nil, c.Name, "")
 		f.columns = append(f.columns, leafColumn{string(lead[:len(lead)-4]), c.Labels, fields[c.Name], form[c.Name]})
 	}

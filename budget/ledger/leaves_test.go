@@ -382,6 +382,9 @@ func TestLeafForms(t *testing.T) {
 	dsn := database(t)
 	for kind, f := range map[leaf.Kind]*leafForm{leaf.Decision: decisionLeaves, leaf.Closeout: closeoutLeaves} {
 		got := make(map[string]string)
+		if len(f.columns) != len(kind.Columns()) {
+			t.Fatalf("%s: settlement writes %d of %d columns: those that it does not write must be null when it does", kind, len(f.columns), len(kind.Columns()))
+		}
 		for i, c := range kind.Columns() {
 			got[c.Name] = map[form]string{asText: "text", asInt: "bigint", asBool: "boolean", asID: "uuid", asTime: "timestamp with time zone", asStored: "timestamp with time zone", asBytes: "bytea",
 				asJSON: "jsonb", asTexts: "ARRAY", asFirst: "bigint"}[f.columns[i].form]
@@ -402,7 +405,7 @@ func BenchmarkLeaves(b *testing.B) {
 	d, c := usualCall(j)
 	labels := newLeafLabels()
 	labels.decision(d.Decision)
-	m := leafMakers.Get().(*leafMaker)
+	m := &leafMaker{known: make(map[Label]string)}
 	for _, l := range labels.all {
 		m.known[l] = leaf.Commit("acme", l.Name, l.Value, []byte("salt"))
 	}
