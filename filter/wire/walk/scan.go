@@ -208,6 +208,13 @@ const (
 // plain are the letters of escapes of two bytes.
 var plain = [256]bool{'"': true, '\\': true, '/': true, 'b': true, 'f': true, 'n': true, 'r': true, 't': true}
 
+// special has the top bit of the first byte of x that is a quote, a backslash, a control character or no ASCII, and
+// none of those before it. Of a byte below 0x80, that of byte - n is set where it is below n, and of any other one of the last two
+// is; a borrow can set one by mistake, but only behind a byte that is special.
+func special(x uint64) uint64 {
+	return (x - ' '*ones) | ((x ^ '"'*ones) - ones) | ((x ^ '\\'*ones) - ones)
+}
+
 // scanString returns where the string at i ends, or -1, and whether it has escapes. Eight
 // bytes at a time are looked at for a quote, a backslash, a control character or what
 // is no ASCII.
@@ -215,16 +222,19 @@ func scanString(b []byte, i int, tolerant bool) (end int, escaped bool) {
 	i++
 	for {
 		for len(b)-i >= 8 {
-			x := binary.LittleEndian.Uint64(b[i:])
-			quote, backslash := x^'"'*ones, x^'\\'*ones
-			// A byte below n: its top bit is clear and that of byte - n is set. A borrow can
-			// mark a byte by mistake, but only above one that is marked with reason.
-			special := (((x - ' '*ones) &^ x) | ((quote - ones) &^ quote) | ((backslash - ones) &^ backslash) | x) & tops
-			if special == 0 {
+			found := special(binary.LittleEndian.Uint64(b[i:])) & tops
+			if found == 0 {
 				i += 8
+				for len(b)-i >= 16 { // in texts, sixteen
+					w := (*[16]byte)(b[i:])
+					if (special(binary.LittleEndian.Uint64(w[:]))|special(binary.LittleEndian.Uint64(w[8:])))&tops != 0 {
+						break
+					}
+					i += 16
+				}
 				continue
 			}
-			i += bits.TrailingZeros64(special) / 8
+			i += bits.TrailingZeros64(found) / 8
 			if b[i] != '\\' || i+1 >= len(b) || !plain[b[i+1]] {
 				break
 			}

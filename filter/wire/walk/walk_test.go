@@ -2,10 +2,14 @@ package walk
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/bits"
+	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -329,6 +333,62 @@ func TestSpliceRefusesForeignSpans(t *testing.T) {
 			}()
 			Splice([]byte("{}  "), edits...)
 		}()
+	}
+}
+
+// TestSpecial has every byte at every place among others, and looks for the first that is special one by one.
+func TestSpecial(t *testing.T) {
+	t.Parallel()
+	eight := func(x uint64) (b [8]byte) { binary.LittleEndian.PutUint64(b[:], x); return b }
+	first := func(x uint64) int {
+		b := eight(x)
+		return slices.IndexFunc(b[:], func(c byte) bool { return c == '"' || c == '\\' || c < ' ' || c >= 0x80 })
+	}
+	check := func(x uint64) {
+		want, got := first(x), -1
+		if found := special(x) & tops; found != 0 {
+			got = bits.TrailingZeros64(found) / 8
+		}
+		if got != want {
+			t.Fatalf("the first that is special in %q is at %d, want %d", eight(x), got, want)
+		}
+	}
+	for c := range uint64(256) {
+		for place := range 8 {
+			for _, others := range []uint64{' ', '!', '#', 'a', '[', ']', 0x7f, '"', '\\', 0x1f, 0, 0x80, 0xff} {
+				check(others*ones&^(0xff<<(8*place)) | c<<(8*place))
+			}
+		}
+	}
+	r := rand.New(rand.NewPCG(1, 1))
+	for range 200_000 {
+		x := r.Uint64()
+		check(x)
+		check(x&^tops | ' '*ones)
+	}
+}
+
+// TestStringsOfAllLengths has what a string may and may not hold at every place of strings that are longer than what is looked at together.
+func TestStringsOfAllLengths(t *testing.T) {
+	t.Parallel()
+	for before := range 48 {
+		for _, after := range []int{0, 1, 7, 8, 15, 16, 30} {
+			for _, test := range []struct {
+				inside  string
+				ok, esc bool
+			}{{"", true, false}, {"a", true, false}, {`\"`, true, true}, {`\\`, true, true}, {`\u00e9`, true, true}, {"é", true, false}, {"中", true, false}, {"\x01", false, false}, {"\n", false, false}, {"\xff", false, false}, {`\x`, false, true}, {"\x7f", true, false}} {
+				text := `"` + strings.Repeat("a", before) + test.inside + strings.Repeat("b", after) + `"`
+				for _, behind := range []string{"", `,"more than sixteen bytes behind it"`} {
+					want := len(text)
+					if !test.ok {
+						want = -1
+					}
+					if end, escaped := scanString([]byte(text+behind), 0, false); end != want || test.ok && escaped != test.esc {
+						t.Fatalf("%q ends at %d, escaped %v; want %d, %v", text+behind, end, escaped, want, test.esc)
+					}
+				}
+			}
+		}
 	}
 }
 
