@@ -13,7 +13,7 @@ import (
 
 // What a call may cost in memory, so that a change that costs more is noticed. Under the race detector sync.Pool
 // forgets on purpose, so this is not built there.
-const mostAllocationsACall = 155
+const mostAllocationsACall = 131
 
 func TestAllocationsOfACall(t *testing.T) {
 	server, body := benchServer(t), benchBody(1<<10)

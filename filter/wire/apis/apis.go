@@ -30,8 +30,12 @@ var matches = []func(provider, method, path string) (wire.Codec, bool){
 // provider that the call goes to, as ProviderOf has it, or "" where that is not
 // known: it decides where two formats share a path. path may have a query.
 func Match(provider, method, path string) (wire.Codec, bool) {
+	return codecs.get(key{provider, method, path}, findCodec)
+}
+
+func findCodec(k key) (wire.Codec, bool) {
 	for _, match := range matches {
-		if codec, ok := match(provider, method, path); ok {
+		if codec, ok := match(k.provider, k.method, k.path); ok {
 			return codec, true
 		}
 	}
@@ -154,6 +158,15 @@ var hosts = []struct{ name, provider string }{
 // ProviderOf names the provider that serves host, with or without a port; ""
 // for a host of nobody known.
 func ProviderOf(host string) string {
+	provider, _ := providers.get(key{path: host}, findProvider)
+	return provider
+}
+
+func findProvider(k key) (provider string, ok bool) {
+	return providerOf(k.path), true
+}
+
+func providerOf(host string) string {
 	host, _, _ = strings.Cut(strings.ToLower(host), ":")
 	for _, h := range hosts {
 		if host == h.name || h.name[0] == '.' && strings.HasSuffix(host, h.name) {
