@@ -2,7 +2,6 @@ package filter
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -141,9 +140,9 @@ func (s *Server) decide(call *Call, body []byte) *extprocv3.ProcessingResponse {
 
 	// Not the stream's context: a client that leaves must not leave behind a
 	// hold that nobody knows of.
-	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
-	defer cancel()
-	call.decision = s.decider.Decide(ctx, call.config, &facts)
+	patience := patient(s.timeout)
+	defer patience.end()
+	call.decision = s.decider.Decide(patience, call.config, &facts)
 	if call.logged {
 		call.beside = besideUsage(call)
 	}

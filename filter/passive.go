@@ -1,7 +1,6 @@
 package filter
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -143,9 +142,9 @@ func (s *Server) decidePassing(p *passive) {
 		return
 	}
 	facts := s.factsWithBody(p.Call, plain)
-	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
-	defer cancel()
-	p.decision = s.decider.Observe(ctx, p.config, &facts)
+	patience := patient(s.timeout)
+	defer patience.end()
+	p.decision = s.decider.Observe(patience, p.config, &facts)
 	p.request.Prompt.Release()
 	p.sent, p.released = true, time.Now()
 	s.metrics.decisions.WithLabelValues(p.decision.API, string(p.decision.Action)).Inc()
