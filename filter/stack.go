@@ -15,7 +15,7 @@ import (
 // There are as many as work at once: nothing waits for one. A few are kept for what comes next.
 //
 // What reads a piece of an answer needs 8 KiB, too, where a stream that waits needs 4. With few streams that is nothing, and a piece is read
-// where it was received; with many it is most of what a call keeps, and then that is left to one of these, for half a microsecond a piece.
+// where it was received; with many it is most of what a call keeps, and then that is left to one of these, for less than a microsecond a piece.
 type stacks struct {
 	work chan *errand
 	idle atomic.Int64 // those that wait for work, or are about to
