@@ -10,16 +10,21 @@ import (
 
 // Go collects garbage when the heap has grown by as much as was live, stacks included: a processor would take twice what
 // it needs. That is well spent on what calls allocate while they are decided. It is not on calls that are open and
-// wait, of which there may be thousands, which allocate nothing. So they are left out of the share. What is collected is
-// the same; it is collected when there is less of it.
+// wait, of which there may be thousands, which allocate nothing. So they are left out of the share, and what they keep comes out of the
+// room that a processor with few of them has: a collection costs the same whether there is much garbage or little, and with twice as much room as
+// is live there are half of them. What is collected is the same.
 const (
-	streamBytes = 10 << 10 // an open stream keeps about this much on the heap, and a stack of 4 KiB
-	leastRoom   = 16 << 20 // for garbage: a small heap is not collected all the time
-	steerEvery  = time.Second
+	streamBytes = 9 << 10                // an open stream keeps about this much on the heap,
+	streamStack = 4 << 10                // and a stack
+	easyRoom    = 48 << 20               // for garbage and open streams together
+	leastRoom   = 16 << 20               // for garbage: a small heap is not collected all the time
+	steerEvery  = 250 * time.Millisecond // a thousand calls may be opened in a second
 )
 
-// room is how much garbage there may be before it is collected: as much as is live, but for what open streams keep.
-func room(live, streams int64) int64 { return max(leastRoom, live-streams*streamBytes) }
+// room is how much garbage there may be before it is collected: as much as is live, but for what open streams keep, or what they leave of easyRoom.
+func room(live, streams int64) int64 {
+	return max(leastRoom, live-streams*streamBytes, easyRoom-streams*(streamBytes+streamStack))
+}
 
 // steerCollector has the collector follow room until ctx ends, unless the operator set GOGC.
 func steerCollector(ctx context.Context, streams func() int64) {
