@@ -14,6 +14,7 @@ import (
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	matchingv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/matching/v3"
+	compositev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/composite/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	luav3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/lua/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -208,7 +209,11 @@ func theChanger(t *testing.T, b *bootstrapv3.Bootstrap, change func(*extprocv3.E
 				continue
 			}
 			var wrapper matchingv3.ExtensionWithMatcher
-			repack(t, f.GetTypedConfig(), &wrapper, func() { changeFilter(t, wrapper.ExtensionConfig.TypedConfig, change) })
+			repack(t, f.GetTypedConfig(), &wrapper, func() {
+				var action compositev3.ExecuteFilterAction
+				packed := wrapper.XdsMatcher.GetMatcherList().Matchers[0].OnMatch.GetAction().TypedConfig
+				repack(t, packed, &action, func() { changeFilter(t, action.TypedConfig.TypedConfig, change) })
+			})
 		}
 	})
 }

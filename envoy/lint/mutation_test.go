@@ -201,7 +201,7 @@ var fastMutations = []mutation{
 	{"a credential between", credentialFirst, []edit{insert("hcm/http_filters", extension("envoy.filters.http.aws_request_signing", "aws_request_signing.v3.AwsRequestSigning", obj{"service_name": "bedrock", "region": "eu-west-1"}))}},
 }
 
-const theChange = "hcm/http_filters/[keel.ext_proc.change]/typed_config/extension_config/typed_config/"
+const theChange = "hcm/http_filters/[keel.ext_proc.change]/typed_config/xds_matcher/matcher_list/matchers/0/on_match/action/typed_config/typed_config/typed_config/"
 
 // usageMutations are of manifests in which Envoy reads the usage.
 var usageMutations = []mutation{
