@@ -272,3 +272,13 @@ func TestRecordsAreCompressedByLZ4(t *testing.T) {
 		t.Errorf("%d of %d columns are compressed by lz4", lz4, all)
 	}
 }
+
+// Lists of ids are stored as they are, in both outboxes.
+func TestOutboxesAreNotCompressed(t *testing.T) {
+	t.Parallel()
+	dsn := database(t)
+	const columns = "from pg_attribute where attrelid in ('keel.outbox'::regclass, 'keel.statement_outbox'::regclass) and atttypid = 'uuid[]'::regtype and not attisdropped"
+	if external, all := query[int](t, dsn, "select count(*) "+columns+" and attstorage = 'e'"), query[int](t, dsn, "select count(*) "+columns); external != all || all != 4 {
+		t.Errorf("%d of %d columns are not compressed", external, all)
+	}
+}
