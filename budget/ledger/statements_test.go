@@ -3,11 +3,14 @@ package ledger
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"pgregory.net/rapid"
 
 	"keel/budget"
 	"keel/budget/ledger/escrow"
@@ -170,5 +173,54 @@ func TestStatementsOfOldRecords(t *testing.T) {
 	l.fold()
 	if got, want := query[string](t, l.dsn, statementSums), query[string](t, l.dsn, recordSums); got != want || got != "2 0 0 1 0 0 20 20 0" {
 		t.Errorf("statements %s, records %s", got, want)
+	}
+}
+
+// Two lists in order are one, which says of each id where it was.
+func TestEitherOf(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		some := func(name string) []uuid.UUID {
+			var ids []uuid.UUID
+			for _, n := range rapid.SliceOf(rapid.Byte()).Draw(t, name) {
+				ids = append(ids, uuid.UUID{n})
+			}
+			return sortedIDs(ids)
+		}
+		a, b := some("a"), some("b")
+		ids, inA, inB := eitherOf(a, b)
+		if want := sortedIDs(slices.Concat(a, b)); !slices.Equal(ids, want) || len(inA) != len(ids) || len(inB) != len(ids) {
+			t.Fatalf("%v, want %v", ids, want)
+		}
+		for i, id := range ids {
+			if inA[i] != slices.Contains(a, id) || inB[i] != slices.Contains(b, id) {
+				t.Fatalf("%v: %v %v", id, inA[i], inB[i])
+			}
+		}
+	})
+}
+
+// A transaction whose only closeout was replaced since is taken, and what it wrote is left to the one that says so.
+func TestFoldOfWhatIsReplaced(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.broken = true // there are no such records
+	id := uuid.Must(uuid.NewV7())
+	var first int64
+	if err := l.pool.QueryRow(t.Context(), "insert into keel.statement_outbox (org, closeouts) values ('acme', array[$1::uuid]) returning outbox_id", id).Scan(&first); err != nil {
+		t.Fatal(err)
+	}
+	l.exec("insert into keel.statement_outbox (org, replaced) values ('acme', array[$1::uuid])", id)
+	conn, err := l.pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Release()
+	if taken, through, err := fold(t.Context(), conn.Conn(), "acme", first); taken != 1 || through != first || err != nil {
+		t.Fatalf("%d through %d, want 1 through %d: %v", taken, through, first, err)
+	}
+	var left int
+	if err := conn.QueryRow(t.Context(), "select count(*) from keel.statement_outbox").Scan(&left); left != 1 || err != nil {
+		t.Fatalf("%d left, %v", left, err)
 	}
 }
