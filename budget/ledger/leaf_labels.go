@@ -97,7 +97,7 @@ func (l *leafLabels) maker(ctx context.Context, tx pgx.Tx, org string) (*leafMak
 		}
 	}
 	m := leafMakers.Get().(*leafMaker)
-	m.stored = l.stored.UnixMicro()
+	m.stored = leaf.AppendTime(m.stored[:0], l.stored)
 	clear(m.known)
 	for of, salt := range l.salts {
 		m.known[of] = leaf.Commit(org, of.Name, of.Value, salt)

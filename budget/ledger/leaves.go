@@ -83,8 +83,9 @@ func leafFormOf(kind leaf.Kind, insert string, forms map[form]string) *leafForm 
 
 // leafMaker makes the leaves of one transaction.
 type leafMaker struct {
-	stored int64 // the instant of the transaction, in Unix microseconds
+	stored []byte // the instant of the transaction, as leaves have it
 	known  map[Label]string
+	keyed  bool // an account of the row has a key
 
 	commitments leaf.Commitments
 	fields      [][]byte
@@ -116,6 +117,7 @@ func (m *leafMaker) hash(f *leafForm, r *rowBuffer) (h [sha256.Size]byte, ok boo
 	if m == nil || r.unsure || !m.cut(f, r.b[r.begun:]) {
 		return h, false
 	}
+	m.keyed = r.keyed
 	b := append(m.leaf[:0], f.begin...)
 	for i := range f.columns {
 		c := &f.columns[i]
@@ -183,7 +185,7 @@ func (m *leafMaker) append(b, v []byte, c *leafColumn) (_ []byte, ok bool) {
 		}
 		return leaf.AppendTime(b, time.UnixMicro(micros+microsOfY2K)), true
 	case asStored:
-		return leaf.AppendTime(b, time.UnixMicro(m.stored)), true
+		return append(b, m.stored...), true
 	case asFirst:
 		return append(b, '1'), true
 	case asBytes:
@@ -191,7 +193,11 @@ func (m *leafMaker) append(b, v []byte, c *leafColumn) (_ []byte, ok bool) {
 	case asTexts:
 		return appendTexts(b, v)
 	case asJSON:
-		b, err := c.labels.Append(b, v[1:], m.commitments) // behind the version of its format
+		v = v[1:] // behind the version of its format
+		if c.labels == leaf.InKeys && !m.keyed {
+			return append(b, v...), true
+		}
+		b, err := c.labels.Append(b, v, m.commitments)
 		return b, err == nil
 	}
 	return b, false

@@ -405,7 +405,7 @@ func BenchmarkLeaves(b *testing.B) {
 	d, c := usualCall(j)
 	labels := newLeafLabels()
 	labels.decision(d.Decision)
-	m := &leafMaker{known: make(map[Label]string)}
+	m := leafMakers.Get().(*leafMaker)
 	for _, l := range labels.all {
 		m.known[l] = leaf.Commit("acme", l.Name, l.Value, []byte("salt"))
 	}

@@ -24,6 +24,7 @@ type rowBuffer struct {
 	odd   bool // of the last row
 
 	unsure  bool // of the last row: Postgres may print its JSON otherwise
+	keyed   bool // of the last row: an account has a key
 	printer leaf.Printer
 	names   []string
 
@@ -57,7 +58,7 @@ func (r *rowBuffer) free() {
 
 // begin begins a row of so many columns.
 func (r *rowBuffer) begin(columns int) {
-	r.begun, r.odd, r.unsure = len(r.b), false, false
+	r.begun, r.odd, r.unsure, r.keyed = len(r.b), false, false, false
 	r.b = binary.BigEndian.AppendUint16(r.b, uint16(columns))
 }
 

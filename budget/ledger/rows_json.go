@@ -105,6 +105,7 @@ func (r *rowBuffer) bound(which int, before string, micros int64) {
 func (r *rowBuffer) window(k *escrow.Key) {
 	r.bound(1, `{"end": `, k.End)
 	r.string(`, "key": `, k.Account)
+	r.keyed = r.keyed || k.Account != ""
 }
 
 // list appends an array. The function writes an element.
