@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	"github.com/google/uuid"
 
 	"keel/budget/ledger"
 )
@@ -20,6 +21,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	uuid.EnableRandPool()          // a call's name is no secret; the system is asked for randomness once for 16 of them
 	signal.Ignore(syscall.SIGXFSZ) // a journal that may not grow is an error of its write, not the end of the process
 	m := Main{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv}
 	os.Exit(m.Run(ctx, os.Args[1:]))
