@@ -151,6 +151,7 @@ returning outbox_id, decisions, closeouts || replaced`, org, last, foldRows, fol
 		batch.Queue("set local plan_cache_mode = force_custom_plan")
 		batch.Queue("set local jit = off")
 		batch.Queue("set local enable_memoize = off") // no two calls are alike
+		batch.Queue("set local work_mem = '64MB'")    // it fears as many groups as rows, and would sort them all
 		if len(again) > 0 {
 			batch.Queue(takeBack, org, idList(sortedIDs(again)))
 		}
@@ -256,7 +257,7 @@ with r as materialized (
     select l.meter, l.quantity, l.amount_n, 0, 0, 0, 0, 0, 0, 0 from l
     union all
     select 'without_usage', 0, rest.n, 0, 0, 0, 0, 0, 0, 0
-    from (select coalesce(k.cost_n, 0) - coalesce((select sum(l.amount_n) from l), 0) as n) rest
+    from (select coalesce(k.cost_n, 0) - coalesce((select sum(l.amount_n) from l), 0) as n offset 0) rest
     where k.closed and rest.n <> 0) m),
 provisional as (
   insert into keel.statement_provisional (org, decision_id, day, team, provider, model, meter, quantity, amount_n, closed, estimated, unknown, estimated_n)
