@@ -59,7 +59,7 @@ Examples:
   go run ./e2e/bench
   go run ./e2e/bench --cells 1k-unique-unary-c16 --variants envoy,nothing-log,full
   go run ./e2e/bench --cells 32k-tail-unary-c1 --variants envoy-log,nothing-log,full --rounds 3 --window 2s
-  go run ./e2e/bench --cells 1k-unique-sse-c16
+  go run ./e2e/bench --cells 1k-unique-sse-c32
   go run ./e2e/bench --cells 1k-unique-unary-c64 --variants full --profile .keel/profile
   go run ./e2e/bench --streams 5000 --profile .keel/profile
   BENCH_FULL=1 go run ./e2e/bench`

@@ -67,6 +67,7 @@ func (r *report) write(w io.Writer) {
 		figure, beside, limit, verdict := m.verdict(r)
 		fmt.Fprintf(w, "| %s | %s | %s | %s | %s |\n", m.what, figure, beside, limit, verdict)
 	}
+	r.writeChunks(w)
 	fmt.Fprintf(w, "\nMeasured %s, in %s, by `%s`:\n\n", r.began.UTC().Format("2006-01-02 15:04 MST"), r.took.Round(time.Second), r.command)
 	for _, line := range r.machine {
 		fmt.Fprintf(w, "- %s\n", line)

@@ -74,7 +74,7 @@ const (
 	warmUp = 500 * time.Millisecond
 	lead   = 200 * time.Millisecond
 
-	sseAnswers  = 4 // that a client gets in a window
+	sseAnswers  = 6 // that a client gets in a window, which is that much longer
 	slowWindows = 4 // that a slow gateway has at once
 )
 
@@ -194,7 +194,11 @@ func (r *runner) runAll(ctx context.Context, groups []group, done func(*measured
 // weight is how much of the time a group needs, relative to others.
 func (g group) weight() float64 {
 	const starting = 1 // rounds
-	return float64(len(g.variants) * (g.rounds + starting))
+	weight := float64(len(g.variants) * (g.rounds + starting))
+	if g.SSE {
+		weight *= 3 // a window of such answers is not shorter than they are
+	}
+	return weight
 }
 
 func weight(groups []group) (sum float64) {
