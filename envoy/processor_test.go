@@ -139,8 +139,8 @@ func (p *processor) StreamAccessLogs(s accesslogv3.AccessLogService_StreamAccess
 				p.usage = make(map[string]map[string]*structpb.Value)
 			}
 			p.usage[e.Request.Path] = c.Metadata.GetFilterMetadata()[UsageNamespace].GetFields()
-			p.logs = append(p.logs, fmt.Sprintf("%s %s %d %s %s state=%t", name, c.RouteName, e.Response.ResponseCode.GetValue(), e.Response.ResponseCodeDetails,
-				c.Metadata.GetFilterMetadata()[MetadataNamespace].GetFields()["decision_id"].GetStringValue(), c.FilterStateObjects[FilterName] != nil))
+			p.logs = append(p.logs, fmt.Sprintf("%s %s %d %s %s failed_open=%s shown=%t", name, c.RouteName, e.Response.ResponseCode.GetValue(), e.Response.ResponseCodeDetails,
+				c.Metadata.GetFilterMetadata()[MetadataNamespace].GetFields()["decision_id"].GetStringValue(), c.CustomTags[StateTag+FailedOpen], c.CustomTags[StateTag+"response_header_latency_us"] > "0"))
 		}
 		p.mu.Unlock()
 	}

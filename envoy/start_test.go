@@ -144,7 +144,7 @@ func TestCallGoesWhereTheProcessorSays(t *testing.T) {
 		}
 	})
 	t.Run("access log", func(t *testing.T) {
-		want := []string{"keel openai 200 via_upstream d-1 state=true", "keel unrouted 404 cluster_not_found d-1 state=true", "413 request_payload_too_large"}
+		want := []string{"keel openai 200 via_upstream d-1 failed_open=0 shown=true", "keel unrouted 404 cluster_not_found d-1 failed_open=0 shown=true", "413 request_payload_too_large"}
 		deadline := time.Now().Add(5 * time.Second)
 		for {
 			_, logs := p.seen()

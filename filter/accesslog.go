@@ -185,7 +185,7 @@ func mayCost(line *frame.Line) bool {
 }
 
 // failedOpen reports whether Envoy let the call pass, or what was left of it, when the stream to the processor failed. It
-// says so in the state of the filter: filter_state_objects_to_log has to name that.
+// says so in the state of the filter: a custom tag, or filter_state_objects_to_log, has to name that.
 func failedOpen(line *frame.Line) bool {
 	_, failed := line.State("failed_open")
 	return failed

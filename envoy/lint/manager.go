@@ -144,13 +144,20 @@ func (l *linter) judgeAccessLog(m *manager, judged []*filter) {
 		}
 		common := log.get("typed_config", "common_config")
 		l.judgeLogName(common.get("log_name"), wantsLog(judged))
-		logged := common.get("filter_state_objects_to_log").texts()
 		for _, f := range judged {
-			if !f.authz && !slices.Contains(logged, f.name()) {
-				l.find(accessLogState, common.at("filter_state_objects_to_log"), "the access log does not tell the state of %s", f.shown())
+			if !f.authz && !tellsState(common, f.name()) {
+				l.find(accessLogState, common.at("custom_tags"), "the access log does not tell the state of %s", f.shown())
 			}
 		}
 	}
+}
+
+// tellsState reports whether an access log tells whether a filter failed open: by a tag, or in the whole of its state.
+func tellsState(common *node, filter string) bool {
+	return slices.Contains(common.get("filter_state_objects_to_log").texts(), filter) ||
+		slices.ContainsFunc(common.get("custom_tags").list(), func(tag *node) bool {
+			return tag.get("tag").is(envoy.StateTag+envoy.FailedOpen) && tag.get("value").is(envoy.StateOf(filter, envoy.FailedOpen))
+		})
 }
 
 func isKeelLog(log *node) bool {

@@ -126,7 +126,7 @@ var rules = []Rule{
 	{clientRoutes, Warning, "The client chooses the provider, whatever Keel decided and charged by.", "Match routes on x-keel-target, which Keel overwrites, or remove the header before the filter."},
 	{accessLogMissing, Error, "Why a call ended, how often it was tried, and which calls no filter saw stays unknown.", "envoy.access_loggers.http_grpc to Keel's port (Telemetry with an envoyHttpAls provider; EnvoyProxy with a sink of type ALS)."},
 	{accessLogSampled, Warning, "Calls that the log leaves out can't be found when they went by unmetered.", "No filter on Keel's access log."},
-	{accessLogState, Warning, "Whether the filter failed open for a call is not told.", "filter_state_objects_to_log with the name of the filter (filterStateObjectsToLog)."},
+	{accessLogState, Warning, "Whether the filter failed open for a call is not told.", "custom_tags with keel.failed_open: %FILTER_STATE(NAME-OF-THE-FILTER:FIELD:failed_open)%, or filter_state_objects_to_log with that name (filterStateObjectsToLog)."},
 	{breakerDefault, Error, "Every call in flight holds one stream. Past 1024 of them, Envoy's default, calls are answered with 500.", "circuit_breakers with max_requests and max_pending_requests far above the calls in flight (circuitBreaker: maxParallelRequests, maxPendingRequests)."},
 	{processorUnchecked, Warning, "A replica that is gone or drains still gets calls, which fail.", "health_checks with grpc_health_check on the processor's cluster (backendSettings.healthCheck.active)."},
 	{streamLimited, Error, "The stream to the processor ends with the limit, and the call that is longer is cut.", "No max_stream_duration on the processor's cluster."},

@@ -38,7 +38,7 @@ func logs(t testing.TB) *accesslogv3.StreamAccessLogsMessage {
 				StartTime: timestamppb.New(time.Unix(1_800_000_000, 5)), TimeToLastRxByte: durationpb.New(1), TimeToFirstUpstreamRxByte: durationpb.New(time.Millisecond), Duration: durationpb.New(time.Second),
 				UpstreamCluster: "openai", RouteName: "openai", ResponseFlags: flags, UpstreamRequestAttemptCount: 2, StreamId: "4a6f", AccessLogType: accesslogdatav3.AccessLogType_DownstreamEnd,
 				Metadata:           &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{"keel": structOf(t, map[string]any{"decision_id": "019a", "org": "default"}), "keel.usage": structOf(t, map[string]any{"usage": map[string]any{"total": 7.0}})}},
-				FilterStateObjects: map[string]*anypb.Any{"keel.ext_proc": state}, CustomTags: map[string]string{"a": "b"}, DownstreamWireBytesSent: 1234,
+				FilterStateObjects: map[string]*anypb.Any{"keel.ext_proc": state}, CustomTags: map[string]string{"a": "b", "keel.failed_open": "0", "keel.response_header_latency_us": "-"}, DownstreamWireBytesSent: 1234,
 			},
 			ProtocolVersion: accesslogdatav3.HTTPAccessLogEntry_HTTP11,
 			Request:         &accesslogdatav3.HTTPRequestProperties{RequestMethod: corev3.RequestMethod_POST, Scheme: "http", Authority: "llm", Path: "/v1/chat/completions", UserAgent: "sdk", RequestId: "4a6f", RequestBodyBytes: 1024},
@@ -127,7 +127,7 @@ func flagsOf(f *accesslogdatav3.ResponseFlags) string {
 }
 
 // sameStates compares what filters have left, under every key that one has, with what the generic codec makes of it.
-func sameStates(t *testing.T, l *Line, packed map[string]*anypb.Any) {
+func sameStates(t *testing.T, l *Line, packed map[string]*anypb.Any, tags map[string]string) {
 	t.Helper()
 	type state struct{ there, isTrue bool }
 	want := map[string]state{"failed_open": {}}
@@ -138,6 +138,11 @@ func sameStates(t *testing.T, l *Line, packed map[string]*anypb.Any) {
 		}
 		for key, v := range s.GetFields() {
 			want[key] = state{true, want[key].isTrue || v.GetBoolValue()}
+		}
+	}
+	for name, v := range tags {
+		if key, ours := strings.CutPrefix(name, stateTag); ours {
+			want[key] = state{want[key].there || v != "" && v != "-", want[key].isTrue || v == "1" || v == "true"}
 		}
 	}
 	for key, want := range want {
@@ -165,7 +170,7 @@ func same(t *testing.T, got *Logs, want *accesslogv3.StreamAccessLogsMessage) {
 				}
 			}
 		}
-		sameStates(t, &got.Lines[i], e.GetCommonProperties().GetFilterStateObjects())
+		sameStates(t, &got.Lines[i], e.GetCommonProperties().GetFilterStateObjects(), e.GetCommonProperties().GetCustomTags())
 	}
 }
 
@@ -204,6 +209,9 @@ func unplain(t testing.TB) map[string][]byte {
 	twice := func(a, b *accesslogv3.StreamAccessLogsMessage) []byte { return append(encoded(t, a), encoded(t, b)...) }
 	entry := func(number protowire.Number, a, b proto.Message) []byte {
 		return inside(append(inside(encoded(t, a), number), inside(encoded(t, b), number)...), 1, 2)
+	}
+	tagged := func(key, value string) *accesslogdatav3.AccessLogCommon {
+		return &accesslogdatav3.AccessLogCommon{CustomTags: map[string]string{stateTag + key: value}}
 	}
 	common := func(parts ...*accesslogdatav3.AccessLogCommon) []byte {
 		var data []byte
@@ -245,6 +253,9 @@ func unplain(t testing.TB) map[string][]byte {
 		"one state twice":       common(left("keel.ext_proc", true), left("keel.ext_proc", false)),
 		"two states":            common(left("a", true), left("b", false)),
 		"two states, the other": common(left("a", false), left("b", true)),
+		"one tag twice":         common(tagged("failed_open", "1"), tagged("failed_open", "0")),
+		"a tag and a state":     common(tagged("failed_open", "0"), left("keel.ext_proc", true)),
+		"two tags":              common(tagged("failed_open", "1"), tagged("other", "")),
 		"a flag taken back":     inside([]byte{4 << 3, 1, 4 << 3, 0}, 16, 1, 1, 2),
 		"a field of two values": inside(pair, 1, 2, 1, 17, 1, 1, 2),
 		"a state of two values": common(&accesslogdatav3.AccessLogCommon{FilterStateObjects: map[string]*anypb.Any{"x": packed}}),
