@@ -105,7 +105,7 @@ var comments = []comment{
 	{at: "*combined_validation_context default_validation_context", text: "Whom Envoy takes for Keel: a certificate of the authorities, with one of these names."},
 	{at: "*tls_certificate_sds_secret_configs", text: "What Envoy shows to Keel. \"keel envoy config --tls-secret\" writes these files; Envoy takes new certificates without a restart."},
 	{at: "access_log", text: "Always on: it says why each call ended, and finds calls that no filter saw."},
-	{at: "common_config custom_tags", text: "Whether the filter failed open, and whether it was shown an answer. All of its state would be a tenth of what a call costs."},
+	{at: "common_config custom_tags", text: "Whether the filter failed open, and whether it was shown an answer. All of its state would cost Envoy a twentieth more a call."},
 	{at: "common_config grpc_stream_retry_policy", text: "Kept, up to 64 kB, while no replica takes it: else what passed meanwhile would never be found."},
 	{at: "use_remote_address", text: "What a client says of its own address is not believed."},
 	{at: "stream_idle_timeout", text: "Reasoning models are silent for minutes."},

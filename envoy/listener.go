@@ -121,7 +121,7 @@ const FailedOpen = "failed_open"
 // stateFields are the fields of a state that Keel reads: besides, whether the filter was shown an answer.
 var stateFields = []string{FailedOpen, "response_header_latency_us"}
 
-// statesToTag are those fields. The whole of a state, filter_state_objects_to_log, is fifteen numbers by name, and a tenth of
+// statesToTag are those fields. The whole of a state, filter_state_objects_to_log, is fifteen numbers by name, and a twentieth of
 // what a call costs Envoy.
 func (b *builder) statesToTag() (tags []*tracingv3.CustomTag) {
 	for _, filter := range b.statesToLog() {
