@@ -100,30 +100,27 @@ func (s *Sequencer) turn(ctx context.Context) error {
 	if err := w.begin(ctx); err != nil {
 		return err
 	}
+	// A step that has begun when ctx ends may end, within two seconds: pgx gives up a connection in the middle of a statement, and with it
+	// the lock, and what is left would not be signed before the next process does.
+	work, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(2*time.Second, giveUp) })()
 	for ctx.Err() == nil {
-		more, err := w.step(ctx)
-		if err != nil && ctx.Err() == nil {
-			return err
+		more, err := w.step(work)
+		if err == nil {
+			err = w.anchor(work, false)
 		}
 		if err == nil {
-			err = w.anchor(ctx, false)
+			err = w.thin(work)
 		}
-		if err == nil {
-			err = w.thin(ctx)
-		}
-		if err != nil && ctx.Err() == nil {
+		if err != nil {
 			return err
 		}
 		if !more {
 			sleep(ctx, s.o.Every)
 		}
 	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-	defer cancel()
-	if conn.IsClosed() { // by the end of ctx, in the middle of a statement
-		return nil
-	}
-	return w.finish(last)
+	return w.finish(work)
 }
 
 // letGo unlocks before it disconnects: a server notices the end of a connection later than the next process asks.

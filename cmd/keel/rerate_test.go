@@ -26,6 +26,7 @@ import (
 // records name: every exchange of which a provider told the usage, to the nano-dollar.
 func TestCorpusCostsTheSameAgain(t *testing.T) {
 	t.Parallel()
+	corpus.Files(t) // nothing is begun without them
 	ctx := t.Context()
 	dsn := pgserver.ForTest(t)
 	if err := ledger.Migrate(ctx, dsn, nil); err != nil {
