@@ -8,6 +8,7 @@ import (
 	"keel/budget"
 	"keel/filter/wire"
 	"keel/filter/wire/encoding"
+	"keel/pricing/tokens"
 )
 
 // Call is one request by an application, from its headers to its closeout. Each
@@ -75,11 +76,9 @@ func (s *Server) slim(call *Call) {
 // slimRequest drops what was needed of the request until the reader of its answer was made: what the prompt is made of, and the marks of its body,
 // which are most of it. An answer that comes in one piece is not waited for.
 func (call *Call) slimRequest() {
-	if r := call.request; r.Stream {
-		call.request = &wire.Request{
-			API: r.API, Model: r.Model, Stream: true, MaxOutputTokens: r.MaxOutputTokens, Choices: r.Choices,
-			ServiceTier: r.ServiceTier, Effort: r.Effort, Speed: r.Speed, Region: r.Region, SearchContext: r.SearchContext,
-			WantsUsage: r.WantsUsage, UsageForced: r.UsageForced, Background: r.Background,
-		}
+	if call.request.Stream {
+		slim := *call.request
+		slim.Prompt, slim.Marks = tokens.Prompt{}, nil
+		call.request = &slim
 	}
 }
