@@ -75,7 +75,7 @@ func (x *eraser) run() error {
 	var salt []byte
 	err := x.tx.QueryRow(x.ctx, "delete from keel.label_values where org = $1 and label = $2 and value = $3 returning salt", x.org, x.label, x.value).Scan(&salt)
 	if errors.Is(err, pgx.ErrNoRows) { // no record with it is in the log yet
-		salt, err = newSalt(), nil
+		salt, err = ledger.NewSalt(), nil
 	}
 	if err != nil {
 		return err

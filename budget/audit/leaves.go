@@ -1,44 +1,45 @@
 package audit
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
+
+	"keel/budget/ledger"
+	"keel/budget/ledger/pgcopy"
 )
 
-// copyLeaves writes rows of keel.leaves as COPY takes them in its binary format: see there in the Postgres manual.
+// copyLeaves writes rows of keel.leaves.
 func copyLeaves(ctx context.Context, tx pgx.Tx, leaves []placed) error {
-	b := append(make([]byte, 0, 128*len(leaves)+64), "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)
-	for i := range leaves {
-		l := &leaves[i]
-		b = binary.BigEndian.AppendUint16(b, 6)
-		b = appendField(b, l.org)
-		b = appendField(b, l.kind)
-		b = appendField(b, l.id[:])
-		b = binary.BigEndian.AppendUint32(append(b, 0, 0, 0, 4), uint32(l.version))
-		b = binary.BigEndian.AppendUint64(append(b, 0, 0, 0, 8), uint64(l.index))
-		b = appendField(b, l.hash)
-	}
-	tag, err := tx.Conn().PgConn().CopyFrom(ctx, bytes.NewReader(append(b, 0xff, 0xff)), "copy keel.leaves (org, kind, id, version, index, hash) from stdin (format binary)")
-	var pg *pgconn.PgError
+	var rows pgcopy.Rows
+	rows.Reset()
+	rest := leaves
+	err := pgcopy.Write(ctx, tx.Conn(), "copy keel.leaves (org, kind, id, version, index, hash) from stdin (format binary)", &rows, func() bool {
+		if len(rest) == 0 {
+			return false
+		}
+		l := &rest[0]
+		rows.Begin(6)
+		rows.Text(l.org)
+		rows.Text(string(l.kind))
+		rows.ID(l.id)
+		rows.Int4(l.version)
+		rows.Int8(l.index)
+		rows.Bytes(l.hash)
+		rows.End()
+		rest = rest[1:]
+		return true
+	})
 	switch {
-	case errors.As(err, &pg) && pg.Code == "23505":
+	case ledger.UniqueViolation(err):
 		return fmt.Errorf("%w: %w", errWary, err)
-	case err == nil && tag.RowsAffected() != int64(len(leaves)):
-		return fmt.Errorf("%d of %d leaves were taken", tag.RowsAffected(), len(leaves))
+	case err == nil && rows.Count != len(leaves):
+		return fmt.Errorf("%d of %d leaves were taken", rows.Count, len(leaves))
 	}
 	return err
-}
-
-func appendField[V ~string | ~[]byte](b []byte, value V) []byte {
-	return append(binary.BigEndian.AppendUint32(b, uint32(len(value))), value...)
 }
 
 // idList is a uuid[] that is read without a detour: a uuid.UUID scans itself from text.

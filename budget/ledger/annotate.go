@@ -29,7 +29,7 @@ on conflict (org, decision_id) do update set logged_at = excluded.logged_at, htt
 // lines, here or because the commit of an earlier attempt was not heard of, the COPY is refused, and each is inserted.
 func (b *Bank) Annotate(ctx context.Context, annotations []budget.Annotation) error {
 	err := b.annotate(ctx, annotations, b.copyAnnotations)
-	if sqlState(err) == codeUniqueViolation {
+	if UniqueViolation(err) {
 		err = b.annotate(ctx, annotations, b.insertAnnotations)
 	}
 	return explainError("keep annotations", err)
@@ -91,21 +91,21 @@ func (b *Bank) insertAnnotations(ctx context.Context, annotations []budget.Annot
 // annotation writes the columns of insertAnnotation. Its texts are made storable, so it is never odd.
 func (r *rowBuffer) annotation(a *budget.Annotation) {
 	r.begin(annotationFields)
-	r.text(text(a.Org))
-	r.id(a.ID)
-	r.time(a.At)
-	r.int4(int32(a.HTTPStatus))
-	r.int8(int64(a.Attempts))
-	r.text(text(a.Flags))
-	r.text(text(a.Details))
-	r.int8(a.ResponseBytes)
+	r.Text(text(a.Org))
+	r.ID(a.ID)
+	r.Time(a.At)
+	r.Int4(int32(a.HTTPStatus))
+	r.Int8(int64(a.Attempts))
+	r.Text(text(a.Flags))
+	r.Text(text(a.Details))
+	r.Int8(a.ResponseBytes)
 	if a.Correction == nil {
-		r.null()
+		r.Null()
 	} else {
-		r.bytes(correctionBytes(a.Correction))
+		r.Bytes(correctionBytes(a.Correction))
 	}
-	r.bool(a.Correction != nil)
-	r.end()
+	r.Bool(a.Correction != nil)
+	r.End()
 }
 
 var annotationFields = fieldsOf(annotationColumns)

@@ -22,31 +22,31 @@ var (
 // could. What it writes is what closeoutColumns.add does; every test that settles compares the two (witness.go).
 func (r *rowBuffer) closeout(org string, epoch uuid.UUID, seq uint64, digest *record.Digest, end *record.Closeout) bool {
 	r.begin(closeoutsFields)
-	r.text(org)
-	r.id(epoch)
-	r.id(end.ID)
-	r.int8(int64(seq))
+	r.Text(org)
+	r.ID(epoch)
+	r.ID(end.ID)
+	r.Int8(int64(seq))
 	if end.Known {
-		r.id(end.Lease)
+		r.ID(end.Lease)
 		column(r, end.Charges, (*rowBuffer).charge)
 	} else {
-		r.null()
-		r.null()
+		r.Null()
+		r.Null()
 	}
-	r.time(end.At)
-	r.text(string(end.Outcome))
-	r.text(string(end.Metered))
-	r.bool(end.Awaited || end.Outcome == budget.Orphaned)
+	r.Time(end.At)
+	r.Text(string(end.Outcome))
+	r.Text(string(end.Metered))
+	r.Bool(end.Awaited || end.Outcome == budget.Orphaned)
 	if u := end.Usage; u != nil {
 		start := r.json()
 		r.usage(u)
 		r.jsonEnds(start)
 		for _, n := range [...]int64{u.InputTokens(), u.CachedInputTokens(), u.CacheWriteTokens(), u.OutputTokens(), u.ReasoningTokens()} {
-			r.int8(n)
+			r.Int8(n)
 		}
 	} else {
 		for range 6 {
-			r.null()
+			r.Null()
 		}
 	}
 	if raw := storableJSON(end.RawUsage); raw != nil {
@@ -54,28 +54,28 @@ func (r *rowBuffer) closeout(org string, epoch uuid.UUID, seq uint64, digest *re
 		r.foreign(raw)
 		r.jsonEnds(start)
 	} else {
-		r.null()
+		r.Null()
 	}
-	r.int8(int64(end.Cost.Total))
-	r.bool(end.CostKnown)
+	r.Int8(int64(end.Cost.Total))
+	r.Bool(end.CostKnown)
 	r.lines(&end.Cost)
 	r.unpriced(end.Cost.Unpriced)
-	r.int8(int64(end.Attempts))
-	r.int4(int32(end.HTTPStatus))
-	r.text(end.Model)
-	r.text(end.Detail)
-	r.odd = r.odd || end.ProviderCost != "" // numeric has a form of its own
-	r.null()
-	r.text(end.ResponseID)
+	r.Int8(int64(end.Attempts))
+	r.Int4(int32(end.HTTPStatus))
+	r.Text(end.Model)
+	r.Text(end.Detail)
+	r.Odd = r.Odd || end.ProviderCost != "" // numeric has a form of its own
+	r.Null()
+	r.Text(end.ResponseID)
 	if x := end.Cost.Exchange; x != nil {
-		r.optional(x.String())
+		r.Optional(x.String())
 	} else {
-		r.null()
+		r.Null()
 	}
 	filledColumn(r, end.AttemptRows, (*rowBuffer).attempt)
-	r.bytes(digest[:])
+	r.Bytes(digest[:])
 	filledColumn(r, end.Bills, (*rowBuffer).bill)
-	return r.end()
+	return r.End()
 }
 
 func (r *rowBuffer) charge(c *record.Charge) {
@@ -122,31 +122,31 @@ func (r *rowBuffer) lines(cost *pricing.Cost) {
 		r.number(`, "quantity": `, l.Quantity)
 		r.money(`, "amount_usd": `, l.Amount)
 		r.raw(rate)
-		r.b = l.Rate.AppendPerMillion(r.b)
+		r.B = l.Rate.AppendPerMillion(r.B)
 		r.raw(`"}`)
 	})
 }
 
 // unpriced is an array of text.
 func (r *rowBuffer) unpriced(kinds []meter.Kind) {
-	r.length(0)
-	start := len(r.b)
+	r.Length(0)
+	start := len(r.B)
 	dimensions := min(len(kinds), 1)
 	for _, n := range [...]uint32{uint32(dimensions), 0, oidText} {
-		r.b = binary.BigEndian.AppendUint32(r.b, n)
+		r.B = binary.BigEndian.AppendUint32(r.B, n)
 	}
 	if dimensions == 1 {
-		r.length(len(kinds))
-		r.length(1) // the first index
+		r.Length(len(kinds))
+		r.Length(1) // the first index
 		for _, k := range kinds {
-			r.text(k.String())
+			r.Text(k.String())
 		}
 	}
-	binary.BigEndian.PutUint32(r.b[start-4:], uint32(len(r.b)-start))
+	binary.BigEndian.PutUint32(r.B[start-4:], uint32(len(r.B)-start))
 }
 
 func (r *rowBuffer) attempt(a *budget.Attempt) {
-	r.odd = r.odd || a.Bill != nil
+	r.Odd = r.Odd || a.Bill != nil
 	r.instant(`{"at": `, a.At)
 	r.string(`, "basis": `, string(a.Basis))
 	r.true(`, "broke": `, a.Broke)

@@ -21,52 +21,52 @@ var (
 func (r *rowBuffer) decision(org string, epoch uuid.UUID, seq uint64, digest *record.Digest, d *budget.Decision) bool {
 	e := &d.Estimate
 	r.begin(decisionsFields)
-	r.text(org)
-	r.id(epoch)
-	r.id(d.ID)
-	r.int8(int64(seq))
-	r.time(d.At)
+	r.Text(org)
+	r.ID(epoch)
+	r.ID(d.ID)
+	r.Int8(int64(seq))
+	r.Time(d.At)
 	r.labels(d.Subject)
-	r.text(d.API)
-	r.text(d.Provider)
-	r.text(d.Model)
-	r.text(d.Path)
-	r.bool(d.Stream)
-	r.int8(d.Call.MaxOutputTokens)
-	r.int8(d.Choices)
-	r.text(d.ServiceTier)
+	r.Text(d.API)
+	r.Text(d.Provider)
+	r.Text(d.Model)
+	r.Text(d.Path)
+	r.Bool(d.Stream)
+	r.Int8(d.Call.MaxOutputTokens)
+	r.Int8(d.Choices)
+	r.Text(d.ServiceTier)
 	r.shape(&d.Shape)
-	r.text(string(d.Action))
-	r.text(d.Reason)
-	r.text(d.Route)
-	r.text(d.RoutedProvider)
-	r.text(d.RoutedModel)
-	r.int8(d.MaxOutputTokens)
-	r.int8(e.InputTokens)
-	r.int8(e.InputTokensBound)
-	r.int8(e.OutputTokens)
-	r.int8(e.OutputTokensBound)
-	r.int8(int64(e.Expected))
-	r.int8(int64(e.Bound))
-	r.text(string(e.BoundKind))
-	r.text(e.Method)
-	r.text(e.Unpriced)
+	r.Text(string(d.Action))
+	r.Text(d.Reason)
+	r.Text(d.Route)
+	r.Text(d.RoutedProvider)
+	r.Text(d.RoutedModel)
+	r.Int8(d.MaxOutputTokens)
+	r.Int8(e.InputTokens)
+	r.Int8(e.InputTokensBound)
+	r.Int8(e.OutputTokens)
+	r.Int8(e.OutputTokensBound)
+	r.Int8(int64(e.Expected))
+	r.Int8(int64(e.Bound))
+	r.Text(string(e.BoundKind))
+	r.Text(e.Method)
+	r.Text(e.Unpriced)
 	if held := largestHold(d); held != nil {
-		r.int8(*held)
+		r.Int8(*held)
 	} else {
-		r.null()
+		r.Null()
 	}
 	column(r, d.Rules, (*rowBuffer).rule)
-	r.text(d.PriceVersion)
+	r.Text(d.PriceVersion)
 	r.denial(d.Denial)
-	r.bool(d.Unmetered)
-	r.bool(d.Debt)
+	r.Bool(d.Unmetered)
+	r.Bool(d.Debt)
 	r.estimate(&e.Input, &e.Output)
 	r.holds(d)
 	r.envelope(&d.Envelope)
 	filledColumn(r, d.RouteChoices, (*rowBuffer).choice)
-	r.bytes(digest[:])
-	return r.end()
+	r.Bytes(digest[:])
+	return r.End()
 }
 
 func (r *rowBuffer) labels(s map[string]string) {
@@ -146,7 +146,7 @@ func (r *rowBuffer) rule(rule *budget.Rule) {
 
 func (r *rowBuffer) denial(d *budget.Denial) {
 	if d == nil {
-		r.null()
+		r.Null()
 		return
 	}
 	start := r.json()
@@ -217,7 +217,7 @@ func (r *rowBuffer) holds(d *budget.Decision) {
 
 func (r *rowBuffer) envelope(v *budget.Envelope) {
 	if *v == (budget.Envelope{}) {
-		r.null()
+		r.Null()
 		return
 	}
 	start := r.json()

@@ -65,6 +65,9 @@ func Unavailable(err error) bool {
 	return false
 }
 
+// UniqueViolation reports whether err says that a row with such a key is there already.
+func UniqueViolation(err error) bool { return sqlState(err) == codeUniqueViolation }
+
 // errInvalid marks errors about what the caller passed or what a row holds.
 var errInvalid = errors.New("invalid")
 

@@ -234,7 +234,7 @@ var errClosedMeanwhile = &pgconn.PgError{Code: codeSerialization, Message: "a de
 
 // closedMeanwhile is err, or errClosedMeanwhile where a closeout is there already.
 func closedMeanwhile(err error) error {
-	if sqlState(err) == codeUniqueViolation {
+	if UniqueViolation(err) {
 		return errClosedMeanwhile
 	}
 	return err

@@ -8,6 +8,7 @@ import (
 
 	"keel/budget"
 	"keel/budget/audit/leaf"
+	"keel/budget/ledger/pgcopy"
 	"keel/budget/ledger/record"
 )
 
@@ -29,7 +30,7 @@ func newLeafLabels() *leafLabels {
 
 func (l *leafLabels) add(label, value string) {
 	of := Label{label, value}
-	if value == "" || l.seen[of] || leaf.Committed(value) || !isPlain(value) || !isPlain(label) {
+	if value == "" || l.seen[of] || leaf.Committed(value) || !pgcopy.Plain(value) || !pgcopy.Plain(label) {
 		return
 	}
 	l.seen[of] = true

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"keel/budget/audit/leaf"
+	"keel/budget/ledger/pgcopy"
 )
 
 // Settlement makes the leaves of what it writes, out of the very bytes that it writes: else the audit log's sequencer would have to read
@@ -114,7 +115,7 @@ const keptLabels = 1000
 
 // hash returns that of the leaf of the last row, unless it is not certain what Postgres will say of it.
 func (m *leafMaker) hash(f *leafForm, r *rowBuffer) (h [sha256.Size]byte, ok bool) {
-	if m == nil || r.unsure || !m.cut(f, r.b[r.begun:]) {
+	if m == nil || r.unsure || !m.cut(f, r.Last()) {
 		return h, false
 	}
 	m.keyed = r.keyed
@@ -183,7 +184,7 @@ func (m *leafMaker) append(b, v []byte, c *leafColumn) (_ []byte, ok bool) {
 		if micros == math.MaxInt64 || micros == math.MinInt64 {
 			return b, false
 		}
-		return leaf.AppendTime(b, time.UnixMicro(micros+microsOfY2K)), true
+		return leaf.AppendTime(b, time.UnixMicro(micros+pgcopy.MicrosOfY2K)), true
 	case asStored:
 		return append(b, m.stored...), true
 	case asFirst:

@@ -18,6 +18,7 @@ import (
 
 	"keel/budget"
 	"keel/budget/audit/leaf"
+	"keel/budget/ledger/pgcopy"
 	"keel/budget/ledger/record"
 	"keel/pricing"
 	"keel/pricing/meter"
@@ -97,18 +98,21 @@ func TestRowsAreWhatIsInserted(t *testing.T) {
 	}
 }
 
+// copyHeader are the bytes before the first row: the signature, flags, and the length of an extension.
+const copyHeader = 11 + 4 + 4
+
 func odd(t *rapid.T, r *rowBuffer, plain bool) {
 	if plain {
 		t.Fatal("a plain row is odd")
 	}
-	if len(r.b) != len(copySignature) || r.count != 0 {
+	if len(r.B) != copyHeader || r.Count != 0 {
 		t.Fatal("something of a row that is refused is left")
 	}
 }
 
 func sameRow(t *rapid.T, r *rowBuffer, insert string, args []any) {
 	names, selects := projection(insert)
-	b := r.b[len(copySignature):]
+	b := r.B[copyHeader:]
 	n := int(binary.BigEndian.Uint16(b))
 	if b = b[2:]; n != len(names) || n != len(args) {
 		t.Fatalf("%d fields, want %d", n, len(names))
@@ -188,7 +192,7 @@ func readField(t *rapid.T, field []byte, want any, isJSON, isArray bool) any {
 	case int64, pgtype.Int8:
 		return int64(binary.BigEndian.Uint64(field))
 	case time.Time:
-		return int64(binary.BigEndian.Uint64(field)) + microsOfY2K
+		return int64(binary.BigEndian.Uint64(field)) + pgcopy.MicrosOfY2K
 	case int32:
 		return int32(binary.BigEndian.Uint32(field))
 	case bool:

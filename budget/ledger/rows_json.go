@@ -19,20 +19,20 @@ import (
 
 // json begins a value of jsonb, and returns what ends it.
 func (r *rowBuffer) json() (start int) {
-	r.length(0)
-	r.b = append(r.b, 1) // version of the format
-	return len(r.b)
+	r.Length(0)
+	r.B = append(r.B, 1) // version of the format
+	return len(r.B)
 }
 
 func (r *rowBuffer) jsonEnds(start int) {
-	binary.BigEndian.PutUint32(r.b[start-5:], uint32(len(r.b)-start+1))
+	binary.BigEndian.PutUint32(r.B[start-5:], uint32(len(r.B)-start+1))
 }
 
-func (r *rowBuffer) raw(s string) { r.b = append(r.b, s...) }
+func (r *rowBuffer) raw(s string) { r.B = append(r.B, s...) }
 
 // number appends what leads to a number, and the number.
 func (r *rowBuffer) number(before string, n int64) {
-	r.b = strconv.AppendInt(append(r.b, before...), n, 10)
+	r.B = strconv.AppendInt(append(r.B, before...), n, 10)
 }
 
 // nonzero is number, unless n is 0.
@@ -44,7 +44,7 @@ func (r *rowBuffer) nonzero(before string, n int64) {
 
 // string appends what leads to a string, and the string.
 func (r *rowBuffer) string(before, s string) {
-	r.b = append(r.b, before...)
+	r.B = append(r.B, before...)
 	r.quote(s)
 }
 
@@ -63,23 +63,23 @@ func (r *rowBuffer) true(before string, v bool) {
 }
 
 func (r *rowBuffer) quote(s string) {
-	r.b = append(r.b, '"')
+	r.B = append(r.B, '"')
 	from, ascii := 0, true
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
 		case c >= utf8.RuneSelf:
 			if ascii && !utf8.ValidString(s[i:]) {
-				r.odd = true
+				r.Odd = true
 			}
 			ascii = false
 		case c == '"' || c == '\n' || c == '\t' || c == '\r':
-			r.b = append(append(r.b, s[from:i]...), '\\', escapes[c])
+			r.B = append(append(r.B, s[from:i]...), '\\', escapes[c])
 			from = i + 1
 		case c < ' ' || c == '\\':
-			r.odd = true // NUL, or what may look like an escape that jsonb does not take
+			r.Odd = true // NUL, or what may look like an escape that jsonb does not take
 		}
 	}
-	r.b = append(append(r.b, s[from:]...), '"')
+	r.B = append(append(r.B, s[from:]...), '"')
 }
 
 var escapes = [256]byte{'"': '"', '\n': 'n', '\t': 't', '\r': 'r'}
@@ -87,10 +87,10 @@ var escapes = [256]byte{'"': '"', '\n': 'n', '\t': 't', '\r': 'r'}
 // instant appends what leads to a time, and the time as encoding/json writes it.
 func (r *rowBuffer) instant(before string, t time.Time) {
 	if y := t.Year(); y < 1 || y > 9999 {
-		r.odd = true
+		r.Odd = true
 	}
-	r.b = append(append(r.b, before...), '"')
-	r.b = append(t.AppendFormat(r.b, time.RFC3339Nano), '"')
+	r.B = append(append(r.B, before...), '"')
+	r.B = append(t.AppendFormat(r.B, time.RFC3339Nano), '"')
 }
 
 // bound appends what leads to a bound of a window, and the bound: start 0, end 1.
@@ -98,7 +98,7 @@ func (r *rowBuffer) bound(which int, before string, micros int64) {
 	if r.bounds[which] != micros || r.texts[which] == nil {
 		r.bounds[which], r.texts[which] = micros, append(append(append(r.texts[which][:0], '"'), windowText(micros)...), '"')
 	}
-	r.b = append(append(r.b, before...), r.texts[which]...)
+	r.B = append(append(r.B, before...), r.texts[which]...)
 }
 
 // window begins an object about an account; where its window starts comes later.
@@ -110,14 +110,14 @@ func (r *rowBuffer) window(k *escrow.Key) {
 
 // list appends an array. The function writes an element.
 func list[T any](r *rowBuffer, elements []T, element func(*rowBuffer, *T)) {
-	r.b = append(r.b, '[')
+	r.B = append(r.B, '[')
 	for i := range elements {
 		if i > 0 {
 			r.raw(", ")
 		}
 		element(r, &elements[i])
 	}
-	r.b = append(r.b, ']')
+	r.B = append(r.B, ']')
 }
 
 // column is a column of jsonb with an array.
@@ -130,7 +130,7 @@ func column[T any](r *rowBuffer, elements []T, element func(*rowBuffer, *T)) {
 // filledColumn is column, and null where there are no elements.
 func filledColumn[T any](r *rowBuffer, elements []T, element func(*rowBuffer, *T)) {
 	if len(elements) == 0 {
-		r.null()
+		r.Null()
 		return
 	}
 	column(r, elements, element)
@@ -138,13 +138,13 @@ func filledColumn[T any](r *rowBuffer, elements []T, element func(*rowBuffer, *T
 
 // object begins an object of members.
 func (r *rowBuffer) object() (start int) {
-	r.b = append(r.b, '{')
-	return len(r.b)
+	r.B = append(r.B, '{')
+	return len(r.B)
 }
 
 // member appends what leads to the value of a member.
 func (r *rowBuffer) member(start int, name string) {
-	if len(r.b) > start {
+	if len(r.B) > start {
 		r.raw(", ")
 	}
 	r.quote(name)
@@ -167,9 +167,9 @@ func compareNames(a, b string) int {
 
 // foreign appends JSON of somebody else.
 func (r *rowBuffer) foreign(json []byte) {
-	start, ok := len(r.b), false
-	if r.b, ok = r.printer.Print(r.b, json); !ok {
-		r.b, r.unsure = append(r.b[:start], json...), true
+	start, ok := len(r.B), false
+	if r.B, ok = r.printer.Print(r.B, json); !ok {
+		r.B, r.unsure = append(r.B[:start], json...), true
 	}
 }
 
@@ -184,6 +184,6 @@ func (r *rowBuffer) flag(before string, v bool) {
 
 // money appends what leads to an amount, and the amount in dollars as a string.
 func (r *rowBuffer) money(before string, n pricing.NanoUSD) {
-	r.b = append(append(r.b, before...), '"')
-	r.b = append(n.Append(r.b), '"')
+	r.B = append(append(r.B, before...), '"')
+	r.B = append(n.Append(r.B), '"')
 }

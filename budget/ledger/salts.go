@@ -17,6 +17,13 @@ type Label struct{ Name, Value string }
 // announce leaves with commitments to them, alone by one that erases.
 const EraseLock = 0x6b65656c73616c74
 
+// NewSalt is a salt for a value that has none: 16 random bytes.
+func NewSalt() []byte {
+	salt := make([]byte, 16)
+	rand.Read(salt)
+	return salt
+}
+
 // selectSalts takes labels and values. Each is looked up by its key, whatever statistics say.
 const selectSalts = `
 select m.label, m.value, v.salt from unnest($2::text[], $3::text[]) m (label, value)
@@ -28,8 +35,7 @@ func Salts(ctx context.Context, tx pgx.Tx, org string, labels []Label) (salts ma
 	labels = slices.SortedFunc(slices.Values(labels), func(a, b Label) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Value, b.Value)) })
 	fresh := make([][]byte, len(labels))
 	for i := range fresh {
-		fresh[i] = make([]byte, 16)
-		rand.Read(fresh[i])
+		fresh[i] = NewSalt()
 	}
 	names, values := labelColumns(labels)
 	salts = make(map[Label][]byte, len(labels))

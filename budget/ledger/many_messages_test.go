@@ -1,86 +1,13 @@
 package ledger
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
-	"pgregory.net/rapid"
 )
-
-// lengths is a source of one row of text for each length. One below zero is odd, and is left out.
-func lengths(all []int) func(*rowBuffer) bool {
-	return func(r *rowBuffer) bool {
-		if len(all) == 0 {
-			return false
-		}
-		r.begin(1)
-		if n := all[0]; n < 0 {
-			r.text("\x00")
-		} else {
-			r.text(strings.Repeat("x", n))
-		}
-		r.end()
-		all = all[1:]
-		return true
-	}
-}
-
-// However it is read, a stream is all rows in one buffer.
-func TestRowStream(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		rows := rapid.SliceOfN(rapid.OneOf(rapid.IntRange(-3, 90), rapid.Just(700)), 0, 40).Draw(t, "rows")
-		whole := newRows()
-		defer whole.free()
-		for next := lengths(rows); next(whole); {
-		}
-		want := append(bytes.Clone(whole.b), 0xff, 0xff)
-
-		r := newRows()
-		defer r.free()
-		s := rowStream{rows: r, next: lengths(rows)}
-		s.fill(rapid.IntRange(0, 300).Draw(t, "ahead"))
-		var got []byte
-		for {
-			p := make([]byte, rapid.IntRange(1, 300).Draw(t, "room"))
-			n, err := s.Read(p)
-			if got = append(got, p[:n]...); err == io.EOF {
-				break
-			}
-			if err != nil || n == 0 {
-				t.Fatalf("%d bytes, %v", n, err)
-			}
-			if n < len(p) && len(got) < len(want) {
-				t.Fatalf("%d bytes of %d in the middle: the server would get many small messages", n, len(p))
-			}
-		}
-		if !bytes.Equal(got, want) || r.count != whole.count {
-			t.Fatalf("%d rows in %q, want %d in %q", r.count, got, whole.count, want)
-		}
-	})
-}
-
-// A server that is gone leaves pgx reading: nothing is encoded for it any more.
-func TestRowStreamIsLeft(t *testing.T) {
-	t.Parallel()
-	r := newRows()
-	defer r.free()
-	s := rowStream{rows: r, next: func(*rowBuffer) bool {
-		t.Error("asked for a row")
-		return false
-	}}
-	s.leave()
-	if n, err := s.Read(make([]byte, 1000)); n != 0 || !errors.Is(err, errLeft) {
-		t.Fatalf("%d, %v", n, err)
-	}
-}
 
 // A batch of many messages of COPY, in which every seventh record is odd, is settled as any other: the witness has looked at all of
 // it when the test ends. A connection that ends in the middle leaves nothing, and the same batch is settled by the next.
