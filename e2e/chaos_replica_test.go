@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -154,6 +155,44 @@ func (r *replica) pid() int {
 		return 0
 	}
 	return r.process.Process.Pid
+}
+
+// pause stops the process where it is, and returns when none of its threads runs. kill(2) returns before: one thread must be
+// scheduled to take SIGSTOP for all, and on a busy machine the others go on meanwhile, and answer what they should never have read.
+func (r *replica) pause(t *testing.T) {
+	t.Helper()
+	pid := r.pid()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatalf("replica %d can't be stopped: %v", r.n, err)
+	}
+	waitFor(t, fmt.Sprintf("all threads of replica %d to stop", r.n), func() bool {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		if err != nil || len(threads) == 0 {
+			t.Fatalf("replica %d has no threads: %v", r.n, err)
+		}
+		return !slices.ContainsFunc(threads, func(name string) bool { return threadState(t, name) != 'T' })
+	})
+}
+
+// resume has a process that was stopped go on. One that is gone stays gone.
+func (r *replica) resume() {
+	if pid := r.pid(); pid != 0 {
+		syscall.Kill(pid, syscall.SIGCONT)
+	}
+}
+
+// threadState is the letter after the name of a thread in its file, see proc_pid_stat(5). It is 0 for a thread that is gone.
+func threadState(t *testing.T, name string) byte {
+	t.Helper()
+	stat, err := os.ReadFile(name)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+		return 0
+	}
+	_, state, found := strings.Cut(string(stat), ") ")
+	if err != nil || !found {
+		t.Fatalf("%s: %q, %v", name, stat, err)
+	}
+	return state[0]
 }
 
 // resident is the memory of the process in bytes.

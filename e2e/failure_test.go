@@ -144,8 +144,8 @@ func (m *failingMesh) failsIn(t *testing.T, at moment, want seen, fail func() er
 	p := m.processor()
 	before, sent := m.counter(t, extProcStats+"stream_msgs_received"), m.counter(t, extProcStats+"stream_msgs_sent")
 	defer func() { // it goes on, or comes back
-		if pid := p.pid(); pid != 0 {
-			syscall.Kill(pid, syscall.SIGCONT)
+		if p.pid() != 0 {
+			p.resume()
 		} else if err := p.start(); err != nil {
 			t.Fatal(err)
 		}
@@ -157,7 +157,7 @@ func (m *failingMesh) failsIn(t *testing.T, at moment, want seen, fail func() er
 		}
 		m.messages(t, "stream_msgs_received", before+answered)
 		if !at.idle {
-			syscall.Kill(p.pid(), syscall.SIGSTOP)
+			p.pause(t)
 		} else if err := fail(); err != nil {
 			t.Fatal(err)
 		}

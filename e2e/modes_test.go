@@ -187,9 +187,9 @@ func TestLoggedModesEnds(t *testing.T) {
 				return // it is Keel that refuses the call there
 			}
 			// Refused before Keel could answer for the headers: the access log alone tells of it.
-			syscall.Kill(s.replicas[0].pid(), syscall.SIGSTOP)
+			s.replicas[0].pause(t)
 			large = s.post(t, "/v1/chat/completions", long)
-			syscall.Kill(s.replicas[0].pid(), syscall.SIGCONT)
+			s.replicas[0].resume()
 			if large.status != http.StatusRequestEntityTooLarge {
 				t.Errorf("a body over the limit, while Keel does not answer: %d %s", large.status, large.body)
 			}

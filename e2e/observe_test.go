@@ -195,7 +195,7 @@ func (o *observed) observes(t *testing.T) {
 		t.Errorf("keel_unseen_calls_total %v, though all was seen", unseen)
 	}
 	t.Run("slow", func(t *testing.T) {
-		syscall.Kill(o.replica().pid(), syscall.SIGSTOP)
+		o.replica().pause(t)
 		// More than all the buffers on the way to it hold by themselves.
 		long := strings.Replace(apis[0].body(apis[0].model, false, 60), prompt, strings.Repeat("word ", 5<<20), 1)
 		if len(long) < 25<<20 {
@@ -203,7 +203,7 @@ func (o *observed) observes(t *testing.T) {
 		}
 		got := o.post(t, apis[0].path(apis[0].model, false), long, "host: api.openai.com", "x-keel-user: slow")
 		o.call(t, &apis[0], true, "slow-stream", "x-sample-output-tokens: 2000")
-		syscall.Kill(o.replica().pid(), syscall.SIGCONT)
+		o.replica().resume()
 		if got.status != http.StatusOK {
 			t.Errorf("status %d: %s", got.status, got.body)
 		}
@@ -212,7 +212,7 @@ func (o *observed) observes(t *testing.T) {
 	})
 	t.Run("gone", func(t *testing.T) {
 		// One that it is sent and never reads, and one that it can't be sent.
-		syscall.Kill(o.replica().pid(), syscall.SIGSTOP)
+		o.replica().pause(t)
 		o.call(t, &apis[0], false, "unread")
 		if err := o.replica().end(syscall.SIGKILL); err != nil {
 			t.Fatal(err)
