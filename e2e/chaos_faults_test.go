@@ -88,10 +88,11 @@ func milliseconds(r *rand.Rand, least, most int) time.Duration {
 }
 
 func (f *faults) breakReplicas(ctx context.Context, r *rand.Rand, replicas []*replica) {
+	kinds := draws{shares: []share{{50, "kill"}, {70, "term"}, {85, "disk full"}, {100, "skew"}}}
 	for waited(ctx, r, 500*time.Millisecond, 2500*time.Millisecond) {
 		replica, what, pause := replicas[r.IntN(len(replicas))], r.IntN(100), milliseconds(r, 0, 1000)
 		offset := [...]string{"-3h", "3h", "-90s"}[r.IntN(3)]
-		kind := pick(what, share{50, "kill"}, share{70, "term"}, share{85, "disk full"}, share{100, "skew"})
+		kind := kinds.next(what)
 		if !f.allows(kind) {
 			continue
 		}
@@ -125,13 +126,23 @@ type share struct {
 	kind  string
 }
 
-func pick(percent int, shares ...share) string {
-	for _, s := range shares {
-		if percent < s.below {
-			return s.kind
-		}
+// draws are kinds of faults, one after the other. A minute has about twenty: of those some would lack a kind.
+type draws struct {
+	shares []share
+	drawn  []string
+}
+
+// byShare is how many are drawn by their shares alone. Then those come that did not come yet.
+const byShare = 6
+
+func (d *draws) next(percent int) string {
+	kind := d.shares[slices.IndexFunc(d.shares, func(s share) bool { return percent < s.below })].kind
+	lacks := func(s share) bool { return !slices.Contains(d.drawn, s.kind) }
+	if i := slices.IndexFunc(d.shares, lacks); len(d.drawn) >= byShare && i >= 0 {
+		kind = d.shares[i].kind
 	}
-	return ""
+	d.drawn = append(d.drawn, kind)
+	return kind
 }
 
 // fillDisk takes all that is left of the replica's disk for a while. A journal
@@ -203,11 +214,12 @@ func (r *replica) onSmallDisk(t *testing.T) {
 }
 
 func (f *faults) breakDatabase(ctx context.Context, r *rand.Rand) {
+	kinds := draws{shares: []share{{20, "stop"}, {25, "crash"}, {45, "cut"}, {70, "commit cut"}, {85, "sync cut"}, {100, "partition"}}}
 	for waited(ctx, r, 500*time.Millisecond, 3*time.Second) {
 		what, pause := r.IntN(100), milliseconds(r, 1000, 4000)
 		proxy := f.c.replicas[r.IntN(len(f.c.replicas))].proxy
 		part := r.Float64()
-		kind := pick(what, share{20, "stop"}, share{25, "crash"}, share{45, "cut"}, share{70, "commit cut"}, share{85, "sync cut"}, share{100, "partition"})
+		kind := kinds.next(what)
 		if !f.allows(kind) {
 			continue
 		}
