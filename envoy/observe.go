@@ -46,7 +46,7 @@ func (b *builder) observerFilter() *hcmv3.HttpFilter {
 			RequestAttributes:        append([]string{"request.id", "request.time"}, requestAttributes...),
 			ResponseAttributes:       responseAttributes,
 			MetadataOptions: &extprocv3.MetadataOptions{
-				ForwardingNamespaces: &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: append([]string{jwtNamespace}, b.Namespaces...)},
+				ForwardingNamespaces: &extprocv3.MetadataOptions_MetadataNamespaces{Untyped: b.readable()},
 			},
 		})},
 	}

@@ -40,9 +40,14 @@ var (
 // jwtNamespace is where Envoy leaves the claims of a token that it has verified.
 const jwtNamespace = "envoy.filters.http.jwt_authn"
 
-// readable are the namespaces of dynamic metadata that the processor is shown.
+// readable are the namespaces of dynamic metadata that the processor is shown with each message of a call. What it said of the call itself
+// is shown where others add to it: the filters of attempts.
 func (c Config) readable() []string {
-	return append([]string{MetadataNamespace, jwtNamespace}, c.Namespaces...)
+	spaces := append([]string{jwtNamespace}, c.Namespaces...)
+	if c.Mode == ModeAttempts {
+		spaces = append([]string{MetadataNamespace}, spaces...)
+	}
+	return spaces
 }
 
 // streams is the processor as a filter talks to it that says which one it is. A stream lasts as long as its call.

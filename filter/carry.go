@@ -116,7 +116,8 @@ func carryPending(call *Call) *structpb.Struct {
 	return m
 }
 
-// carry is what is said of a call. Envoy adds it to what was said before, and sends all of it on with each message from there on.
+// carry is what is said of a call. Envoy adds it to what was said before, and where attempts pass Keel, too, sends all of it on with each message
+// from there on.
 func carry(call *Call, key string, value any) *structpb.Struct {
 	fields := make(map[string]*structpb.Value, 4)
 	fields[metadataPending] = nothing // takes back what was there

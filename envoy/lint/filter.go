@@ -205,12 +205,21 @@ func (l *linter) judgePhase(f *filter) {
 }
 
 func (l *linter) judgeMetadata(f *filter) {
-	for _, list := range []string{"forwarding_namespaces", "receiving_namespaces"} {
+	lists := []string{"receiving_namespaces"}
+	if f.upstream || l.hasAttempts() {
+		lists = append(lists, "forwarding_namespaces")
+	}
+	for _, list := range lists {
 		spaces := f.config.get("metadata_options", list, "untyped")
 		if !slices.Contains(spaces.texts(), envoy.MetadataNamespace) {
 			l.find(metadataLost, f.config.at("metadata_options", list, "untyped"), "%s has no %q in %s", f.shown(), envoy.MetadataNamespace, list)
 		}
 	}
+}
+
+// hasAttempts reports whether attempts pass Keel, too, which add to what travels with their call.
+func (l *linter) hasAttempts() bool {
+	return slices.ContainsFunc(l.filters, func(f *filter) bool { return f.judged && f.upstream })
 }
 
 // minTimeout is what a decision may take.

@@ -206,7 +206,11 @@ func (l *linter) judgePolicy(p *policy) {
 	if !mode.get("allowModeOverride").yes() {
 		l.find(modeOverride, n.at("processingMode", "allowModeOverride"), "%s can't change the mode of a call", p.object.name)
 	}
-	for _, list := range []string{"accessibleNamespaces", "writableNamespaces"} {
+	lists := []string{"writableNamespaces"}
+	if l.hasAttempts() {
+		lists = append(lists, "accessibleNamespaces")
+	}
+	for _, list := range lists {
 		if !slices.Contains(n.get("metadata", list).texts(), envoy.MetadataNamespace) {
 			l.find(metadataLost, n.at("metadata", list), "%s has no %q in %s", p.object.name, envoy.MetadataNamespace, list)
 		}

@@ -133,6 +133,8 @@ var envoyMutations = []mutation{
 	{"attempts that count as calls", phaseMissing, []edit{set("clusters/[provider]/"+options+"http_filters/0/typed_config/grpc_service/initial_metadata", []any{obj{"key": "x-keel-phase", "value": "router"}})}},
 	{"attempts cut short", messageTimeout, []edit{set("clusters/[provider]/"+options+"http_filters/0/typed_config/message_timeout", "0.5s")}},
 	{"attempts without metadata", metadataLost, []edit{remove("clusters/[provider]/" + options + "http_filters/0/typed_config/metadata_options")}},
+	{"what attempts add is not told", metadataLost, []edit{given("router/metadata_options/forwarding_namespaces/untyped/0", "keel"),
+		set("router/metadata_options/forwarding_namespaces/untyped", []any{"envoy.filters.http.jwt_authn"})}},
 	{"a credential before attempts", credentialFirst, []edit{insert("clusters/[provider]/"+options+"http_filters", extension("envoy.filters.http.credential_injector", "credential_injector.v3.CredentialInjector", nil))}},
 	{"a nameless fallback", fallbackUnlabeled, []edit{set("clusters/[provider]/load_assignment/endpoints/+", obj{"priority": 1, "lb_endpoints": []any{obj{"endpoint": obj{"address": obj{"pipe": obj{"path": "/x"}}}}}})}},
 	{"filters of members only", aggregateMembers, []edit{set("clusters/[provider]/connect_timeout", "5s"), insert("static_resources/clusters", obj{"name": "all", "cluster_type": obj{"name": "envoy.clusters.aggregate", "typed_config": obj{
