@@ -141,7 +141,14 @@ func stringValue(text string) *structpb.Value {
 }
 
 func inNamespace(fields map[string]*structpb.Value) *structpb.Struct {
-	return &structpb.Struct{Fields: map[string]*structpb.Value{metadataSpace: structpb.NewStructValue(&structpb.Struct{Fields: fields})}}
+	m := new(struct {
+		all, space structpb.Struct
+		value      structpb.Value
+		kind       structpb.Value_StructValue
+	})
+	m.space.Fields, m.kind.StructValue, m.value.Kind = fields, &m.space, &m.kind
+	m.all.Fields = map[string]*structpb.Value{metadataSpace: &m.value}
+	return &m.all
 }
 
 func carried(value any) *structpb.Value {

@@ -22,28 +22,46 @@ func setHeader(name, value string) *corev3.HeaderValueOption {
 	return &h.option
 }
 
+// Answers are made for every message, each in one piece of memory.
+
 func requestHeadersAnswer(common *extprocv3.CommonResponse) *extprocv3.ProcessingResponse {
-	return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_RequestHeaders{
-		RequestHeaders: &extprocv3.HeadersResponse{Response: common},
-	}}
+	m := new(struct {
+		answer extprocv3.ProcessingResponse
+		phase  extprocv3.ProcessingResponse_RequestHeaders
+		change extprocv3.HeadersResponse
+	})
+	m.answer.Response, m.phase.RequestHeaders, m.change.Response = &m.phase, &m.change, common
+	return &m.answer
 }
 
 func requestBodyAnswer(common *extprocv3.CommonResponse) *extprocv3.ProcessingResponse {
-	return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_RequestBody{
-		RequestBody: &extprocv3.BodyResponse{Response: common},
-	}}
+	m := new(struct {
+		answer extprocv3.ProcessingResponse
+		phase  extprocv3.ProcessingResponse_RequestBody
+		change extprocv3.BodyResponse
+	})
+	m.answer.Response, m.phase.RequestBody, m.change.Response = &m.phase, &m.change, common
+	return &m.answer
 }
 
 func responseHeadersAnswer(common *extprocv3.CommonResponse) *extprocv3.ProcessingResponse {
-	return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseHeaders{
-		ResponseHeaders: &extprocv3.HeadersResponse{Response: common},
-	}}
+	m := new(struct {
+		answer extprocv3.ProcessingResponse
+		phase  extprocv3.ProcessingResponse_ResponseHeaders
+		change extprocv3.HeadersResponse
+	})
+	m.answer.Response, m.phase.ResponseHeaders, m.change.Response = &m.phase, &m.change, common
+	return &m.answer
 }
 
 func responseBodyAnswer(common *extprocv3.CommonResponse) *extprocv3.ProcessingResponse {
-	return &extprocv3.ProcessingResponse{Response: &extprocv3.ProcessingResponse_ResponseBody{
-		ResponseBody: &extprocv3.BodyResponse{Response: common},
-	}}
+	m := new(struct {
+		answer extprocv3.ProcessingResponse
+		phase  extprocv3.ProcessingResponse_ResponseBody
+		change extprocv3.BodyResponse
+	})
+	m.answer.Response, m.phase.ResponseBody, m.change.Response = &m.phase, &m.change, common
+	return &m.answer
 }
 
 // streamedBody is a piece of a body in full duplex mode. It answers no message in

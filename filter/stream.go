@@ -105,10 +105,12 @@ func (s *Server) end(call *Call, err *error) {
 // done with the call. Neither says how the call ended, see doc.go.
 func over(err error) error {
 	if errors.Is(err, io.EOF) || status.Code(err) == codes.Canceled {
-		return status.Error(codes.Unavailable, "keel: the call has ended")
+		return callEnded
 	}
 	return status.Error(codes.Unavailable, err.Error())
 }
+
+var callEnded = status.Error(codes.Unavailable, "keel: the call has ended")
 
 // take answers one message. An error ends the stream.
 func (s *Server) take(call *Call, stream extprocv3.ExternalProcessor_ProcessServer, t *turn, piece bool) error {

@@ -37,6 +37,9 @@ const MaxPPM = 1_000_000_000
 // where the provider reported nothing ("") or no amount. A cost that is not priced counts as
 // unknown: Ours is then what was priced of it.
 func Compare(ours Cost, reported string) (d Difference, ok bool) {
+	if reported == "" { // as nearly always: not worth an error
+		return Difference{}, false
+	}
 	amount, err := ParseReported(reported)
 	if err != nil {
 		return Difference{}, false
