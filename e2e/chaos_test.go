@@ -44,6 +44,7 @@ func TestChaosMutants(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs for a while: -short")
 	}
+	t.Parallel() // most of its time it waits for what does not come
 	binary := filepath.Join(openDir(t), "keel-mutants")
 	build := append(append([]string{"build", "-tags", "mutants"}, raceFlags...), "-o", binary, "keel/cmd/keel")
 	if out, err := exec.Command("go", build...).CombinedOutput(); err != nil {
@@ -51,6 +52,7 @@ func TestChaosMutants(t *testing.T) {
 	}
 	for _, mutant := range []string{"no-dedupe", "no-orphans", "subselect"} {
 		t.Run(mutant, func(t *testing.T) {
+			t.Parallel()
 			v, _ := chaosRun{binary: binary, duration: 15 * time.Second, seed: seed(t), env: []string{"KEEL_TEST_MUTANT=" + mutant}}.do(t)
 			if len(v.kinds) == 0 {
 				t.Error("the checks of TestChaos find nothing wrong with this mutant")
