@@ -49,13 +49,7 @@ func (r *rowBuffer) closeout(org string, epoch uuid.UUID, seq uint64, digest *re
 			r.Null()
 		}
 	}
-	if raw := storableJSON(end.RawUsage); raw != nil {
-		start := r.json()
-		r.foreign(raw)
-		r.jsonEnds(start)
-	} else {
-		r.Null()
-	}
+	r.foreign(end.RawUsage)
 	r.Int8(int64(end.Cost.Total))
 	r.Bool(end.CostKnown)
 	r.lines(&end.Cost)

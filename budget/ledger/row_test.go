@@ -98,6 +98,35 @@ func TestRowsAreWhatIsInserted(t *testing.T) {
 	}
 }
 
+// FuzzForeign holds what is written of somebody else's JSON against storableJSON, printed where that is certain.
+func FuzzForeign(f *testing.F) {
+	for _, json := range []string{"", `{"b":1,"a":[2.5,"x"]}`, `{"a":"\\ud800"}`, `"\\u0000"`, `"\u0041"`, `[1e3]`, `[1e99999]`, "\"\xff\"", "\"\x7fé\"", `no json`, `-0`, `{"a":1,"a":2}`, ` [true , null] `, strings.Repeat("[", 70) + strings.Repeat("]", 70)} {
+		f.Add([]byte(json))
+	}
+	f.Fuzz(func(t *testing.T, json []byte) {
+		got, want := newRows(), newRows()
+		defer got.free()
+		defer want.free()
+		got.begin(1)
+		got.foreign(json)
+		want.begin(1)
+		if storable := storableJSON(json); storable == nil {
+			want.Null()
+		} else {
+			start := want.json()
+			if printed, ok := new(leaf.Printer).Print(nil, storable); ok {
+				want.B = append(want.B, printed...)
+			} else {
+				want.B, want.unsure = append(want.B, storable...), true
+			}
+			want.jsonEnds(start)
+		}
+		if !bytes.Equal(got.Last(), want.Last()) || got.unsure != want.unsure {
+			t.Fatalf("%q is written as %q (unsure %t), want %q (%t)", json, got.Last(), got.unsure, want.Last(), want.unsure)
+		}
+	})
+}
+
 // copyHeader are the bytes before the first row: the signature, flags, and the length of an extension.
 const copyHeader = 11 + 4 + 4
 

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"slices"
@@ -63,9 +64,29 @@ func (r *rowBuffer) true(before string, v bool) {
 }
 
 func (r *rowBuffer) quote(s string) {
+	i := 0
+	for i < len(s) && unescaped[s[i]] {
+		i++
+	}
 	r.B = append(r.B, '"')
+	if i < len(s) {
+		s = r.escape(s, i)
+	}
+	r.B = append(append(r.B, s...), '"')
+}
+
+// unescaped are the bytes of ASCII that stand for themselves in a string.
+var unescaped = func() (of [256]bool) {
+	for c := byte(' '); c < utf8.RuneSelf; c++ {
+		of[c] = c != '"' && c != '\\'
+	}
+	return of
+}()
+
+// escape appends s, of which what is before at needs no look, up to its end, which it returns.
+func (r *rowBuffer) escape(s string, at int) (rest string) {
 	from, ascii := 0, true
-	for i := 0; i < len(s); i++ {
+	for i := at; i < len(s); i++ {
 		switch c := s[i]; {
 		case c >= utf8.RuneSelf:
 			if ascii && !utf8.ValidString(s[i:]) {
@@ -79,7 +100,7 @@ func (r *rowBuffer) quote(s string) {
 			r.Odd = true // NUL, or what may look like an escape that jsonb does not take
 		}
 	}
-	r.B = append(append(r.B, s[from:]...), '"')
+	return s[from:]
 }
 
 var escapes = [256]byte{'"': '"', '\n': 'n', '\t': 't', '\r': 'r'}
@@ -165,12 +186,29 @@ func compareNames(a, b string) int {
 	return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b))
 }
 
-// foreign appends JSON of somebody else.
+// foreign is a column of jsonb with what somebody else sent as JSON: storableJSON of it, null where there is nothing. What the printer
+// is certain of is valid, and has no exponent; where it has no backslash and is UTF-8 either, it is storable as it is.
 func (r *rowBuffer) foreign(json []byte) {
-	start, ok := len(r.B), false
-	if r.B, ok = r.printer.Print(r.B, json); !ok {
-		r.B, r.unsure = append(r.B[:start], json...), true
+	if len(json) == 0 {
+		r.Null()
+		return
 	}
+	start := r.json()
+	if bytes.IndexByte(json, '\\') >= 0 || !utf8.Valid(json) || !r.print(json) {
+		if json = storableJSON(json); !r.print(json) {
+			r.B, r.unsure = append(r.B, json...), true
+		}
+	}
+	r.jsonEnds(start)
+}
+
+// print appends JSON as Postgres prints it, or nothing where that is not certain.
+func (r *rowBuffer) print(json []byte) (ok bool) {
+	start := len(r.B)
+	if r.B, ok = r.printer.Print(r.B, json); !ok {
+		r.B = r.B[:start]
+	}
+	return ok
 }
 
 func (r *rowBuffer) flag(before string, v bool) {

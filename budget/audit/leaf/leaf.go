@@ -113,5 +113,24 @@ func take(b []byte) (value, rest []byte, ok bool) {
 
 // AppendTime appends an instant: UTC, with six decimals.
 func AppendTime(b []byte, t time.Time) []byte {
-	return t.UTC().AppendFormat(b, "2006-01-02T15:04:05.000000Z")
+	t = t.UTC()
+	year, month, day := t.Date()
+	if year < 0 || year > 9999 {
+		return t.AppendFormat(b, timeLayout)
+	}
+	hour, minute, second := t.Clock()
+	micros := t.Nanosecond() / 1000
+	b = twoDigits(twoDigits(b, year/100), year%100)
+	b = twoDigits(append(b, '-'), int(month))
+	b = twoDigits(append(b, '-'), day)
+	b = twoDigits(append(b, 'T'), hour)
+	b = twoDigits(append(b, ':'), minute)
+	b = twoDigits(append(b, ':'), second)
+	b = twoDigits(append(b, '.'), micros/10_000)
+	return append(twoDigits(twoDigits(b, micros/100%100), micros%100), 'Z')
 }
+
+// timeLayout is what AppendTime writes of every year; a layout is read anew for each instant.
+const timeLayout = "2006-01-02T15:04:05.000000Z"
+
+func twoDigits(b []byte, n int) []byte { return append(b, byte('0'+n/10), byte('0'+n%10)) }

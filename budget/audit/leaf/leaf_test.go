@@ -50,6 +50,36 @@ func TestParse(t *testing.T) {
 	})
 }
 
+// Instants are written by hand as their layout says.
+func TestTimes(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		seconds := rapid.OneOf(rapid.Int64Range(-62_400_000_000, 254_000_000_000), rapid.Int64Range(1_700_000_000, 1_900_000_000), rapid.Int64Range(-1<<40, 1<<40)).Draw(t, "seconds")
+		at := time.Unix(seconds, rapid.Int64Range(0, 999_999_999).Draw(t, "nanoseconds")).In(time.FixedZone("", rapid.IntRange(-14, 14).Draw(t, "hours")*3600))
+		if got, want := string(AppendTime([]byte("x"), at)), at.UTC().Format("x"+timeLayout); got != want {
+			t.Fatalf("%s, want %s", got, want)
+		}
+	})
+	for _, at := range []time.Time{{}, time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(9999, 12, 31, 23, 59, 59, 999_999_999, time.UTC), time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(-1, 12, 31, 0, 0, 0, 0, time.UTC)} {
+		if got, want := string(AppendTime(nil, at)), at.Format(timeLayout); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
+func BenchmarkTime(b *testing.B) {
+	at := time.Now()
+	out := make([]byte, 0, 100)
+	for name, append := range map[string]func([]byte, time.Time) []byte{"layout": func(b []byte, t time.Time) []byte { return t.UTC().AppendFormat(b, timeLayout) }, "by hand": AppendTime} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				out = append(out[:0], at)
+			}
+		})
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(Append(nil, Closeout, []Field{{"org", "acme"}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
