@@ -31,6 +31,7 @@ type diskCheck struct {
 	found  func(Wrong, Finding)
 	notice func(format string, args ...any)
 
+	decoder record.Decoder
 	batches map[string]*escrow.Batch // of the journal that is read, by org
 	settled map[string]uint64        // of it, the last number that the disk says is settled
 	looked  map[uuid.UUID]bool
@@ -82,7 +83,7 @@ func (d *diskCheck) see(s ondisk.Seen) error {
 	if d.org != "" && org != d.org {
 		return nil
 	}
-	r, err := escrow.Decode(s.Record)
+	r, err := escrow.Decode(&d.decoder, s.Record)
 	if err != nil {
 		return fmt.Errorf("journal %s, org %s, record %d: %w", s.Epoch, org, s.Seq, err)
 	}

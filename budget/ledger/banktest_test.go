@@ -15,6 +15,7 @@ import (
 
 	"keel/budget"
 	"keel/budget/ledger/escrow"
+	"keel/budget/ledger/journal"
 	"keel/budget/ledger/record"
 	"keel/pricing"
 	"keel/pricing/meter"
@@ -33,9 +34,13 @@ type lab struct {
 	held map[[2]string][]escrow.Record // what journals held of what was settled, by org and epoch
 }
 
-// Settle is the bank's. What it took is compared with what is stored whenever the invariants are checked.
+// Settle is the bank's, of records in memory that is used again as soon as it has returned. What it took is compared with what is
+// stored whenever the invariants are checked.
 func (l *lab) Settle(ctx context.Context, b escrow.Batch) (escrow.Settled, error) {
-	settled, err := l.Bank.Settle(ctx, b)
+	m := memories.Get().(*record.Decoder)
+	settled, err := l.Bank.Settle(ctx, lent(l.t, m, b))
+	m.Reset()
+	memories.Put(m)
 	if err == nil {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -50,6 +55,40 @@ func (l *lab) Settle(ctx context.Context, b escrow.Batch) (escrow.Settled, error
 		}
 	}
 	return settled, err
+}
+
+var memories = sync.Pool{New: func() any { return new(record.Decoder) }}
+
+// lent is a batch as the uploader has it: decoded, in memory of a decoder.
+func lent(t testing.TB, m *record.Decoder, b escrow.Batch) escrow.Batch {
+	records := make([]escrow.Record, len(b.Records))
+	for i := range b.Records {
+		r := &b.Records[i]
+		var kind record.Kind
+		var payload []byte
+		switch {
+		case r.Decision != nil:
+			kind, payload = record.KindDecision, record.AppendDecision(nil, r.Decision)
+		case r.Closeout != nil:
+			kind, payload = record.KindCloseout, record.AppendCloseout(nil, r.Closeout)
+		case r.Return != nil:
+			kind, payload = record.KindReturn, record.AppendReturn(nil, r.Return)
+		case r.Response != nil:
+			kind, payload = record.KindResponse, record.AppendResponse(nil, r.Response)
+		case r.Extension != nil:
+			kind, payload = record.KindExtension, record.AppendExtension(nil, r.Extension)
+		}
+		if payload != nil {
+			decoded, err := escrow.Decode(m, journal.Record{Kind: byte(kind), Payload: payload})
+			if err != nil {
+				t.Fatal(err)
+			}
+			records[i] = decoded
+		}
+		records[i].Seq, records[i].Digest = r.Seq, r.Digest
+	}
+	b.Records = records
+	return b
 }
 
 // witnessed holds the database against journals.

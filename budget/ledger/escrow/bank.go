@@ -44,6 +44,7 @@ type Bank interface {
 	// Settle writes records, exactly once: those up to what is applied are left
 	// out, and a gap behind it is a *GapError. New records of an epoch that is
 	// finished are ErrFinished: what it left open is charged in full already.
+	// When it has returned it keeps nothing of the batch but texts: the memory of its records is used again.
 	Settle(ctx context.Context, b Batch) (Settled, error)
 
 	// Finish ends an epoch whose records are all applied: decisions that it left

@@ -282,11 +282,11 @@ func (m *model) Settle(_ context.Context, b Batch) (answer Settled, err error) {
 		for _, r := range records {
 			switch {
 			case r.Decision != nil:
-				m.decide(b.Epoch, r.Decision, touched)
+				m.decide(b.Epoch, kept(record.DecodeDecision(record.AppendDecision(nil, r.Decision))), touched)
 			case r.Extension != nil:
 				m.extend(b.Epoch, r.Extension, touched)
 			case r.Closeout != nil:
-				m.close(b.Epoch, r.Closeout, touched)
+				m.close(b.Epoch, kept(record.DecodeCloseout(record.AppendCloseout(nil, r.Closeout))), touched)
 			case r.Return != nil:
 				k := KeyOf(&r.Return.Account)
 				m.move(k, b.Epoch, 0, r.Return.Amount)
@@ -301,6 +301,14 @@ func (m *model) Settle(_ context.Context, b Batch) (answer Settled, err error) {
 		}
 		return nil
 	})
+}
+
+// kept is what was decoded into memory of its own.
+func kept[T any](v *T, err error) *T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }
 
 func (m *model) decide(epoch uuid.UUID, d *budget.Decision, touched map[Key]bool) {

@@ -30,6 +30,8 @@ type upload struct {
 	rewind  bool              // the bank forgot: read from the beginning
 	reader  *journal.Reader
 	turn    sync.Mutex // held by the one who uploads
+	decoder record.Decoder
+	spare   []Record // of a batch before
 }
 
 func (u *upload) init() {
@@ -151,7 +153,6 @@ func (r *Replica) flush(ctx context.Context, e *epoch) error {
 
 // round is what is settled at once.
 type round struct {
-	batches []*Batch // by org
 	last    journal.Position
 	records int
 	full    bool // there may be more
@@ -180,11 +181,12 @@ func (r *Replica) uploadRound(ctx context.Context, e *epoch) (round, error) {
 	if err != nil {
 		return round{}, err
 	}
-	next, err := r.read(e)
+	next, batches, err := r.read(e)
+	defer u.reuse(batches)
 	if err != nil || next.records == 0 {
 		return round{}, err
 	}
-	for _, b := range next.batches {
+	for _, b := range batches {
 		if err := r.settle(ctx, e, b); err != nil {
 			u.mu.Lock()
 			u.reader, u.rewind = nil, u.rewind || u.whole // what was read is read again
@@ -195,6 +197,15 @@ func (r *Replica) uploadRound(ctx context.Context, e *epoch) (round, error) {
 	return next, e.journal.Settled(next.last)
 }
 
+// reuse takes back the memory of what was read: the bank keeps nothing of a batch, and who reads again decodes again.
+func (u *upload) reuse(batches []*Batch) {
+	for _, b := range batches {
+		clear(b.Records)
+		u.spare = b.Records[:0]
+	}
+	u.decoder.Reset()
+}
+
 func (e *epoch) reader(fromStart bool) (*journal.Reader, error) {
 	r := e.journal.Reader()
 	if fromStart {
@@ -203,13 +214,13 @@ func (e *epoch) reader(fromStart bool) (*journal.Reader, error) {
 	return r, nil
 }
 
-// read takes the next records from the journal.
-func (r *Replica) read(e *epoch) (next round, err error) {
+// read takes the next records from the journal, by org. They are in memory of the upload, until that is used again.
+func (r *Replica) read(e *epoch) (next round, batches []*Batch, err error) {
 	byOrg := make(map[string]*Batch)
 	for bytes := 0; !next.full; {
 		rec, ok, err := e.upload.reader.Next()
 		if err != nil {
-			return round{}, err
+			return next, batches, err
 		}
 		if !ok {
 			break
@@ -223,34 +234,35 @@ func (r *Replica) read(e *epoch) (next round, err error) {
 		}
 		b := byOrg[rec.Org]
 		if b == nil {
-			b = &Batch{Epoch: e.id, Org: rec.Org}
+			b = &Batch{Epoch: e.id, Org: rec.Org, Records: e.upload.spare}
+			e.upload.spare = nil
 			byOrg[rec.Org] = b
-			next.batches = append(next.batches, b)
+			batches = append(batches, b)
 		}
-		decoded, err := Decode(rec)
+		decoded, err := Decode(&e.upload.decoder, rec)
 		if err != nil {
-			return round{}, fmt.Errorf("ledger: journal %s, org %s, record %d: %w", e.id, rec.Org, rec.Position.Seq, err)
+			return next, batches, fmt.Errorf("ledger: journal %s, org %s, record %d: %w", e.id, rec.Org, rec.Position.Seq, err)
 		}
 		b.Records = append(b.Records, decoded)
 	}
-	return next, nil
+	return next, batches, nil
 }
 
-// Decode reads a record as it is settled.
-func Decode(rec journal.Record) (Record, error) {
+// Decode reads a record as it is settled. What it returns is valid until d is reset.
+func Decode(d *record.Decoder, rec journal.Record) (Record, error) {
 	var err error
 	out := Record{Seq: rec.Position.Seq, Digest: record.DigestOf(record.Kind(rec.Kind), rec.Payload)}
 	switch record.Kind(rec.Kind) {
 	case record.KindDecision:
-		out.Decision, err = record.DecodeDecision(rec.Payload)
+		out.Decision, err = d.Decision(rec.Payload)
 	case record.KindCloseout:
-		out.Closeout, err = record.DecodeCloseout(rec.Payload)
+		out.Closeout, err = d.Closeout(rec.Payload)
 	case record.KindReturn:
-		out.Return, err = record.DecodeReturn(rec.Payload)
+		out.Return, err = d.Return(rec.Payload)
 	case record.KindResponse:
-		out.Response, err = record.DecodeResponse(rec.Payload)
+		out.Response, err = d.Response(rec.Payload)
 	case record.KindExtension:
-		out.Extension, err = record.DecodeExtension(rec.Payload)
+		out.Extension, err = d.Extension(rec.Payload)
 	default:
 		err = fmt.Errorf("unknown kind %d: it was written by another version", rec.Kind)
 	}

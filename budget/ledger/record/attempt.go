@@ -74,7 +74,8 @@ func readAttemptBefore(r *reader, a *budget.Attempt) {
 	a.Cost = pricing.NanoUSD(r.int64("cost"))
 	a.Basis = budget.Basis(r.text("basis"))
 	if r.bool("has usage") {
-		a.Usage = readUsage(r)
+		a.Usage = r.memory.usages.one()
+		readUsage(r, a.Usage)
 	}
 	a.Detail = r.text("detail")
 }

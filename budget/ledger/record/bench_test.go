@@ -100,3 +100,22 @@ func benchDecode[T any](b *testing.B, record []byte, decode func([]byte) (*T, er
 		}
 	}
 }
+
+// BenchmarkDecoder decodes what a call writes, many times in one memory.
+func BenchmarkDecoder(b *testing.B) {
+	d := intent()
+	decision, closeout := AppendDecision(nil, d), AppendCloseout(nil, ending(d))
+	var decoder Decoder
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		if n%500 == 0 {
+			decoder.Reset()
+		}
+		if _, err := decoder.Decision(decision); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := decoder.Closeout(closeout); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -38,16 +38,12 @@ func readBill(r *reader, v *budget.Bill) {
 	v.Speed = r.text("speed")
 	v.Region = r.text("region")
 	v.SearchContext = r.text("search context")
-	if u := readUsage(r); u != nil {
-		v.Usage = *u
-	}
-	v.Parts = list(r, "bills.parts", minPart, readPart)
+	readUsage(r, &v.Usage)
+	v.Parts = list(r, nil, "bills.parts", minPart, readPart)
 	v.Cost = pricing.NanoUSD(r.int64("cost"))
 }
 
 func readPart(r *reader, v *meter.Part) {
 	v.Model = r.text("model")
-	if u := readUsage(r); u != nil {
-		v.Usage = *u
-	}
+	readUsage(r, &v.Usage)
 }

@@ -1,8 +1,6 @@
 package record
 
 import (
-	"bytes"
-
 	"keel/budget"
 	"keel/pricing"
 )
@@ -23,16 +21,7 @@ func AppendCloseout(b []byte, c *Closeout) []byte {
 // DecodeCloseout reads what AppendCloseout wrote. Slices without elements are
 // nil, and times are UTC. A meter that this program does not know is an error.
 func DecodeCloseout(b []byte) (*Closeout, error) {
-	r := open("closeout", billed, b)
-	c := new(Closeout)
-	readEnding(r, &c.Closeout)
-	c.Known = r.bool("known")
-	c.Lease = r.id("lease")
-	c.Charges = list(r, "charges", minCharge, readCharge)
-	if err := r.end(); err != nil {
-		return nil, err
-	}
-	return c, nil
+	return new(Decoder).Closeout(b)
 }
 
 // AppendResponse appends the encoding of c, the closeout of a response, to b.
@@ -40,13 +29,7 @@ func AppendResponse(b []byte, c *budget.Closeout) []byte { return appendEnding(a
 
 // DecodeResponse reads what AppendResponse wrote, as DecodeCloseout does.
 func DecodeResponse(b []byte) (*budget.Closeout, error) {
-	r := open("response", billed, b)
-	c := new(budget.Closeout)
-	readEnding(r, c)
-	if err := r.end(); err != nil {
-		return nil, err
-	}
-	return c, nil
+	return new(Decoder).Response(b)
 }
 
 // AppendReturn appends the encoding of r to b.
@@ -58,14 +41,7 @@ func AppendReturn(b []byte, r *Return) []byte {
 
 // DecodeReturn reads what AppendReturn wrote.
 func DecodeReturn(b []byte) (*Return, error) {
-	r := open("return", plain, b)
-	back := new(Return)
-	readAccount(r, &back.Account)
-	back.Amount = pricing.NanoUSD(r.int64("amount"))
-	if err := r.end(); err != nil {
-		return nil, err
-	}
-	return back, nil
+	return new(Decoder).Return(b)
 }
 
 func appendCharge(b []byte, c *Charge) []byte {
@@ -121,11 +97,12 @@ func readEnding(r *reader, c *budget.Closeout) {
 	c.Outcome = budget.Outcome(r.text("outcome"))
 	c.Metered = budget.Metered(r.text("metered"))
 	if r.bool("has usage") {
-		c.Usage = readUsage(r)
+		c.Usage = r.memory.usages.one()
+		readUsage(r, c.Usage)
 	}
-	c.RawUsage = bytes.Clone(r.take("raw usage", r.uint("raw usage")))
-	if len(c.RawUsage) == 0 {
-		c.RawUsage = nil
+	if raw := r.take("raw usage", r.uint("raw usage")); len(raw) > 0 {
+		c.RawUsage = r.memory.raw.list(len(raw))
+		copy(c.RawUsage, raw)
 	}
 	readCost(r, &c.Cost)
 	c.CostKnown = r.bool("cost known")
@@ -138,11 +115,11 @@ func readEnding(r *reader, c *budget.Closeout) {
 	c.Awaited = r.bool("awaited")
 	switch {
 	case r.wrote >= detailed:
-		c.AttemptRows = list(r, "attempts", minAttempt, readAttempt)
+		c.AttemptRows = list(r, nil, "attempts", minAttempt, readAttempt)
 	case r.wrote > plain:
-		c.AttemptRows = list(r, "attempts", minAttemptBefore, readAttemptBefore)
+		c.AttemptRows = list(r, nil, "attempts", minAttemptBefore, readAttemptBefore)
 	}
 	if r.wrote >= billed {
-		c.Bills = list(r, "bills", minBill, readBill)
+		c.Bills = list(r, &r.memory.bills, "bills", minBill, readBill)
 	}
 }

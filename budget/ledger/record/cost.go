@@ -36,8 +36,8 @@ func appendUsage(b []byte, u *meter.Usage) []byte {
 	return b
 }
 
-func readUsage(r *reader) *meter.Usage {
-	u := new(meter.Usage)
+// readUsage reads into a usage that is zero.
+func readUsage(r *reader, u *meter.Usage) {
 	before := ""
 	for i := range r.count("usage", 2) {
 		r.group, r.index = "usage", i
@@ -51,11 +51,10 @@ func readUsage(r *reader) *meter.Usage {
 			r.fail("quantity", at, "0 is not written")
 		}
 		if r.err != nil {
-			return nil
+			return
 		}
 	}
 	r.in("")
-	return u
 }
 
 func readMeter(r *reader, field string) meter.Kind {
@@ -97,8 +96,8 @@ func appendCost(b []byte, c *pricing.Cost) []byte {
 func readCost(r *reader, c *pricing.Cost) {
 	r.in("cost")
 	c.Total = pricing.NanoUSD(r.int64("total"))
-	c.Lines = list(r, "cost.lines", minLine, readLine)
-	c.Unpriced = list(r, "cost.unpriced", minUnpriced, func(r *reader, kind *meter.Kind) { *kind = readMeter(r, "meter") })
+	c.Lines = list(r, &r.memory.lines, "cost.lines", minLine, readLine)
+	c.Unpriced = list(r, nil, "cost.unpriced", minUnpriced, func(r *reader, kind *meter.Kind) { *kind = readMeter(r, "meter") })
 	if r.bool("has an exchange rate") {
 		c.Exchange = new(pricing.Exchange)
 		readExchange(r, c.Exchange)

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"strings"
 	"time"
 
 	"keel/budget"
@@ -47,34 +48,7 @@ func AppendDecision(b []byte, d *budget.Decision) []byte {
 // DecodeDecision reads what AppendDecision wrote. Slices and maps without
 // elements are nil, and times are UTC.
 func DecodeDecision(b []byte) (*budget.Decision, error) {
-	r := open("decision", version, b)
-	d := new(budget.Decision)
-	readCall(r, &d.Call)
-	d.Action = budget.Action(r.text("action"))
-	d.Reason = r.text("reason")
-	readShape(r, &d.Shape)
-	d.Route = r.text("route")
-	d.RoutedProvider = r.text("routed provider")
-	d.RoutedModel = r.text("routed model")
-	d.MaxOutputTokens = r.int64("output cap")
-	readEstimate(r, &d.Estimate)
-	d.Holds = list(r, "holds", minHold, readHold)
-	d.Rules = list(r, "rules", minRule, readRule)
-	d.PriceVersion = r.text("price version")
-	if r.bool("has a denial") {
-		d.Denial = new(budget.Denial)
-		readDenial(r, d.Denial)
-	}
-	d.Unmetered = r.bool("unmetered")
-	d.Debt = r.bool("debt")
-	if r.wrote > plain {
-		readEnvelope(r, &d.Envelope)
-		d.RouteChoices = list(r, "choices", minChoice, readChoice)
-	}
-	if err := r.end(); err != nil {
-		return nil, err
-	}
-	return d, nil
+	return new(Decoder).Decision(b)
 }
 
 func appendCall(b []byte, c *budget.Call) []byte {
@@ -99,7 +73,7 @@ func readCall(r *reader, c *budget.Call) {
 	c.ID = r.id("decision id")
 	c.Org = r.text("org")
 	c.At = r.time("time")
-	c.Subject = entries(r, "subject", (*reader).text)
+	c.Subject = entries(r, &r.memory.labels, "subject", (*reader).text)
 	c.API = r.text("api")
 	c.Provider = r.text("provider")
 	c.Model = r.text("model")
@@ -130,13 +104,25 @@ func appendAccount(b []byte, a *budget.Account) []byte {
 	return appendInt(b, int64(a.Rolling))
 }
 
+// readAccount reads the account of an element of a list, which mostly is that which the list of the record before had in its place, or
+// another one. An encoding ends where it ends, whatever comes behind it: so the same bytes are the same account.
 func readAccount(r *reader, a *budget.Account) {
+	seen := r.memory.seen(r.index)
+	if seen != nil && seen.encoded != "" && strings.HasPrefix(r.all[r.at:], seen.encoded) {
+		*a = seen.account
+		r.at += len(seen.encoded)
+		return
+	}
+	from := r.at
 	a.Org = r.text("org")
 	a.Budget = r.text("budget")
 	a.Key = r.text("account key")
 	a.WindowStart = r.time("window start")
 	a.WindowEnd = r.time("window end")
 	a.Rolling = time.Duration(r.int64("rolling window"))
+	if seen != nil && r.err == nil {
+		seen.encoded, seen.account = r.all[from:r.at], *a
+	}
 }
 
 func appendHold(b []byte, h *budget.Hold) []byte {
@@ -189,7 +175,7 @@ func readDenial(r *reader, d *budget.Denial) {
 	d.Code = r.text("code")
 	d.Message = r.text("message")
 	d.RetryAfter = time.Duration(r.int64("retry after"))
-	d.Details = entries(r, "denial.details", (*reader).text)
+	d.Details = entries(r, &r.memory.labels, "denial.details", (*reader).text)
 	r.in("")
 }
 

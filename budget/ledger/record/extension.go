@@ -1,7 +1,5 @@
 package record
 
-import "keel/pricing"
-
 // minMore is the fewest bytes that an element of More takes; a test has it.
 const minMore = minAccount + 2
 
@@ -25,19 +23,5 @@ func AppendExtension(b []byte, x *Extension) []byte {
 // DecodeExtension reads what AppendExtension wrote. More without elements is nil,
 // and times are UTC.
 func DecodeExtension(b []byte) (*Extension, error) {
-	r := open("extension", plain, b)
-	x := new(Extension)
-	x.ID = r.id("decision id")
-	x.Org = r.text("org")
-	x.At = r.time("time")
-	x.Debt = r.bool("debt")
-	x.More = list(r, "more", minMore, func(r *reader, m *More) {
-		readAccount(r, &m.Account)
-		m.Amount = pricing.NanoUSD(r.int64("amount"))
-		m.Leased = r.bool("leased")
-	})
-	if err := r.end(); err != nil {
-		return nil, err
-	}
-	return x, nil
+	return new(Decoder).Extension(b)
 }

@@ -56,8 +56,8 @@ func TestDamaged(t *testing.T) {
 
 // holdsOf reads n holds from so many bytes.
 func holdsOf(n byte, size int) error {
-	r := &reader{kind: "decision", b: append([]byte{0, n}, make([]byte, size)...), at: 1, index: -1}
-	list(r, "holds", minHold, readHold)
+	r := &reader{kind: "decision", b: append([]byte{0, n}, make([]byte, size)...), at: 1, index: -1, memory: new(memory)}
+	list(r, &r.memory.holds, "holds", minHold, readHold)
 	return r.err
 }
 

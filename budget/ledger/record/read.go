@@ -12,22 +12,25 @@ import (
 // reader reads the fields of one record one after the other. After the first
 // error everything reads as zero, so that only the end has to look at it.
 type reader struct {
-	kind  string
-	wrote byte // version of the program that wrote it
-	b     []byte
-	all   string // b, of which every text is a part: one allocation for all of them
-	at    int
-	group string // what the field is in: "holds", "estimate.input"
-	index int    // of the element where group is a list, else -1
-	err   error
+	kind   string
+	wrote  byte // version of the program that wrote it
+	b      []byte
+	all    string // b, of which every text is a part
+	at     int    // of the next field; the end after an error
+	group  string // what the field is in: "holds", "estimate.input"
+	index  int    // of the element where group is a list, else -1
+	err    error
+	memory *memory
 }
 
-// open checks the version, of which there is none after newest.
-func open(kind string, newest byte, b []byte) *reader {
-	r := &reader{kind: kind, b: b, all: string(b), index: -1}
+// open begins with a record, and checks its version, of which there is none after newest.
+func (d *Decoder) open(kind string, newest byte, b []byte) *reader {
+	r := &d.reader
+	*r = reader{kind: kind, b: b, all: d.memory.text(b), index: -1, memory: &d.memory}
 	r.wrote = r.byte("version")
 	if r.err == nil && (r.wrote < plain || r.wrote > newest) {
 		r.err = fmt.Errorf("%s record: format version %d, and this program reads version %d: read it with the version of keel that wrote it", kind, r.wrote, newest)
+		r.at = len(b)
 	}
 	return r
 }
@@ -52,6 +55,7 @@ func (r *reader) fail(field string, at int, format string, args ...any) {
 		field = r.group + "." + field
 	}
 	r.err = fmt.Errorf("%s record: %s at byte %d of %d: %s", r.kind, field, at, len(r.b), fmt.Sprintf(format, args...))
+	r.at = len(r.b)
 }
 
 // in names the group of the fields that follow; "" for the record itself.
@@ -88,12 +92,17 @@ func (r *reader) bool(field string) bool {
 }
 
 func (r *reader) uint(field string) uint64 {
-	if r.err != nil {
-		return 0
-	}
 	if r.at < len(r.b) && r.b[r.at] < 0x80 { // most numbers, and nearly all lengths
 		r.at++
 		return uint64(r.b[r.at-1])
+	}
+	return r.long(field)
+}
+
+// long is uint of more than one byte.
+func (r *reader) long(field string) uint64 {
+	if r.err != nil {
+		return 0
 	}
 	v, n := binary.Uvarint(r.b[r.at:])
 	switch {
@@ -127,8 +136,13 @@ func (r *reader) int(field string) int {
 }
 
 func (r *reader) text(field string) string {
-	n := len(r.take(field, r.uint(field)))
-	return r.all[r.at-n : r.at]
+	n := r.uint(field)
+	if n > uint64(len(r.all)-r.at) {
+		r.take(field, n) // says so
+		return ""
+	}
+	r.at += int(n)
+	return r.all[r.at-int(n) : r.at]
 }
 
 func (r *reader) id(field string) (id uuid.UUID) {
@@ -165,13 +179,18 @@ func (r *reader) count(field string, size int) int {
 	return int(n)
 }
 
-// list reads elements that take at least size bytes each; nil where there are none.
-func list[T any](r *reader, field string, size int, read func(*reader, *T)) []T {
+// list reads elements that take at least size bytes each; nil where there are none. They are cut from a slab, if there is one for them.
+func list[T any](r *reader, from *slab[T], field string, size int, read func(*reader, *T)) []T {
 	n := r.count(field, size)
 	if n == 0 {
 		return nil
 	}
-	elements := make([]T, n)
+	var elements []T
+	if from != nil {
+		elements = from.list(n)
+	} else {
+		elements = make([]T, n)
+	}
 	group := r.group
 	for i := range elements {
 		r.group, r.index = field, i
@@ -184,12 +203,12 @@ func list[T any](r *reader, field string, size int, read func(*reader, *T)) []T 
 }
 
 // entries reads a map whose keys are sorted; nil where it is empty.
-func entries[V any](r *reader, field string, read func(r *reader, field string) V) map[string]V {
+func entries[V any](r *reader, from *maps[V], field string, read func(r *reader, field string) V) map[string]V {
 	n := r.count(field, 2) // an empty key and one byte
 	if n == 0 {
 		return nil
 	}
-	m := make(map[string]V, n)
+	m := from.of(n)
 	group, before := r.group, ""
 	for i := range n {
 		r.group, r.index = field, i
