@@ -38,8 +38,8 @@ type attempt struct {
 	strange  bool             // and it should: the others of its cluster do
 	rewrite  bool             // it is for another model than the request names
 
-	header http.Header
-	reader wire.ResponseReader // of an answer that says that it failed
+	encoded string              // content-encoding of the answer, "" for a plain one
+	reader  wire.ResponseReader // of an answer that says that it failed
 }
 
 // id is that of the call's decision, for the log.
@@ -234,8 +234,8 @@ func (a *attempt) rewriteBody(body []byte) (*extprocv3.ProcessingResponse, error
 // observeHeaders notes how the upstream answered. The body of an error is asked for:
 // Envoy tries again as soon as it has the headers, and what was billed is in the body.
 func (a *attempt) observeHeaders(headers *extprocv3.HttpHeaders) *extprocv3.ProcessingResponse {
-	var status int
-	status, a.header = responseHead(headers)
+	header := (*headerMap)(headers.GetHeaders())
+	status := header.status()
 	answer := responseHeadersAnswer(nil)
 	a.FirstByte = time.Since(a.At)
 	if status < http.StatusBadRequest {
@@ -245,8 +245,9 @@ func (a *attempt) observeHeaders(headers *extprocv3.HttpHeaders) *extprocv3.Proc
 	}
 	a.Fail(a.config, a.decision, status, &budget.Reported{})
 	answer.DynamicMetadata = a.carry()
-	if !headers.EndOfStream && a.readable() {
-		a.reader = a.codec.NewReader(&wire.Request{API: a.codec.API(), Model: a.Model}, status, a.header)
+	if !headers.EndOfStream && readable(header) {
+		a.reader = a.codec.NewReader(&wire.Request{API: a.codec.API(), Model: a.Model}, status, header)
+		a.encoded = header.Get("content-encoding")
 		answer.ModeOverride = buffered()
 	}
 	return answer
@@ -254,10 +255,10 @@ func (a *attempt) observeHeaders(headers *extprocv3.HttpHeaders) *extprocv3.Proc
 
 // readable reports whether the body of an error can wait in Envoy: past its buffer
 // limit it would be lost, and an event stream may take its time.
-func (a *attempt) readable() bool {
-	length, err := strconv.ParseInt(a.header.Get("content-length"), 10, 64)
-	return (a.header.Get("content-length") == "" || err == nil && length <= maxBufferedBytes) &&
-		!strings.HasPrefix(a.header.Get("content-type"), "text/event-stream")
+func readable(header wire.Header) bool {
+	size := header.Get("content-length")
+	length, err := strconv.ParseInt(size, 10, 64)
+	return (size == "" || err == nil && length <= maxBufferedBytes) && !strings.HasPrefix(header.Get("content-type"), "text/event-stream")
 }
 
 // observeBody reads what an error says that was used.
@@ -267,8 +268,8 @@ func (a *attempt) observeBody(body *extprocv3.HttpBody) *extprocv3.ProcessingRes
 		return answer
 	}
 	plain, err := body.Body, error(nil)
-	if ce := a.header.Get("content-encoding"); ce != "" {
-		plain, err = decodeBody(ce, body.Body)
+	if a.encoded != "" {
+		plain, err = decodeBody(a.encoded, body.Body)
 	}
 	a.reader.Feed(plain, true)
 	reading := a.reader.Reading()

@@ -135,7 +135,7 @@ type requestHeaders struct {
 func (r *requestHeaders) value(name string) (value string) {
 	found := false
 	for _, h := range r.list {
-		if !strings.EqualFold(h.Key, name) {
+		if !isNamed(h, name) {
 			continue
 		}
 		if found {
@@ -199,7 +199,10 @@ func lookUp(in *structpb.Struct, key string) string {
 func subjectOf(config *budget.Config, headers *requestHeaders, keys *budget.PseudonymKeys) (subject budget.Subject, org, unkeyed string) {
 	org = budget.DefaultOrg
 	for _, rule := range config.Subjects(org) {
-		if v := headers.read(rule.From); rule.Label == "org" && v != "" {
+		if rule.Label != "org" {
+			continue
+		}
+		if v := headers.read(rule.From); v != "" {
 			org = boundedLabel(v)
 			break
 		}
@@ -235,13 +238,6 @@ func boundedLabel(v string) string {
 	}
 	sum := sha256.Sum256([]byte(v))
 	return "sha256:" + hex.EncodeToString(sum[:])
-}
-
-func headerValue(h *corev3.HeaderValue) string {
-	if len(h.RawValue) > 0 {
-		return string(h.RawValue)
-	}
-	return h.Value
 }
 
 func attribute(message *extprocv3.ProcessingRequest, name string) string {

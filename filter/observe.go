@@ -12,6 +12,7 @@ import (
 
 	"keel/budget"
 	"keel/filter/frame"
+	"keel/filter/wire"
 	"keel/filter/wire/encoding"
 )
 
@@ -30,8 +31,8 @@ const (
 
 // observeHeaders begins the third section of call.
 func (s *Server) observeHeaders(call *Call, headers *extprocv3.HttpHeaders, message *extprocv3.ProcessingRequest) *extprocv3.ProcessingResponse {
-	var header http.Header // what the reader needs of it the reader keeps
-	call.status, header = responseHead(headers)
+	header := (*headerMap)(headers.GetHeaders())
+	call.status = header.status()
 	call.details = strings.Clone(attribute(message, "response.code_details")) // or all of the attributes are kept
 	call.attempts = attributeInt(message, "upstream.request_attempt_count")
 	call.ended, call.answered = headers.EndOfStream, time.Now()
@@ -67,19 +68,6 @@ func (s *Server) observeHeaders(call *Call, headers *extprocv3.HttpHeaders, mess
 	return answer
 }
 
-// responseHead is the status of a response, 0 where there is none, and its other headers.
-func responseHead(headers *extprocv3.HttpHeaders) (status int, header http.Header) {
-	header = make(http.Header, len(headers.GetHeaders().GetHeaders()))
-	for _, h := range headers.GetHeaders().GetHeaders() {
-		if h.Key == ":status" {
-			status, _ = strconv.Atoi(headerValue(h))
-			continue
-		}
-		header.Add(h.Key, headerValue(h))
-	}
-	return status, header
-}
-
 // What a call over the limit of Envoy is refused by.
 const (
 	codeTooLarge = "body_too_large"
@@ -107,7 +95,7 @@ func (s *Server) observeUndecided(call *Call) *extprocv3.ProcessingResponse {
 }
 
 // holdHeaders reports whether the response is small and whole enough to wait for its cost.
-func (s *Server) holdHeaders(call *Call, header http.Header) bool {
+func (s *Server) holdHeaders(call *Call, header wire.Header) bool {
 	if call.ended || call.request.Stream || call.decoder != nil || call.fault != nil {
 		return false
 	}

@@ -96,7 +96,7 @@ func (s *Server) watchPassing(p *passive, message *extprocv3.ProcessingRequest) 
 		s.decidePassing(p)
 	case *extprocv3.ProcessingRequest_ResponseHeaders:
 		if p.decision == nil || p.request == nil { // an answer before the request was whole, or to what nobody can read
-			p.status, _ = responseHead(m.ResponseHeaders)
+			p.status = (*headerMap)(m.ResponseHeaders.GetHeaders()).status()
 			p.ended = m.ResponseHeaders.EndOfStream
 			return
 		}

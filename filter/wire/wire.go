@@ -7,8 +7,6 @@
 package wire
 
 import (
-	"net/http"
-
 	"keel/pricing/meter"
 	"keel/pricing/tokens"
 )
@@ -74,12 +72,19 @@ type Codec interface {
 	// changed is the same bytes; with an empty edit it returns its arguments.
 	Rewrite(r *Request, path string, body []byte, edit Edit) (newPath string, newBody []byte)
 
-	// NewReader returns a reader for the response to r.
-	NewReader(r *Request, status int, header http.Header) ResponseReader
+	// NewReader returns a reader for the response to r. What it needs of the
+	// header it reads before it returns.
+	NewReader(r *Request, status int, header Header) ResponseReader
 
 	// Refuse renders a refusal in the error shape of the API, so that its
 	// client libraries raise the error that their users already handle.
 	Refuse(Refusal) (contentType string, body []byte)
+}
+
+// Header is what the headers of a response say, as an http.Header does.
+type Header interface {
+	// Get returns the first value of a header, whose name is in any case; "" without one.
+	Get(name string) string
 }
 
 // Span is a half-open range of byte offsets in a request body; that of a string

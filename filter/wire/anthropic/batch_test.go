@@ -1,6 +1,7 @@
 package anthropic
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 
@@ -75,7 +76,7 @@ func TestBatchResults(t *testing.T) {
 	if cut.Terminal || !cut.Partial || cut.Usage == nil || *cut.Usage != in(10, 0, 5) {
 		t.Errorf("cut in a line: %+v", cut)
 	}
-	reader := codec.NewReader(r, 200, nil)
+	reader := codec.NewReader(r, 200, http.Header{})
 	reader.Feed([]byte(one+other), false)
 	before := reader.Reading()
 	reader.Feed([]byte(two), true)

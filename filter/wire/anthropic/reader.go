@@ -1,8 +1,6 @@
 package anthropic
 
 import (
-	"net/http"
-
 	"keel/filter/wire"
 	"keel/filter/wire/framing"
 	"keel/pricing/tokens"
@@ -10,7 +8,7 @@ import (
 
 // NewReader implements wire.Codec. Whether a body is one message or a stream
 // is told by its first byte, since headers are lost or wrong behind gateways.
-func (c *codec) NewReader(r *wire.Request, status int, _ http.Header) wire.ResponseReader {
+func (c *codec) NewReader(r *wire.Request, status int, _ wire.Header) wire.ResponseReader {
 	return &reader{message: c.newMessage(r), task: c.task, status: status}
 }
 

@@ -107,7 +107,7 @@ func (c *codec) Rewrite(r *wire.Request, path string, body []byte, edit wire.Edi
 }
 
 // NewReader implements wire.Codec.
-func (c *codec) NewReader(r *wire.Request, status int, header http.Header) wire.ResponseReader {
+func (c *codec) NewReader(r *wire.Request, status int, header wire.Header) wire.ResponseReader {
 	out := &reader{api: c.api, task: r.Prompt.Task, status: status}
 	if own, ok := ofClaude(r); ok {
 		out.claude = anthropic.NewMessage(own)

@@ -1,9 +1,9 @@
 package bedrock
 
 import (
-	"net/http"
 	"strings"
 
+	"keel/filter/wire"
 	"keel/filter/wire/walk"
 )
 
@@ -12,7 +12,7 @@ const optimized = "optimized"
 
 // readTerms takes what the headers of InvokeModel say of the terms that applied
 // (Bedrock API reference, InvokeModel, response syntax).
-func (r *reader) readTerms(header http.Header) {
+func (r *reader) readTerms(header wire.Header) {
 	r.reading.ServiceTier = header.Get("X-Amzn-Bedrock-Service-Tier")
 	if header.Get("X-Amzn-Bedrock-Performanceconfig-Latency") == optimized {
 		r.reading.Speed = "fast"

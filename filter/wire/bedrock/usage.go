@@ -1,9 +1,9 @@
 package bedrock
 
 import (
-	"net/http"
 	"strconv"
 
+	"keel/filter/wire"
 	"keel/filter/wire/walk"
 	"keel/pricing/meter"
 )
@@ -32,7 +32,7 @@ func (n *counts) told() bool { return n.input >= 0 || n.output >= 0 }
 
 // readHeader takes what the response headers tell (Bedrock user guide,
 // InvokeModel response headers): for some families it is all there is.
-func (n *counts) readHeader(header http.Header) {
+func (n *counts) readHeader(header wire.Header) {
 	*n = noCounts()
 	read := func(name string, into *int64) {
 		v, err := strconv.ParseInt(header.Get("X-Amzn-Bedrock-"+name), 10, 64)

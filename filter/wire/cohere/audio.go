@@ -1,7 +1,6 @@
 package cohere
 
 import (
-	"net/http"
 	"strings"
 	"unicode/utf8"
 
@@ -59,7 +58,7 @@ func (audio) Rewrite(r *wire.Request, path string, body []byte, edit wire.Edit) 
 }
 
 // NewReader implements wire.Codec.
-func (audio) NewReader(_ *wire.Request, status int, _ http.Header) wire.ResponseReader {
+func (audio) NewReader(_ *wire.Request, status int, _ wire.Header) wire.ResponseReader {
 	return &reader{task: tokens.Transcribe, status: status}
 }
 

@@ -90,7 +90,7 @@ func (*codec) Rewrite(r *wire.Request, path string, body []byte, edit wire.Edit)
 }
 
 // NewReader implements wire.Codec.
-func (c *codec) NewReader(_ *wire.Request, status int, _ http.Header) wire.ResponseReader {
+func (c *codec) NewReader(_ *wire.Request, status int, _ wire.Header) wire.ResponseReader {
 	return &reader{task: c.task, status: status}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"math/rand/v2"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -99,7 +100,7 @@ func TestEndsWithErrors(t *testing.T) {
 		if !ok || !bytes.Contains(last, []byte(`"no room"`)) && api != wire.OpenAIResponses || !bytes.HasSuffix(last, []byte("\n\n")) {
 			t.Errorf("%s: %s", api, last)
 		}
-		reader := codec.NewReader(&wire.Request{API: api, Stream: true}, 200, nil)
+		reader := codec.NewReader(&wire.Request{API: api, Stream: true}, 200, http.Header{})
 		reader.Feed(last, true)
 		if got := reader.Reading(); got.Failure == "" {
 			t.Errorf("%s: %s reads as %+v", api, last, got)

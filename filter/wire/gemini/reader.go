@@ -2,7 +2,6 @@ package gemini
 
 import (
 	"bytes"
-	"net/http"
 
 	"keel/filter/wire"
 	"keel/filter/wire/framing"
@@ -18,7 +17,7 @@ import (
 // body has ended with no unfinished event behind it. A connection that breaks
 // is never fed as an end, so a stream that was cut is not Terminal even if it
 // was cut behind the last event.
-func (c *codec) NewReader(r *wire.Request, status int, header http.Header) wire.ResponseReader {
+func (c *codec) NewReader(r *wire.Request, status int, header wire.Header) wire.ResponseReader {
 	out := &reader{codec: c, asked: r.Model, status: status, finished: make(map[int64]bool)}
 	out.reading.ServiceTier = header.Get("X-Gemini-Service-Tier") // the body tells it too, at most models
 	return out

@@ -14,7 +14,7 @@ import (
 // NewReader implements wire.Codec. The server tells what was used in headers
 // of a response that is not streamed, and otherwise in details, which have to be
 // asked for outside of streams.
-func (codec) NewReader(_ *wire.Request, status int, header http.Header) wire.ResponseReader {
+func (codec) NewReader(_ *wire.Request, status int, header wire.Header) wire.ResponseReader {
 	r := &reader{status: status}
 	if status < http.StatusBadRequest {
 		r.input.header(header, "X-Prompt-Tokens")
@@ -37,7 +37,7 @@ type count struct {
 	told bool
 }
 
-func (n *count) header(h http.Header, name string) {
+func (n *count) header(h wire.Header, name string) {
 	v, err := strconv.ParseInt(h.Get(name), 10, 64)
 	if err == nil && v >= 0 && v <= walk.MaxCount {
 		*n = count{v, true}

@@ -118,7 +118,7 @@ func (ocr) Refuse(r wire.Refusal) (string, []byte) {
 }
 
 // NewReader implements wire.Codec.
-func (ocr) NewReader(_ *wire.Request, status int, _ http.Header) wire.ResponseReader {
+func (ocr) NewReader(_ *wire.Request, status int, _ wire.Header) wire.ResponseReader {
 	return &reader{status: status}
 }
 

@@ -2,7 +2,6 @@ package ollama
 
 import (
 	"bytes"
-	"net/http"
 
 	"keel/filter/wire"
 	"keel/filter/wire/framing"
@@ -13,7 +12,7 @@ import (
 
 // NewReader implements wire.Codec. A response to chat or generate is whole with
 // the object that is done, an error or a response to embed with any.
-func (c *codec) NewReader(_ *wire.Request, status int, _ http.Header) wire.ResponseReader {
+func (c *codec) NewReader(_ *wire.Request, status int, _ wire.Header) wire.ResponseReader {
 	return &reader{task: c.task, status: status}
 }
 

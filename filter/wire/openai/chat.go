@@ -1,7 +1,6 @@
 package openai
 
 import (
-	"net/http"
 	"strings"
 
 	"keel/filter/wire"
@@ -90,7 +89,7 @@ func (h Chat) Rewrite(r *wire.Request, path string, body []byte, edit wire.Edit)
 }
 
 // NewReader implements wire.Codec.
-func (h Chat) NewReader(r *wire.Request, status int, header http.Header) wire.ResponseReader {
+func (h Chat) NewReader(r *wire.Request, status int, header wire.Header) wire.ResponseReader {
 	return newReader(&chatReading{choices: r.Choices, unmarked: h.unmarked}, r, status, header)
 }
 

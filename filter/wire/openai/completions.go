@@ -1,8 +1,6 @@
 package openai
 
 import (
-	"net/http"
-
 	"keel/filter/wire"
 	"keel/filter/wire/walk"
 	"keel/pricing/tokens"
@@ -63,7 +61,7 @@ func (h Completions) Rewrite(r *wire.Request, path string, body []byte, edit wir
 }
 
 // NewReader implements wire.Codec.
-func (Completions) NewReader(r *wire.Request, status int, header http.Header) wire.ResponseReader {
+func (Completions) NewReader(r *wire.Request, status int, header wire.Header) wire.ResponseReader {
 	return newReader(&chatReading{choices: r.Choices}, r, status, header)
 }
 

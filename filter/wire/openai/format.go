@@ -2,7 +2,6 @@ package openai
 
 import (
 	"bytes"
-	"net/http"
 
 	"keel/filter/wire"
 	"keel/filter/wire/walk"
@@ -69,7 +68,7 @@ func (f *format) Rewrite(r *wire.Request, path string, body []byte, edit wire.Ed
 }
 
 // NewReader implements wire.Codec.
-func (f *format) NewReader(r *wire.Request, status int, header http.Header) wire.ResponseReader {
+func (f *format) NewReader(r *wire.Request, status int, header wire.Header) wire.ResponseReader {
 	return newReader(f.dialect(r), r, status, header)
 }
 

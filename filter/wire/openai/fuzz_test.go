@@ -2,6 +2,7 @@ package openai
 
 import (
 	"bytes"
+	"net/http"
 	"testing"
 
 	"keel/filter/wire"
@@ -57,14 +58,14 @@ func FuzzReader(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body string, size uint8, stream bool) {
 		for name, codec := range codecs {
 			r := &wire.Request{Stream: stream, Choices: 1}
-			whole, want := feed(codec.NewReader(r, 200, nil), []byte(body), nil, true)
+			whole, want := feed(codec.NewReader(r, 200, http.Header{}), []byte(body), nil, true)
 			if string(whole) != body {
 				t.Fatalf("%s forwarded %q", name, whole)
 			}
 			r.UsageForced = true
 			var hidden [2][]byte
 			for i, step := range []int{len(body) + 1, int(size) + 1} {
-				reader := codec.NewReader(r, 200, nil)
+				reader := codec.NewReader(r, 200, http.Header{})
 				for at := 0; at < len(body); at += step {
 					hidden[i] = append(hidden[i], reader.Feed([]byte(body[at:min(at+step, len(body))]), false)...)
 				}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"mime"
-	"net/http"
 	"strings"
 
 	"keel/filter/wire"
@@ -87,7 +86,7 @@ type reader struct {
 	dropped []sse.Extent
 }
 
-func newReader(d dialect, request *wire.Request, status int, header http.Header) *reader {
+func newReader(d dialect, request *wire.Request, status int, header wire.Header) *reader {
 	contentType, _, _ := mime.ParseMediaType(header.Get("content-type"))
 	r := &reader{
 		dialect: d, body: newBody(), status: status,

@@ -1,8 +1,6 @@
 package openai
 
 import (
-	"net/http"
-
 	"keel/filter/wire"
 	"keel/filter/wire/walk"
 	"keel/pricing/tokens"
@@ -101,7 +99,7 @@ func (h Responses) Rewrite(r *wire.Request, path string, body []byte, edit wire.
 }
 
 // NewReader implements wire.Codec.
-func (h Responses) NewReader(r *wire.Request, status int, header http.Header) wire.ResponseReader {
+func (h Responses) NewReader(r *wire.Request, status int, header wire.Header) wire.ResponseReader {
 	if h.operation == countInput {
 		return newReader(&countReading{}, r, status, header)
 	}

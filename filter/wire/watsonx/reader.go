@@ -1,8 +1,6 @@
 package watsonx
 
 import (
-	"net/http"
-
 	"keel/filter/wire"
 	"keel/filter/wire/framing"
 	"keel/filter/wire/walk"
@@ -12,7 +10,7 @@ import (
 
 // NewReader implements wire.Codec. A stream has no end marker: it is whole when it
 // has told why it stopped and has then ended.
-func (codec) NewReader(_ *wire.Request, status int, _ http.Header) wire.ResponseReader {
+func (codec) NewReader(_ *wire.Request, status int, _ wire.Header) wire.ResponseReader {
 	return &reader{status: status}
 }
 
