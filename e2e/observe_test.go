@@ -213,10 +213,16 @@ func (o *observed) observes(t *testing.T) {
 	t.Run("gone", func(t *testing.T) {
 		// One that it is sent and never reads, and one that it can't be sent.
 		o.replica().pause(t)
-		o.call(t, &apis[0], false, "unread")
+		unread := make(chan struct{})
+		go func() {
+			defer close(unread)
+			o.call(t, &apis[0], false, "unread", "x-sample-delay: 3s")
+		}()
+		time.Sleep(300 * time.Millisecond) // Envoy sends it meanwhile
 		if err := o.replica().end(syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
+		<-unread // now: what Envoy had sent of its log to the process that is killed would be lost with it
 		o.call(t, &apis[0], true, "gone")
 		if err := o.replica().start(); err != nil {
 			t.Fatal(err)
