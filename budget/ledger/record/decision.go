@@ -1,7 +1,7 @@
 package record
 
 import (
-	"strings"
+	"bytes"
 	"time"
 
 	"keel/budget"
@@ -108,7 +108,7 @@ func appendAccount(b []byte, a *budget.Account) []byte {
 // another one. An encoding ends where it ends, whatever comes behind it: so the same bytes are the same account.
 func readAccount(r *reader, a *budget.Account) {
 	seen := r.memory.seen(r.index)
-	if seen != nil && seen.encoded != "" && strings.HasPrefix(r.all[r.at:], seen.encoded) {
+	if seen != nil && len(seen.encoded) > 0 && bytes.HasPrefix(r.b[r.at:], seen.encoded) {
 		*a = seen.account
 		r.at += len(seen.encoded)
 		return
@@ -121,7 +121,7 @@ func readAccount(r *reader, a *budget.Account) {
 	a.WindowEnd = r.time("window end")
 	a.Rolling = time.Duration(r.int64("rolling window"))
 	if seen != nil && r.err == nil {
-		seen.encoded, seen.account = r.all[from:r.at], *a
+		seen.encoded, seen.account = append(seen.encoded[:0], r.b[from:r.at]...), *a
 	}
 }
 

@@ -143,6 +143,21 @@ func TestDecoderKeepsLittle(t *testing.T) {
 	}
 }
 
+// TestDecoderNeverReset: one that reads a whole journal leaves what it read to those who have it.
+func TestDecoderNeverReset(t *testing.T) {
+	t.Parallel()
+	var d Decoder
+	decision := AppendDecision(nil, intent())
+	for range 1000 {
+		if _, err := d.Decision(decision); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if m := &d.memory; m.texts.Cap() > 2*keptText || len(m.holds.all) > m.holds.most() || len(m.labels.all) > keptMaps {
+		t.Errorf("%d bytes of text, %d holds and %d maps are kept", m.texts.Cap(), len(m.holds.all), len(m.labels.all))
+	}
+}
+
 // TestDecoderAllocatesLittle: in memory that is used again, a call's records take that of their texts.
 func TestDecoderAllocatesLittle(t *testing.T) {
 	d := intent()

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"hash/maphash"
 	"strings"
 	"unsafe"
 
@@ -23,17 +24,29 @@ type memory struct {
 	labels    maps[string]
 	sizes     maps[int64]
 	texts     strings.Builder
-	accounts  []seenAccount // by their place in a list; none before the first reset
+
+	// What was read since the last reset and is likely to come again. There is none before the first reset: one record has little twice.
+	words    []string      // texts, each in the place of its hash
+	accounts []seenAccount // by their place in a list
 }
 
 // seenAccount is an account with its encoding.
 type seenAccount struct {
-	encoded string
+	encoded []byte
 	account budget.Account
 }
 
-// seenAccounts is how many places have one.
-const seenAccounts = 16
+const (
+	seenAccounts = 16  // places that have one
+	keptEncoded  = 512 // bytes of an encoding of which the memory is used again
+)
+
+func (s *seenAccount) forget() {
+	if s.account = (budget.Account{}); cap(s.encoded) > keptEncoded {
+		s.encoded = nil
+	}
+	s.encoded = s.encoded[:0]
+}
 
 // seen is the account that was read last in a place of a list; nil where none is remembered.
 func (m *memory) seen(place int) *seenAccount {
@@ -59,21 +72,49 @@ func (m *memory) reset() {
 		m.texts.Reset()
 	}
 	if m.accounts == nil {
-		m.accounts = make([]seenAccount, seenAccounts)
+		m.words, m.accounts = make([]string, wordPlaces), make([]seenAccount, seenAccounts)
 	}
-	clear(m.accounts)
+	clear(m.words)
+	for i := range m.accounts {
+		m.accounts[i].forget()
+	}
 }
 
-// keptText is what is made for texts at once, and kept for more of them.
-const keptText = 64 << 10
+const (
+	wordPlaces  = 512
+	longestWord = 64       // of a text that is remembered, in bytes
+	keptText    = 64 << 10 // what is made for texts at once, and kept for more of them
+)
 
-// text is b as a string: a part of one that is longer. What is behind it is written once.
+var wordSeed = maphash.MakeSeed()
+
+// text is b as a string: mostly one that is there, because names of models, rules and prices are in every record.
 func (m *memory) text(b []byte) string {
-	if m.texts.Cap()-m.texts.Len() < len(b) {
+	if len(b) == 0 {
+		return ""
+	}
+	if len(b) > longestWord || m.words == nil {
+		return m.newText(b)
+	}
+	word := &m.words[maphash.Bytes(wordSeed, b)%wordPlaces]
+	if *word != string(b) {
+		*word = m.newText(b)
+	}
+	return *word
+}
+
+// roomFor makes room for so many bytes of text. What was written is left to those who have it.
+func (m *memory) roomFor(n int) {
+	if m.texts.Cap()-m.texts.Len() < n {
 		room := min(2*m.texts.Cap(), keptText)
 		m.texts.Reset()
-		m.texts.Grow(max(room, len(b)))
+		m.texts.Grow(max(room, n))
 	}
+}
+
+// newText is b as a part of a string that is longer. What is behind it is written once.
+func (m *memory) newText(b []byte) string {
+	m.roomFor(len(b))
 	from := m.texts.Len()
 	m.texts.Write(b)
 	return m.texts.String()[from:]

@@ -15,7 +15,6 @@ type reader struct {
 	kind   string
 	wrote  byte // version of the program that wrote it
 	b      []byte
-	all    string // b, of which every text is a part
 	at     int    // of the next field; the end after an error
 	group  string // what the field is in: "holds", "estimate.input"
 	index  int    // of the element where group is a list, else -1
@@ -26,7 +25,10 @@ type reader struct {
 // open begins with a record, and checks its version, of which there is none after newest.
 func (d *Decoder) open(kind string, newest byte, b []byte) *reader {
 	r := &d.reader
-	*r = reader{kind: kind, b: b, all: d.memory.text(b), index: -1, memory: &d.memory}
+	*r = reader{kind: kind, b: b, index: -1, memory: &d.memory}
+	if d.memory.words == nil {
+		d.memory.roomFor(len(b)) // enough for all texts
+	}
 	r.wrote = r.byte("version")
 	if r.err == nil && (r.wrote < plain || r.wrote > newest) {
 		r.err = fmt.Errorf("%s record: format version %d, and this program reads version %d: read it with the version of keel that wrote it", kind, r.wrote, newest)
@@ -137,12 +139,10 @@ func (r *reader) int(field string) int {
 
 func (r *reader) text(field string) string {
 	n := r.uint(field)
-	if n > uint64(len(r.all)-r.at) {
-		r.take(field, n) // says so
+	if n == 0 {
 		return ""
 	}
-	r.at += int(n)
-	return r.all[r.at-int(n) : r.at]
+	return r.memory.text(r.take(field, n))
 }
 
 func (r *reader) id(field string) (id uuid.UUID) {
