@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -38,7 +39,14 @@ type lab struct {
 // stored whenever the invariants are checked.
 func (l *lab) Settle(ctx context.Context, b escrow.Batch) (escrow.Settled, error) {
 	m := memories.Get().(*record.Decoder)
-	settled, err := l.Bank.Settle(ctx, lent(l.t, m, b))
+	own := lent(l.t, m, b)
+	settled, err := l.Bank.Settle(ctx, own)
+	for i := range b.Records {
+		_, was := payloadOf(&b.Records[i])
+		if _, is := payloadOf(&own.Records[i]); !bytes.Equal(is, was) {
+			l.t.Errorf("record %d is not what it was before it was settled: %+v", own.Records[i].Seq, own.Records[i])
+		}
+	}
 	m.Reset()
 	memories.Put(m)
 	if err == nil {
@@ -64,20 +72,7 @@ func lent(t testing.TB, m *record.Decoder, b escrow.Batch) escrow.Batch {
 	records := make([]escrow.Record, len(b.Records))
 	for i := range b.Records {
 		r := &b.Records[i]
-		var kind record.Kind
-		var payload []byte
-		switch {
-		case r.Decision != nil:
-			kind, payload = record.KindDecision, record.AppendDecision(nil, r.Decision)
-		case r.Closeout != nil:
-			kind, payload = record.KindCloseout, record.AppendCloseout(nil, r.Closeout)
-		case r.Return != nil:
-			kind, payload = record.KindReturn, record.AppendReturn(nil, r.Return)
-		case r.Response != nil:
-			kind, payload = record.KindResponse, record.AppendResponse(nil, r.Response)
-		case r.Extension != nil:
-			kind, payload = record.KindExtension, record.AppendExtension(nil, r.Extension)
-		}
+		kind, payload := payloadOf(r)
 		if payload != nil {
 			decoded, err := escrow.Decode(m, journal.Record{Kind: byte(kind), Payload: payload})
 			if err != nil {
@@ -89,6 +84,22 @@ func lent(t testing.TB, m *record.Decoder, b escrow.Batch) escrow.Batch {
 	}
 	b.Records = records
 	return b
+}
+
+func payloadOf(r *escrow.Record) (record.Kind, []byte) {
+	switch {
+	case r.Decision != nil:
+		return record.KindDecision, record.AppendDecision(nil, r.Decision)
+	case r.Closeout != nil:
+		return record.KindCloseout, record.AppendCloseout(nil, r.Closeout)
+	case r.Return != nil:
+		return record.KindReturn, record.AppendReturn(nil, r.Return)
+	case r.Response != nil:
+		return record.KindResponse, record.AppendResponse(nil, r.Response)
+	case r.Extension != nil:
+		return record.KindExtension, record.AppendExtension(nil, r.Extension)
+	}
+	return 0, nil
 }
 
 // witnessed holds the database against journals.

@@ -93,7 +93,7 @@ from keel.closeouts where org = $1 and decision_id = $2 and charges is not null 
 			end.Cost.Total, end.CostKnown = max(end.Cost.Total, cost), end.CostKnown && known
 		}
 		end.ID, end.Org = id, org
-		if err := s.replace(&closing{Closeout: record.Closeout{Closeout: *end}}); err != nil {
+		if err := s.replace(&closing{Closeout: &record.Closeout{Closeout: *end}, owned: true}); err != nil {
 			return err
 		}
 		if err := writeEntries(ctx, tx, org, s.entries, &s.evidence); err != nil {

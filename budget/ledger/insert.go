@@ -16,15 +16,16 @@ import (
 
 // sort takes the records apart and books what needs no look at the database.
 func (s *settlement) sort(records []escrow.Record) {
-	ended := make(map[uuid.UUID]bool)
+	ended := make(map[uuid.UUID]bool, len(records)/2)
 	for i := range records {
 		r := &records[i]
 		switch {
 		case r.Decision != nil:
 			s.here[r.Decision.ID] = r.Decision
 		case r.Closeout != nil:
-			c := &closing{seq: r.Seq, digest: &r.Digest, Closeout: *r.Closeout}
+			c := &closing{seq: r.Seq, digest: &r.Digest, Closeout: r.Closeout}
 			if d := s.here[c.ID]; !c.Known && d != nil {
+				c.own()
 				c.Known, c.Lease, c.Charges = true, s.epoch, chargesOf(&c.Closeout.Closeout, d, s.more[c.ID])
 			}
 			s.closings = append(s.closings, c)
@@ -36,7 +37,7 @@ func (s *settlement) sort(records []escrow.Record) {
 		case r.Extension != nil:
 			s.add(extending{r.Seq, &r.Digest, r.Extension})
 		case r.Response != nil:
-			s.slow = append(s.slow, &closing{seq: r.Seq, digest: &r.Digest, Closeout: record.Closeout{Closeout: *r.Response}, response: true})
+			s.slow = append(s.slow, &closing{seq: r.Seq, digest: &r.Digest, Closeout: &record.Closeout{Closeout: *r.Response}, owned: true, response: true})
 		default:
 			s.entries = append(s.entries, entry{epoch: s.epoch, seq: r.Seq, digest: &r.Digest, kind: "void", cause: "the database refused what the record held"})
 		}
@@ -69,7 +70,7 @@ func (s *settlement) insert(records []escrow.Record) error {
 		if ids = append(ids, c.ID); s.here[c.ID] == nil {
 			elsewhere = append(elsewhere, c.ID)
 		}
-		labels.closeout(&c.Closeout)
+		labels.closeout(c.Closeout)
 	}
 	batch := &pgx.Batch{}
 	if len(s.touched.decisions)+len(ids) > 0 {
@@ -155,7 +156,7 @@ on conflict (org, decision_id) do nothing returning decision_id`, s.org, s.epoch
 			s.touched.closeouts = append(s.touched.closeouts, c.ID)
 		}
 		if s.stays(c) {
-			s.close(&c.Closeout, open)
+			s.close(c.Closeout, open)
 		} else {
 			s.slow = append(s.slow, c)
 		}
@@ -206,8 +207,8 @@ func (s *settlement) writeCloseouts(closed map[uuid.UUID]bool, leaves *leafMaker
 		if len(first) == 0 {
 			return false
 		}
-		if c := first[0]; !rows.closeout(s.org, s.epoch, c.seq, c.digest, &c.Closeout) {
-			odd.add(c.seq, c.digest, &c.Closeout, false)
+		if c := first[0]; !rows.closeout(s.org, s.epoch, c.seq, c.digest, c.Closeout) {
+			odd.add(c.seq, c.digest, c.Closeout, false)
 		} else if s.stays(c) {
 			c.hash, c.hashed = leaves.hash(closeoutLeaves, rows)
 		}

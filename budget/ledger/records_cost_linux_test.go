@@ -81,7 +81,7 @@ func settleNowhere(b *testing.B, j *testJournal, records []escrow.Record, m *lea
 		b.Fatal(err)
 	}
 	s := settlement{org: "acme", epoch: j.epoch, money: newBooking(), states: make(map[uuid.UUID]string),
-		here: make(map[uuid.UUID]*budget.Decision), more: make(map[uuid.UUID][]pricing.NanoUSD)}
+		here: make(map[uuid.UUID]*budget.Decision, len(records)/2), more: make(map[uuid.UUID][]pricing.NanoUSD)}
 	s.sort(records)
 	labels := newLeafLabels()
 	decisions, closeouts := newRows(), newRows()
@@ -100,15 +100,15 @@ func settleNowhere(b *testing.B, j *testJournal, records []escrow.Record, m *lea
 		decisions.Reset()
 	}
 	for _, c := range s.closings {
-		labels.closeout(&c.Closeout)
-		if !closeouts.closeout(s.org, s.epoch, c.seq, c.digest, &c.Closeout) {
+		labels.closeout(c.Closeout)
+		if !closeouts.closeout(s.org, s.epoch, c.seq, c.digest, c.Closeout) {
 			b.Fatal("no plain row")
 		}
 		if _, ok := m.hash(closeoutLeaves, closeouts); !ok {
 			b.Fatal("no leaf")
 		}
 		closeouts.Reset()
-		s.close(&c.Closeout, false)
+		s.close(c.Closeout, false)
 	}
 	decisions.free()
 	closeouts.free()

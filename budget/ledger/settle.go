@@ -49,7 +49,7 @@ func (b *Bank) settlePart(ctx context.Context, part *escrow.Batch) (answer escro
 		}
 		err = b.transact(ctx, func(tx pgx.Tx) error {
 			s := settlement{ctx: ctx, tx: tx, org: part.Org, epoch: part.Epoch, money: newBooking(), states: make(map[uuid.UUID]string),
-				here: make(map[uuid.UUID]*budget.Decision), more: make(map[uuid.UUID][]pricing.NanoUSD), mutant: b.mutant}
+				here: make(map[uuid.UUID]*budget.Decision, len(part.Records)/2), more: make(map[uuid.UUID][]pricing.NanoUSD), mutant: b.mutant}
 			answer, err = s.settle(part.Records)
 			return err
 		})
@@ -156,13 +156,23 @@ type settlement struct {
 type closing struct {
 	seq    uint64
 	digest *record.Digest
-	record.Closeout
+	*record.Closeout
+	owned    bool // the closeout is not that of the record any more
 	response bool // it knows its decision by the response
 	inserted bool
 	open     bool // its decision was, until now
 
 	hash   [sha256.Size]byte // of its leaf, where hashed
 	hashed bool
+}
+
+// own makes the closeout one that may be changed: its record is settled again when its transaction is.
+func (c *closing) own() {
+	if !c.owned {
+		own := *c.Closeout
+		own.Charges = slices.Clone(own.Charges)
+		c.Closeout, c.owned = &own, true
+	}
 }
 
 func (s *settlement) settle(records []escrow.Record) (answer escrow.Settled, err error) {
@@ -172,7 +182,9 @@ func (s *settlement) settle(records []escrow.Record) (answer escrow.Settled, err
 	}
 	answer.Applied = applied
 	if !s.mutant.noDedupe {
-		records = slices.DeleteFunc(slices.Clone(records), func(r escrow.Record) bool { return r.Seq <= applied })
+		for len(records) > 0 && records[0].Seq <= applied {
+			records = records[1:]
+		}
 	}
 	if len(records) == 0 {
 		return answer, nil

@@ -126,6 +126,7 @@ func (s *settlement) complete(id uuid.UUID, c *storedCloseout, lease uuid.UUID, 
 // meet is for the first closeout of a decision that is not of this batch: one
 // that the replica did not know, or that another epoch held.
 func (s *settlement) meet(c *closing) error {
+	c.own()
 	epoch, holds, there, err := s.decision(c.ID)
 	if err != nil {
 		return err
@@ -163,12 +164,12 @@ insert into keel.open_decisions (org, decision_id, epoch, opened) values ($1, $2
 			s.org, c.ID, c.Lease, chargesText(c.Charges)); err != nil {
 			return err
 		}
-	} else if there && atHolds(&c.Closeout, holds) {
+	} else if there && atHolds(c.Closeout, holds) {
 		if err := s.writeCharges(c.ID, c.Charges, 1); err != nil {
 			return err
 		}
 	}
-	s.close(&c.Closeout, c.open)
+	s.close(c.Closeout, c.open)
 	return nil
 }
 
@@ -201,6 +202,7 @@ var errCameJustNow = &pgconn.PgError{Code: codeSerialization, Message: "a decisi
 // The difference goes through the slice where its owner's memory has counted it,
 // which is so for closeouts of the epoch that held it.
 func (s *settlement) replace(c *closing) error {
+	c.own()
 	old, err := s.read(c.ID)
 	if err != nil {
 		return err
@@ -229,7 +231,7 @@ func (s *settlement) replace(c *closing) error {
 			return err
 		}
 		if there {
-			atHolds(&c.Closeout, holds)
+			atHolds(c.Closeout, holds)
 		}
 	}
 	before := make(map[escrow.Key]pricing.NanoUSD)
@@ -263,7 +265,7 @@ func (s *settlement) replace(c *closing) error {
 		return fmt.Errorf("the closeout of decision %s could not be replaced", c.ID)
 	}
 	var columns closeoutColumns
-	columns.add(c.seq, c.digest, &c.Closeout, false)
+	columns.add(c.seq, c.digest, c.Closeout, false)
 	if _, err = s.tx.Exec(s.ctx, insertCloseouts, columns.args(s.org, s.epoch)...); err != nil {
 		return err
 	}
