@@ -2,8 +2,10 @@ package bpe
 
 import (
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"testing"
+	"unicode/utf8"
 
 	"keel/pricing/tokens/bpe/sample"
 )
@@ -32,6 +34,31 @@ func BenchmarkHostile(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				v.Count(text)
+			}
+		})
+	}
+}
+
+// BenchmarkUnique has texts of 1 KB that nobody has seen, as requests have them: of a text that is counted again the processor
+// knows each branch.
+func BenchmarkUnique(b *testing.B) {
+	const size = 1 << 10
+	v := O200k()
+	for _, name := range slices.Sorted(maps.Keys(sample.Texts)) {
+		all := sample.Texts[name](1 << 20)
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(size)
+			v.Count(all)
+			for b.Loop() {
+				begin := rand.IntN(len(all) - size - utf8.UTFMax)
+				for !utf8.RuneStart(all[begin]) {
+					begin++
+				}
+				end := begin + size
+				for !utf8.RuneStart(all[end]) {
+					end++
+				}
+				v.Count(all[begin:end])
 			}
 		})
 	}

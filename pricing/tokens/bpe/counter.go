@@ -1,6 +1,8 @@
 package bpe
 
 import (
+	"encoding/binary"
+	"math/bits"
 	"sync"
 	"unicode/utf8"
 )
@@ -47,64 +49,110 @@ func (c *Counter) Count(text []byte) (n int64, exact bool) {
 
 // count is of valid UTF-8.
 func (c *Counter) count(text []byte) (n int64, exact bool) {
-	v := c.v
-	exact = true
-	var s *scratch
-	var cut [atOnce]struct {
-		begin, end int
-		hash       uint64
-	}
-	for i := 0; i < len(text); {
-		pieces := cut[:0]
-		for len(pieces) < atOnce && i < len(text) {
-			end, first := v.piece(text, i)
-			switch length := end - i; {
-			case length == 1: // every byte is a token
-				n++
-			default:
-				pieces = pieces[:len(pieces)+1]
-				p := &pieces[len(pieces)-1]
-				p.begin, p.end = i, end
-				if first != 0 && length <= 7 {
-					p.hash = v.hash.few(first&(1<<(8*length)-1), length)
-				} else {
-					p.hash = v.hash.piece(text, i, end)
-				}
-			}
-			i = end
+	s := borrow()
+	defer s.release()
+	p := &s.pieces
+	p.end, p.n, p.tokens, p.exact = 0, 0, 0, true
+	for p.end < len(text) {
+		from := p.end
+		if text[from] >= utf8.RuneSelf {
+			c.next(s, text)
+			continue
 		}
-		for k := range pieces {
-			p := &pieces[k]
-			tokens := v.memo.count(p.hash)
-			if tokens == 0 {
-				if s == nil {
-					s = borrow()
-				}
-				learnt, merged := c.learn(text[p.begin:p.end], p.hash, s)
-				tokens, exact = uint64(learnt), exact && merged
+		starts, unsure := c.v.plain.cut(text, from)
+		for starts != 0 {
+			if ends := starts & (unsure&-unsure - 1); ends != 0 {
+				c.plain(s, text, from, ends)
+				starts ^= ends
+				continue
 			}
-			n += int64(tokens)
+			next := bits.TrailingZeros64(starts)
+			for p.end < from+next {
+				c.next(s, text)
+			}
+			if p.end > from+next { // which no test has seen: the splitter is right
+				break
+			}
+			starts, unsure = starts&(starts-1), unsure&^(1<<next-1)
+		}
+		if p.end == from { // nothing of the window is plain
+			for p.end < min(from+windowSize, len(text)) {
+				c.next(s, text)
+			}
 		}
 	}
-	if s != nil {
-		s.release()
-	}
-	return n, exact
+	c.look(s, text)
+	return p.tokens, p.exact
 }
 
-// atOnce is how many pieces are cut before any of them is looked for: the table lies far from the processor, and so
-// it waits for many of its lines at the same time.
-const atOnce = 32
+// pieces are those of a text that were cut and not yet looked for: the tables lie far from the processor, and so
+// it waits for many of their lines at the same time.
+type pieces struct {
+	end int // of what was cut
+	n   int
+	cut [2 * atOnce]struct {
+		hash       uint64
+		begin, end int
+	}
+	tokens int64 // of what was looked for
+	exact  bool
+}
 
-// piece is where the piece ends that begins at text[i:], and the eight bytes that begin there if they were looked at.
-func (v *Vocabulary) piece(text []byte, i int) (end int, first uint64) {
-	if end, first = v.plain.word(text, i); end > 0 {
-		return end, first
+// atOnce is how many pieces may wait. A window has no more of two bytes.
+const atOnce = windowSize / 2
+
+// plain adds the pieces that end in a window of text before the bytes whose bits are in ends.
+func (c *Counter) plain(s *scratch, text []byte, window int, ends uint64) {
+	p, h := &s.pieces, &c.v.hash
+	last := bits.Len64(ends) - 1
+	begins := ends&^(1<<last) | 1<<(p.end-window)
+	p.end = window + last
+	single := begins & (ends >> 1) // every byte is a token
+	p.tokens += int64(bits.OnesCount64(single))
+	n := p.n
+	for begins &^= single; begins != 0; begins &= begins - 1 {
+		at := &p.cut[n%len(p.cut)]
+		n++
+		first := bits.TrailingZeros64(begins)
+		begin, length := window+first, bits.TrailingZeros64(ends>>first&^1)
+		at.begin, at.end = begin, begin+length
+		if length <= 7 && begin+8 <= len(text) {
+			at.hash = h.few(binary.LittleEndian.Uint64(text[begin:])&(1<<(8*length&63)-1), length)
+		} else {
+			at.hash = h.piece(text, begin, begin+length)
+		}
 	}
-	if end = v.plain.other(text, i); end > 0 {
-		return end, first
+	if p.n = n; n > atOnce {
+		c.look(s, text)
 	}
-	return v.next(text, i), first
+}
+
+// next adds the next piece, as the splitter says.
+func (c *Counter) next(s *scratch, text []byte) {
+	p := &s.pieces
+	at := &p.cut[p.n%len(p.cut)]
+	at.begin, at.end = p.end, c.v.next(text, p.end)
+	at.hash = c.v.hash.piece(text, at.begin, at.end)
+	p.end = at.end
+	if p.n++; p.n > atOnce {
+		c.look(s, text)
+	}
+}
+
+// look counts the pieces.
+func (c *Counter) look(s *scratch, text []byte) {
+	p, m := &s.pieces, c.v.memo
+	tokens := p.tokens
+	for k := range p.cut[:p.n] {
+		at := &p.cut[k]
+		known := m.count(at.hash)
+		if known == 0 {
+			learnt, exact := c.learn(text[at.begin:at.end], at.hash, s)
+			known, p.exact = uint64(learnt), p.exact && exact
+		}
+		tokens += int64(known)
+	}
+	p.n, p.tokens = 0, tokens
 }
 
 // learn counts a piece that is not remembered, and remembers it. It is apart from the loop that
@@ -126,6 +174,7 @@ func (c *Counter) learn(piece []byte, hash uint64, s *scratch) (tokens int, exac
 
 // scratch is memory that a count needs for a while.
 type scratch struct {
+	pieces pieces
 	merger merger
 	text   []byte
 }

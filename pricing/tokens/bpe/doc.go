@@ -9,7 +9,7 @@
 // says that it is not exact.
 //
 // A text is cut into pieces by hand-written code for the vocabulary's split
-// pattern, most of it, words and signs in ASCII, eight bytes at a time. Counts of pieces are remembered in a table without locks; a piece that is
+// pattern, and most of it, what is ASCII, by 64 bytes at a time. Counts of pieces are remembered in a table without locks; a piece that is
 // not there is looked up in the vocabulary or merged. All tables are keyed
 // with random seeds of the process, so that nobody can make texts that collide in them.
 //

@@ -55,18 +55,20 @@ func splitGemma(text []byte, i int) int {
 }
 
 // plainGemma are the plain pieces of Gemma. A sign that may begin a tag is none.
-var plainGemma = newPlain(1, noStop, func(c byte) kind {
+var plainGemma = newPlain(startsGemma, func(c byte) kind {
 	switch {
 	case asciiKinds[c] == 1:
-		return inWord
-	case asciiKinds[c] == 2 && c != '<':
-		return sign | together
+		return small
+	case c == '<':
+		return special
+	case asciiKinds[c] == 2:
+		return sign
 	case '0' <= c && c <= '9':
 		return digit
 	case c == ' ':
-		return toWord | toSigns
+		return blank
 	}
-	return 0
+	return unknown
 })
 
 // mostRun is the longest run that is one token.

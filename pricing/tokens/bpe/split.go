@@ -4,39 +4,35 @@ package bpe
 // least one more byte.
 type splitter func(text []byte, i int) int
 
-// The plain pieces of the vocabularies. Behind a word o200k looks for a contraction. With cl100k that is a piece
-// of its own, so an apostrophe is not the first of anything else.
+// The plain pieces of the vocabularies.
 var (
-	plainO200k = newPlain(3, '\'', func(c byte) kind {
-		k := kindOf(c)
-		if ascii[c]&upper != 0 {
-			k |= capital
-		}
-		return k
-	})
-	plainCl100k = newPlain(3, noStop, func(c byte) kind {
-		if c == '\'' {
-			return sign
+	plainO200k = newPlain(startsO200k, func(c byte) kind {
+		if c == '/' {
+			return slash
 		}
 		return kindOf(c)
 	})
+	plainCl100k = newPlain(startsCl100k, kindOf)
 )
 
-func kindOf(c byte) (k kind) {
+func kindOf(c byte) kind {
 	switch of := ascii[c]; {
+	case of&upper != 0:
+		return capital
 	case of&letter != 0:
-		k = inWord
+		return small
 	case of&number != 0:
-		k = digit
-	case of == symbol:
-		k = sign | toWord | together
-	case of == space:
-		k = toWord
+		return digit
+	case c == '\'':
+		return special
+	case of&symbol != 0:
+		return sign
+	case of&newline != 0:
+		return line
+	case c == ' ':
+		return blank
 	}
-	if c == ' ' {
-		k |= toSigns
-	}
-	return k
+	return tab
 }
 
 // splitO200k follows tiktoken's pattern of o200k_base, whose alternatives are tried
