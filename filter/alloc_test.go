@@ -14,7 +14,7 @@ import (
 
 // What a call may cost in memory, so that a change that costs more is noticed. Under the race detector sync.Pool
 // forgets on purpose, so this is not built there.
-const mostAllocationsACall = 110
+const mostAllocationsACall = 105
 
 func TestAllocationsOfACall(t *testing.T) {
 	server, body := benchServer(t), benchBody(1<<10)
