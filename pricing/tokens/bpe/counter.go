@@ -24,7 +24,7 @@ type Counter struct {
 func (v *Vocabulary) Counter() Counter { return Counter{v: v, work: Work} }
 
 // Count is the number of tokens of a text by itself, at least 1 and at most
-// len(text) unless that is 0.
+// len(text) unless that is 0; of a text that is no UTF-8 at most three times as many.
 //
 // Where exact is false n is not below the truth: the text asked for too much
 // work and parts of it were charged at a token a byte.
