@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+
+	"keel/filter/frame"
 )
 
 // headerMap reads the headers of a message where they lie: few of them are asked for. It is a wire.Header, for as long
@@ -25,6 +27,19 @@ func (m *headerMap) Get(name string) string {
 func (m *headerMap) status() (status int) {
 	status, _ = strconv.Atoi(m.Get(":status"))
 	return status
+}
+
+// loggedHeaders are those of a line of the access log. They are a wire.Header until the line is forgotten.
+type loggedHeaders []frame.Header
+
+// Get implements wire.Header. A line has a map of headers: of entries with one key the last counts.
+func (l *loggedHeaders) Get(name string) string {
+	for i := len(*l) - 1; i >= 0; i-- {
+		if h := &(*l)[i]; len(h.Name) == len(name) && strings.EqualFold(string(h.Name), name) {
+			return string(h.Value)
+		}
+	}
+	return ""
 }
 
 // isNamed reports whether a header has that name, which is ASCII, in any case.

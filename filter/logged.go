@@ -73,10 +73,7 @@ func (call *Call) readLine(line *frame.Line) {
 	}
 	call.released = line.Start
 	call.answered = call.released.Add(line.FirstByte)
-	header := make(http.Header)
-	for _, h := range line.Headers {
-		header.Set(string(h.Name), string(h.Value))
-	}
+	header := (*loggedHeaders)(&line.Headers)
 	if e := header.Get("content-encoding"); e != "" && e != "identity" {
 		call.fault = fmt.Errorf("the answer came compressed (%s), and Envoy reads usage in plain text only", e)
 	}
@@ -151,7 +148,7 @@ func (s *Server) refuseUntold(line *frame.Line) {
 var textBytes = map[wire.API]int64{wire.OpenAIChat: 64, wire.OpenAICompletions: 64, wire.OpenAIResponses: 48, wire.Anthropic: 20}
 
 // written is the output that the size of an answer speaks for, as text.
-func (call *Call) written(header http.Header) int64 {
+func (call *Call) written(header wire.Header) int64 {
 	if call.decision.Estimate.OutputTokensBound == 0 && call.codec != nil && !call.request.Stream {
 		return 0 // vectors, ranks, pictures
 	}
