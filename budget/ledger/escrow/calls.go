@@ -68,14 +68,13 @@ func (c *openCall) close() {
 	c.mu.Unlock()
 }
 
-// charges returns what a closeout settles in each account. c is closed.
-func (c *openCall) charges(end *budget.Closeout) []record.Charge {
-	charges := make([]record.Charge, len(c.takes))
+// charges appends what a closeout settles in each account. c is closed.
+func (c *openCall) charges(all []record.Charge, end *budget.Closeout) []record.Charge {
 	for i := range c.takes {
 		t := &c.takes[i]
-		charges[i] = record.Charge{Account: t.account.account, Held: t.amount, Amount: Charge(end, t.amount), Leased: t.leased}
+		all = append(all, record.Charge{Account: t.account.account, Held: t.amount, Amount: Charge(end, t.amount), Leased: t.leased})
 	}
-	return charges
+	return all
 }
 
 // Charge is what a closeout settles where a decision held an amount: the cost,

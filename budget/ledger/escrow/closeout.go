@@ -9,14 +9,21 @@ import (
 	"keel/budget/ledger/record"
 )
 
+// closeouts hold a closeout on its way to the journal. One that waits for a journal is not used again.
+var closeouts = sync.Pool{New: func() any { return new(record.Closeout) }}
+
+// keptCharges bounds what of a closeout is kept for the next one.
+const keptCharges = 64
+
 // CloseOut implements budget.Ledger.
 func (r *Replica) CloseOut(end *budget.Closeout) budget.Receipt {
 	c := r.open.take(end.ID)
-	rec := &record.Closeout{Closeout: *end}
+	rec := closeouts.Get().(*record.Closeout)
+	rec.Closeout = *end
 	switch {
 	case c != nil:
 		c.close()
-		rec.Known, rec.Lease, rec.Charges = true, c.epoch.id, c.charges(end)
+		rec.Known, rec.Lease, rec.Charges = true, c.epoch.id, c.charges(rec.Charges, end)
 	case end.Outcome == budget.Unmetered: // it holds nothing
 		rec.Known, rec.Lease = true, r.Epoch()
 	}
@@ -26,6 +33,11 @@ func (r *Replica) CloseOut(end *budget.Closeout) budget.Receipt {
 	}
 	if c != nil {
 		r.release(c, rec)
+	}
+	if err == nil && cap(rec.Charges) <= keptCharges {
+		clear(rec.Charges)
+		*rec = record.Closeout{Charges: rec.Charges[:0]}
+		closeouts.Put(rec)
 	}
 	return receipt
 }

@@ -157,6 +157,57 @@ func TestFullJournal(t *testing.T) {
 	})
 }
 
+// Closeouts that wait for a journal stay what they are while others are written.
+func TestCloseoutsThatWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bank := newModel()
+		bank.ceilings["b"] = 1 << 40
+		var away atomic.Bool
+		bank.away = away.Load
+		r := alone(t, bank, journal.Options{MaxBytes: 128 << 10})
+		var open []*budget.Decision
+		for range 20 {
+			d := holding(-1, 1, 0)
+			d.Holds[0].Mode = budget.Observe
+			if err := r.Permit(t.Context(), d); err != nil {
+				t.Fatal(err)
+			}
+			open = append(open, d)
+		}
+		time.Sleep(time.Second)
+		away.Store(true)
+		full := func() bool {
+			d := holding(-1, 1, 0)
+			d.Holds[0].Mode = budget.Observe
+			return r.Permit(t.Context(), d) != nil
+		}
+		for i := 0; !full(); i++ {
+			if i > 100_000 {
+				t.Fatal("the journal takes everything")
+			}
+		}
+		for i, d := range open[:10] {
+			r.CloseOut(closing(d, pricing.NanoUSD(100+i)))
+		}
+		if r.Stats().Unkept == 0 {
+			t.Fatal("nothing waits")
+		}
+		away.Store(false)
+		time.Sleep(time.Second)
+		for i, d := range open[10:] {
+			r.CloseOut(closing(d, pricing.NanoUSD(110+i)))
+		}
+		time.Sleep(5 * time.Second)
+		bank.mu.Lock()
+		defer bank.mu.Unlock()
+		for i, d := range open {
+			if call := bank.calls[d.ID]; call == nil || !call.closed || call.end.Cost.Total != pricing.NanoUSD(100+i) || len(call.charges) != 1 || call.charges[0].Amount != pricing.NanoUSD(100+i) {
+				t.Errorf("call %d: %+v", i, call)
+			}
+		}
+	})
+}
+
 func TestAwait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bank := newModel()
