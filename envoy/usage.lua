@@ -159,15 +159,16 @@ local function read_event(s, known)
 end
 
 -- tells reports whether one of some events may tell something new. Who answers, and which model, is in the first of a stream, and again where
--- the usage is; between them are those of which there are most.
+-- the usage is; between them are those of which there are most. In a stream whose events have a name of their own nothing else is told.
 local function tells(s, known)
-  if not (known.id and known.id ~= '""' or known["message.id"] or known["response.id"]) then return true end
+  local nested = known["message.id"] or known["response.id"]
+  if not nested and (not known.id or known.id == '""') then return true end
   local i = find(s, "usage", 1, true)
   while i do
     if sub(s, i, i + 10) ~= 'usage":null' then return true end
     i = find(s, "usage", i + 11, true)
   end
-  return find(s, 'response"', 1, true) or find(s, "stop_reason", 1, true)
+  return nested and (find(s, 'response"', 1, true) or find(s, "stop_reason", 1, true))
 end
 
 local function read_events(handle)
