@@ -5,7 +5,7 @@ import "time"
 const (
 	leastPause = 20 * time.Millisecond
 	mostPause  = 400 * time.Millisecond // a row is there within 2 s
-	fewRecords = 8
+	fewRecords = 2                      // those of one call
 )
 
 // Pace is how long one who writes to the bank pauses between transactions. What one costs, here and in Postgres, is for the

@@ -7,7 +7,7 @@ import (
 
 // One call alone is told at once, many come together, and a backlog waits for nothing.
 func TestPace(t *testing.T) {
-	const few, many, backlog = 2, 40, 900
+	const few, many, backlog = 2, 3, 900
 	var p Pace
 	for i, step := range []struct {
 		done int
