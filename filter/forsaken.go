@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"cmp"
 	"sync"
 	"time"
 
@@ -89,12 +90,8 @@ func (s *Server) rememberCheck(call *Call, in *authv3.AttributeContext_Request) 
 	if d := call.decision; d == nil || d.Unmetered || call.closed || call.retrieval {
 		return func() {}
 	}
-	id := in.GetHttp().GetHeaders()[headerRequestID]
-	for _, h := range in.GetHttp().GetHeaderMap().GetHeaders() {
-		if h.GetKey() == headerRequestID {
-			id = headerValue(h)
-		}
-	}
+	r := in.GetHttp() // which has its headers as a map, or as a list
+	id := cmp.Or((*headerMap)(r.GetHeaderMap()).Get(headerRequestID), r.GetHeaders()[headerRequestID])
 	key, ok := keyOf(id, in.GetTime().AsTime())
 	if !ok { // an Envoy that gives requests no id
 		return func() {}

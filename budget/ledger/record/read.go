@@ -138,11 +138,7 @@ func (r *reader) int(field string) int {
 }
 
 func (r *reader) text(field string) string {
-	n := r.uint(field)
-	if n == 0 {
-		return ""
-	}
-	return r.memory.text(r.take(field, n))
+	return r.memory.text(r.take(field, r.uint(field)))
 }
 
 func (r *reader) id(field string) (id uuid.UUID) {
