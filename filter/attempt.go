@@ -1,7 +1,6 @@
 package filter
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -95,7 +94,7 @@ func (s *Server) readAttempt(message *extprocv3.ProcessingRequest) (*attempt, er
 	id, err := uuid.Parse(fields[metadataDecision].GetStringValue())
 	var carried carriedCall
 	if err == nil {
-		err = json.Unmarshal([]byte(text), &carried)
+		err = carried.read([]byte(text))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("keel: the decision in the metadata %s can't be read: %w; does another filter write this namespace?", metadataSpace, err)

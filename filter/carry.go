@@ -74,11 +74,11 @@ func carryCall(call *Call) *structpb.Struct {
 		Unpriced: d.Estimate.Unpriced, Envelope: d.Envelope, Rewrites: d.Rewrites,
 	}
 	if !call.logged {
-		return carry(call, metadataCall, c)
+		return carry(call, metadataCall, c.value())
 	}
 	c.Input, c.Background, c.Retrieval, c.Beside, c.Change = d.Estimate.InputTokens, call.request.Background, call.retrieval, call.beside, call.change
 	c.WantsUsage, c.Choices = call.request.WantsUsage || call.request.UsageForced, call.request.Choices
-	out := carry(call, metadataCall, c)
+	out := carry(call, metadataCall, c.value())
 	out.Fields[metadataSpace].GetStructValue().Fields[metadataAsked] = askedAndDecided
 	if call.retrieval || call.checked { // ext_authz adds the headers itself
 		return out
@@ -96,7 +96,7 @@ func carryNothing(call *Call) *structpb.Struct {
 	if !call.logged {
 		return carry(call, "", nil)
 	}
-	return carry(call, metadataAsked, asked(call))
+	return carry(call, metadataAsked, carried(asked(call)))
 }
 
 var nothing, pending = structpb.NewStringValue(""), structpb.NewStringValue("true")
@@ -118,14 +118,14 @@ func carryPending(call *Call) *structpb.Struct {
 
 // carry is what is said of a call. Envoy adds it to what was said before, and where attempts pass Keel, too, sends all of it on with each message
 // from there on.
-func carry(call *Call, key string, value any) *structpb.Struct {
+func carry(call *Call, key string, value *structpb.Value) *structpb.Struct {
 	fields := make(map[string]*structpb.Value, 4)
 	fields[metadataPending] = nothing // takes back what was there
 	if !call.admitted {
 		fields[metadataDecision], fields[metadataOrg] = stringValue(call.id.String()), stringValue(call.org)
 	}
 	if key != "" {
-		fields[key] = carried(value)
+		fields[key] = value
 	}
 	return inNamespace(fields)
 }
@@ -149,6 +149,12 @@ func inNamespace(fields map[string]*structpb.Value) *structpb.Struct {
 	m.space.Fields, m.kind.StructValue, m.value.Kind = fields, &m.space, &m.kind
 	m.all.Fields = map[string]*structpb.Value{metadataSpace: &m.value}
 	return &m.all
+}
+
+// value is c in metadata.
+func (c *carriedCall) value() *structpb.Value {
+	var memory [512]byte // of most
+	return stringValue(string(c.append(memory[:0])))
 }
 
 func carried(value any) *structpb.Value {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -157,7 +156,7 @@ func (c *change) read(message *extprocv3.ProcessingRequest) error {
 	fields := message.GetMetadataContext().GetFilterMetadata()[authzSpace].GetFields()
 	id, err := uuid.Parse(fields[metadataDecision].GetStringValue())
 	if err == nil {
-		err = json.Unmarshal([]byte(fields[metadataCall].GetStringValue()), &c.carriedCall)
+		err = c.carriedCall.read([]byte(fields[metadataCall].GetStringValue()))
 	}
 	if err != nil {
 		return fmt.Errorf("keel: the decision in the metadata %s can't be read: %w; is that namespace among the filter's forwarding_namespaces, and no other ext_authz behind Keel's?", authzSpace, err)

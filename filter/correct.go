@@ -1,7 +1,6 @@
 package filter
 
 import (
-	"encoding/json"
 	"slices"
 	"time"
 
@@ -20,7 +19,7 @@ func (s *Server) correction(id uuid.UUID, org string, fields frame.Fields, line 
 		return nil
 	}
 	var carried carriedCall
-	if json.Unmarshal(fields.Text(metadataCall), &carried) != nil {
+	if carried.read(fields.Text(metadataCall)) != nil {
 		return nil
 	}
 	codec, ok := apis.Match(carried.Asked, carried.Method, carried.Path)
@@ -65,7 +64,7 @@ func passedOn(id uuid.UUID, org string, fields frame.Fields, line *frame.Line) *
 		Detail: "the stream to the processor failed, and Envoy let the call pass (failure_mode_allow): charged at the most that it can have cost",
 	}
 	var carried carriedCall
-	if json.Unmarshal(fields.Text(metadataCall), &carried) != nil {
+	if carried.read(fields.Text(metadataCall)) != nil {
 		return c
 	}
 	d := carried.decision(id, c.Org, "")

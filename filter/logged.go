@@ -32,7 +32,7 @@ func (s *Server) endLogged(id uuid.UUID, org string, fields frame.Fields, line *
 		return s.refuseLogged(call, asked, line)
 	}
 	var carried carriedCall
-	if err := json.Unmarshal(text, &carried); err != nil {
+	if err := carried.read(text); err != nil {
 		s.log.Error("filter: the access log tells of a call that can't be read; the sweeper will charge it in full", "decision", id, "error", err)
 		return false
 	}
