@@ -157,9 +157,9 @@ func TestCellNames(t *testing.T) {
 func TestMustsAreMeasured(t *testing.T) {
 	full := func(without string) *report {
 		r := &report{streams: &streamFigures{open: limitStreams, most: 100e6}}
-		for _, g := range append(defaultGroups(), group{mustCell(budgetCell), []string{"litellm"}, 1}) {
+		for _, g := range append(defaultGroups(), group{mustCell(budgetCell), []string{"litellm"}, nil, 1}) {
 			m := &measured{cell: g.cell, rounds: map[string][]figures{}}
-			for i, name := range g.variants {
+			for i, name := range g.all() {
 				if name != without {
 					n := time.Duration(i + 1)
 					m.rounds[name] = []figures{{Requests: 1, Took: time.Second, P50: n, Gateway: n}}
@@ -301,8 +301,13 @@ func TestPlan(t *testing.T) {
 		}
 	}
 	for _, g := range defaultGroups() {
-		if len(existing(g.variants)) < 2 {
-			t.Errorf("%s compares nothing", g.cell)
+		for _, name := range g.all() {
+			if variantOf(name) == nil {
+				t.Errorf("%s: no variant %s", g.cell, name)
+			}
+		}
+		if len(g.variants) < 2 || len(inOrder(g.all())) != len(g.all()) {
+			t.Errorf("%s compares nothing, or one twice: %q", g.cell, g.all())
 		}
 	}
 	var out, said bytes.Buffer

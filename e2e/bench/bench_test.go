@@ -42,13 +42,13 @@ func TestSmoke(t *testing.T) {
 	}()
 	page := report{window: r.window, command: "go test"}
 	for _, name := range []string{"1k-unique-unary-c2", "1k-tail-sse-c2"} {
-		g := group{mustCell(name), []string{"envoy", "nothing-log", "full"}, 1}
+		g := group{mustCell(name), []string{"nothing-log", "full"}, []string{"envoy"}, 1}
 		m, err := r.run(t.Context(), g, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		page.results = append(page.results, m)
-		for _, variant := range g.variants {
+		for _, variant := range g.all() {
 			if len(m.rounds[variant]) != 1 {
 				t.Fatalf("%s, %s: %d rounds", name, variant, len(m.rounds[variant]))
 			}

@@ -40,7 +40,7 @@ type options struct {
 	Rounds   int           `help:"Rounds of each cell instead of its own number." placeholder:"N"`
 	Window   time.Duration `help:"How long each variant is under load in a round." default:"800ms"`
 	Peers    bool          `help:"Also LiteLLM and Portkey, installed with pip and npm below .keel: minutes more." env:"BENCH_PEERS"`
-	Limit    time.Duration `help:"Leave out rounds that do not fit into this time. Default: 7m, none with --full; open streams come on top." placeholder:"TIME"`
+	Limit    time.Duration `help:"Leave out rounds that do not fit into this time. Default: 8m, none with --full; open streams come on top." placeholder:"TIME"`
 	Streams  int           `help:"Open so many SSE calls at once and look at the memory. Default: 5000, none with --cells." placeholder:"N"`
 	Out      bool          `help:"Write docs/performance.md also when --cells, --variants or --rounds pick a part."`
 	Full     bool          `help:"The whole matrix, which takes hours." env:"BENCH_FULL"`
@@ -49,7 +49,7 @@ type options struct {
 }
 
 func (o *options) Help() string {
-	return `Without flags it measures what docs/performance.md has, in about eight minutes.
+	return `Without flags it measures what docs/performance.md has, in about nine minutes.
 
 A cell is SIZEk-unique|tail-unary|sse-cCLIENTS: the size of the request; whether its whole
 text is new or only its last message; whether the answer is one JSON body or a stream of
@@ -107,13 +107,8 @@ func list(w io.Writer) {
 	}
 	fmt.Fprintln(w, "cells, with their variants:")
 	for _, g := range defaultGroups() {
-		fmt.Fprintf(w, "  %-22s %s\n", g.cell, strings.Join(existing(g.variants), " "))
+		fmt.Fprintf(w, "  %-22s %s\n", g.cell, strings.Join(g.all(), " "))
 	}
-}
-
-// existing are the names that there are variants of.
-func existing(names []string) []string {
-	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return variantOf(name) == nil })
 }
 
 // plan is what o asks for.
@@ -129,7 +124,7 @@ func (o options) plan() ([]group, error) {
 			if err != nil {
 				return nil, err
 			}
-			g := group{c, judged, otherRounds}
+			g := group{c, added, beside, otherRounds}
 			if i := slices.IndexFunc(groups, func(g group) bool { return g.cell == c }); i >= 0 {
 				g = groups[i]
 			}
@@ -138,12 +133,11 @@ func (o options) plan() ([]group, error) {
 		groups = picked
 	}
 	for i := range groups {
-		groups[i].variants = existing(groups[i].variants)
 		if o.Peers && i == 0 {
-			groups[i].variants = append(groups[i].variants, peers...)
+			groups[i].shown = slices.Concat(groups[i].shown, peers)
 		}
 		if len(o.Variants) > 0 {
-			groups[i].variants = o.Variants
+			groups[i].variants, groups[i].shown = o.Variants, nil
 		}
 		if o.Rounds > 0 {
 			groups[i].rounds = o.Rounds
@@ -185,7 +179,7 @@ func measureAll(ctx context.Context, o options, stdout, stderr io.Writer) (err e
 			return r.profileStreams(ctx, "full", o.Streams, o.Profile, stdout)
 		}
 		for _, g := range groups {
-			for _, name := range g.variants {
+			for _, name := range g.all() {
 				if err := r.profile(ctx, g.cell, name, o.Profile, stdout); err != nil {
 					return err
 				}
@@ -222,7 +216,7 @@ func measureAll(ctx context.Context, o options, stdout, stderr io.Writer) (err e
 	return failed
 }
 
-const defaultLimit = 7 * time.Minute
+const defaultLimit = 8 * time.Minute
 
 // picked reports whether only a part is measured.
 func (o options) picked() bool { return len(o.Cells) > 0 || len(o.Variants) > 0 || o.Rounds > 0 }

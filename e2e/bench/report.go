@@ -42,7 +42,7 @@ const method = `
 ## How it was measured
 
 ` + "```sh" + `
-make bench                                     # this page, in about eight minutes
+make bench                                     # this page, in about nine minutes
 BENCH_FULL=1 make bench                        # the whole matrix, which takes hours
 BENCH_PEERS=1 make bench                       # and LiteLLM and Portkey, installed below .keel
 go run ./e2e/bench --cells 1k-unique-unary-c16 --variants envoy-log,nothing-log,full
@@ -52,7 +52,7 @@ make profile                                   # CPU, heap, mutex and trace of K
 - One machine, loopback, everything at once on its CPUs: the load generator and the provider too, whose CPU is not counted but is missing to the others.
 - A closed loop: each of N clients (c=N) has a connection, sends a chat completion, reads the answer to its end, and sends again. ` + "`1k-unique-unary-c64`" + ` is a request of 1 KB, 64 clients, one JSON body in
   return. ` + "`unique`" + `: no text was ever sent before. ` + "`tail`" + `: all but the last message is a history that all requests share, as in a long conversation. ` + "`sse`" + `: the answer is 100 chunks, 5 ms apart.
-- Interleaved: in each round every variant has the machine for a window, one after the other, in an order that rotates. Ratios are of two variants in the same round; the table has the median over the rounds.
+- Interleaved: in each round every variant has the machine for a window, one after the other, in an order that rotates. Ratios are of two variants in the same round; the table has the median over the rounds. What limits stand on has more rounds than what the tables show besides.
 - Percentiles are exact, over all calls of a window; the table has the median over the rounds. A call that fails ends the run: there are no errors in these figures.
 - CPU is user and system time of the process from /proc/PID/stat, from before the first call until nothing is left to settle in Postgres, divided by calls. Postgres' own is apart. Messages are those that Envoy sent to external processors, a call; "waited" are calls whose hold had to ask Postgres for a slice.
 - Keel is the real ` + "`keel serve`" + `: six budgets that enforce and match each call, twenty policies of which two match, Postgres settling (fsync on), the journal on.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -39,8 +40,8 @@ type runner struct {
 // that is rotated, so that none has always the same neighbour.
 // When its share of the time is over it begins no second round.
 func (r *runner) run(ctx context.Context, g group, share time.Duration) (*measured, error) {
-	m := &measured{cell: g.cell, order: g.variants, rounds: map[string][]figures{}}
-	for _, name := range g.variants {
+	m := &measured{cell: g.cell, order: inOrder(g.all()), rounds: map[string][]figures{}}
+	for _, name := range g.all() {
 		t, err := r.start(ctx, name)
 		if err != nil {
 			return nil, err
@@ -56,8 +57,9 @@ func (r *runner) run(ctx context.Context, g group, share time.Duration) (*measur
 			fmt.Fprintf(r.progress, "bench: %s: its share of the time is over after %d of %d rounds\n", g.cell, round, g.rounds)
 			break
 		}
-		for i := range g.variants {
-			name := g.variants[(i+round)%len(g.variants)]
+		names := g.of(round)
+		for i := range names {
+			name := names[(i+round)%len(names)]
 			f, err := r.measure(ctx, r.targets[name], g.cell)
 			if err != nil {
 				return nil, fmt.Errorf("%s, %s, round %d: %w", g.cell, name, round+1, err)
@@ -180,7 +182,7 @@ func (r *runner) runAll(ctx context.Context, groups []group, done func(*measured
 			return err
 		}
 		done(m)
-		for _, name := range g.variants {
+		for _, name := range g.all() {
 			if !needed(groups[i+1:], name) {
 				if err := r.end(name); err != nil {
 					return err
@@ -194,7 +196,7 @@ func (r *runner) runAll(ctx context.Context, groups []group, done func(*measured
 // weight is how much of the time a group needs, relative to others.
 func (g group) weight() float64 {
 	const starting = 1 // rounds
-	weight := float64(len(g.variants) * (g.rounds + starting))
+	weight := float64(len(g.variants)*(g.rounds+starting) + len(g.shown)*(min(g.rounds, shownRounds)+starting))
 	if g.SSE {
 		weight *= 3 // a window of such answers is not shorter than they are
 	}
@@ -210,10 +212,8 @@ func weight(groups []group) (sum float64) {
 
 func needed(groups []group, name string) bool {
 	for _, g := range groups {
-		for _, v := range g.variants {
-			if v == name {
-				return true
-			}
+		if slices.Contains(g.all(), name) {
+			return true
 		}
 	}
 	return false

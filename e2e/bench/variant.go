@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 
 	"keel/envoy"
@@ -51,6 +52,11 @@ func variantOf(name string) *variant {
 		}
 	}
 	return nil
+}
+
+// inOrder are names as the list of variants has them, which tables are read in.
+func inOrder(names []string) []string {
+	return slices.DeleteFunc(variantNames(), func(name string) bool { return !slices.Contains(names, name) })
 }
 
 func variantNames() []string {
