@@ -136,11 +136,7 @@ func (b *builder) istioRouter(a Attachment) ([]any, error) {
 	var patches []any
 	if a.CustomPolicy { // of which Istio makes the filter
 		filters = []*hcmv3.HttpFilter{b.usageFilter()}
-		reroute, err := istioReroute()
-		if err != nil {
-			return nil, err
-		}
-		patches = append(patches, reroute)
+		patches = append(patches, istioReroute())
 	}
 	for _, f := range filters { // each comes behind those before it
 		filter, err := tree(f)
