@@ -20,7 +20,10 @@ import (
 	"testing"
 	"time"
 
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	upstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"keel/budget"
 	"keel/budget/ledger"
@@ -158,11 +161,32 @@ func serveAged(t *testing.T, dsn, dir string, age time.Duration) *witness {
 	return w
 }
 
-// A connection grows old: calls go on by another, whose certificates are those of now, and none fails. A stream that is long stays on the old one to
+// renewed has Envoy go on by another connection so soon, where its configuration says that it does.
+func renewed(t *testing.T, after time.Duration) func(*bootstrapv3.Bootstrap) {
+	return func(b *bootstrapv3.Bootstrap) {
+		for _, name := range []string{"keel_processor", "keel_access_log"} {
+			for _, packed := range clusterOf(b, name).TypedExtensionProtocolOptions {
+				var o upstreamv3.HttpProtocolOptions
+				if err := packed.UnmarshalTo(&o); err != nil {
+					t.Fatal(err)
+				}
+				if o.GetCommonHttpProtocolOptions().GetMaxConnectionDuration() == nil {
+					t.Fatalf("connections of %s have no age", name)
+				}
+				o.CommonHttpProtocolOptions.MaxConnectionDuration = durationpb.New(after)
+				if err := packed.MarshalFrom(&o); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+}
+
+// A connection grows old: calls go on by another, whose certificates are those of now, and none fails, because it is Envoy that goes on before it is told to. A stream that is long stays on the old one to
 // its end, and nothing else does, so that it is closed then. A certificate that was revoked is of no use from then on.
 func TestConnectionAge(t *testing.T) {
 	t.Parallel()
-	const age = 2 * time.Second
+	const age, renewal = 2 * time.Second, 1500 * time.Millisecond // the processor takes a tenth off
 	release := make(chan struct{})
 	answers := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -192,7 +216,7 @@ func TestConnectionAge(t *testing.T) {
 	c := startCluster(t, keel, pgserver.ForTest(t), 0, false, "")
 	w := serveAged(t, c.dsn, ours, age)
 	s := &secured{server: server, client: mesh, address: w.Addr().String(), openai: "openai=" + answers.URL}
-	url, theirs := s.envoy(t, mesh, gatewayName)
+	url, theirs := s.envoy(t, mesh, gatewayName, renewed(t, renewal))
 	traffic := &stack{url: url, dsn: c.dsn}
 
 	// The access log is there, too, before anything changes: what it said of a call is in the record.

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+
 	"keel/budget/ledger/pgserver"
 	"keel/filter/peers/peerstest"
 	"keel/filter/wire/sample"
@@ -52,7 +54,7 @@ func startSecured(t *testing.T) *secured {
 }
 
 // envoy starts one whose certificate ca has signed for name, and returns its URL and its folder.
-func (s *secured) envoy(t *testing.T, ca *peerstest.CA, name string) (url, dir string) {
+func (s *secured) envoy(t *testing.T, ca *peerstest.CA, name string, amend ...func(*bootstrapv3.Bootstrap)) (url, dir string) {
 	t.Helper()
 	dir = openDir(t)
 	ca.Write(t, dir, s.server.PEM, name)
@@ -62,7 +64,7 @@ func (s *secured) envoy(t *testing.T, ca *peerstest.CA, name string) (url, dir s
 			t.Fatal(err)
 		}
 	}
-	return runAttached(t, keelOutput(t, args...)), dir
+	return runAttached(t, keelOutput(t, args...), amend...), dir
 }
 
 func (s *secured) metric(t *testing.T, name string) string {

@@ -24,7 +24,12 @@ func (b *builder) grpcCluster(name string, a address) *clusterv3.Cluster {
 	if b.Mode == ModeObserve { // by its window Envoy also bounds what it keeps for a stream
 		options.InitialStreamWindowSize, options.InitialConnectionWindowSize = wrapperspb.UInt32(observerBuffer), wrapperspb.UInt32(observerBuffer)
 	}
+	var common *corev3.HttpProtocolOptions
+	if b.TLS != nil {
+		common = &corev3.HttpProtocolOptions{MaxConnectionDuration: durationpb.New(connectionAge)}
+	}
 	cluster := b.cluster(name, a, time.Second, &upstreamv3.HttpProtocolOptions{
+		CommonHttpProtocolOptions: common,
 		UpstreamProtocolOptions: &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig{
 			ProtocolConfig: &upstreamv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: options},
 		}},
@@ -47,6 +52,10 @@ func (b *builder) grpcCluster(name string, a address) *clusterv3.Cluster {
 	}}
 	return cluster
 }
+
+// connectionAge is after how long Envoy goes on by another connection, by itself: what runs ends on the one that it has. The processor has as much
+// to say, after an hour or a tenth less, so that certificates are looked at again; but what Envoy is about to begin when it is told is refused, and fails.
+const connectionAge = 50 * time.Minute
 
 // healthEvery is how often a replica of Keel is asked whether it takes calls.
 const healthEvery = 2 * time.Second

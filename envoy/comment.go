@@ -124,6 +124,7 @@ var comments = []comment{
 	{at: `clusters\[keel_*\] health_checks`, text: "A replica that drains says so here before it refuses streams."},
 	{at: `clusters\[` + accessLogCluster + `\] type`, text: "A cluster of its own, so that neither can use up the other's connections."},
 	{at: `clusters\[` + processorCluster + `\] per_connection_buffer_limit_bytes`, text: "What is kept for a processor that does not read, before calls wait for it. Envoy's default is 1 MiB."},
+	{at: "common_http_protocol_options max_connection_duration", text: "Certificates are shown again by then. Before the processor asks for it, within the hour: what Envoy is about to begin then is refused."},
 	{at: "*http2_protocol_options connection_keepalive", text: "Finds a peer whose machine is gone while a call waits for it."},
 	{at: `lb_endpoints metadata`, text: "Whose prices count for an attempt at this endpoint. An endpoint to fall back to needs provider and model."},
 }

@@ -69,17 +69,20 @@ func (a Attachment) gatewayDocuments(b *builder, all []document) ([]byte, error)
 // waits for it.
 func (b *builder) gatewaySettings() yaml.MapSlice {
 	http2 := object("connectionKeepalive", object("interval", pingEvery.String(), "timeout", pingWait.String()))
-	var buffer yaml.MapSlice
+	var rest yaml.MapSlice
+	if b.TLS != nil {
+		rest = object("timeout", object("http", object("maxConnectionDuration", connectionAge.String())))
+	}
 	if b.Mode == ModeObserve {
 		most := quantity(observerBuffer)
 		http2 = append(object("initialStreamWindowSize", most, "initialConnectionWindowSize", most), http2...)
-		buffer = object("connection", object("bufferLimit", most))
+		rest = append(object("connection", object("bufferLimit", most)), rest...)
 	}
 	return append(object(
 		"circuitBreaker", object("maxConnections", int64(unlimited), "maxPendingRequests", int64(unlimited), "maxParallelRequests", int64(unlimited)),
 		"healthCheck", object("active", object("type", "GRPC", "timeout", "1s", "interval", healthEvery.String(), "unhealthyThreshold", 2, "healthyThreshold", 1)),
 		"http2", http2,
-	), buffer...)
+	), rest...)
 }
 
 // gatewayLog is the access log.

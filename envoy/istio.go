@@ -36,7 +36,8 @@ func (a Attachment) istio() ([]byte, error) {
 	}
 	if a.TLS != nil {
 		all = append(all, document{body: a.istioObject("networking.istio.io/v1", "DestinationRule", "keel-processor", object("host", host,
-			"trafficPolicy", object("tls", a.istioTLS(host)))), head: []string{"How the processor is spoken to: the gateway's pods have the certificates in a folder."}})
+			"trafficPolicy", object("connectionPool", object("tcp", object("maxConnectionDuration", fmt.Sprintf("%.0fs", connectionAge.Seconds()))), "tls", a.istioTLS(host)))),
+			head: []string{"How the processor is spoken to: the gateway's pods have the certificates in a folder, and show them again before the processor asks for it."}})
 	}
 	all = append(all,
 		document{body: a.istioFilter("keel", router), head: []string{a.istioFilterHead()}},
