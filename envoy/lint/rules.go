@@ -69,7 +69,6 @@ const (
 	accessLogState     = "access-log-filter-state"
 	breakerDefault     = "breaker-default"
 	processorUnchecked = "processor-unchecked"
-	processorRetried   = "processor-retried"
 	streamLimited      = "processor-stream-limited"
 	processorTimeout   = "processor-timeout-short"
 	processorCleartext = "processor-cleartext"
@@ -130,7 +129,6 @@ var rules = []Rule{
 	{accessLogState, Warning, "Whether the filter failed open for a call is not told.", "custom_tags with keel.failed_open: %FILTER_STATE(NAME-OF-THE-FILTER:FIELD:failed_open)%, or filter_state_objects_to_log with that name (filterStateObjectsToLog)."},
 	{breakerDefault, Error, "Every call in flight holds one stream. Past 1024 of them, Envoy's default, calls are answered with 500.", "circuit_breakers with max_requests and max_pending_requests far above the calls in flight (circuitBreaker: maxParallelRequests, maxPendingRequests)."},
 	{processorUnchecked, Warning, "A replica that is gone or drains still gets calls, which fail.", "health_checks with grpc_health_check on the processor's cluster (backendSettings.healthCheck.active)."},
-	{processorRetried, Error, "Envoy 1.40 dies of a segmentation fault when it begins such a stream while what it has to send to the processor is backed up. And what the processor may have read is sent to it again, where the policy says so: one call is held and charged as two.", "No retry_policy in grpc_service."},
 	{streamLimited, Error, "The stream to the processor ends with the limit, and the call that is longer is cut.", "No max_stream_duration on the processor's cluster."},
 	{processorTimeout, Warning, "A stream to the processor lasts as long as its call. Envoy 1.40 does not apply this limit to it; a version that does would cut longer calls.", "grpc_service.timeout: 0s, and an idle_timeout of minutes on the cluster."},
 	{processorCleartext, Warning, "Whoever is on the way reads prompts, and can answer as Keel: let calls pass, and send them elsewhere.", "TLS with a certificate of Envoy's own: keel envoy config --tls (a DestinationRule with mode MUTUAL or ISTIO_MUTUAL), or a socket, unix:PATH."},
