@@ -158,11 +158,7 @@ func (c *carriedCall) value() *structpb.Value {
 }
 
 func carried(value any) *structpb.Value {
-	text, err := json.Marshal(value)
-	if err != nil { // plain values always encode
-		panic(err)
-	}
-	return stringValue(string(text))
+	return stringValue(string(appendRare(nil, value)))
 }
 
 // decision is what c says, as far as prices and envelopes need it.

@@ -77,7 +77,7 @@ func appendCount(b []byte, name string, n int64) []byte {
 	return strconv.AppendInt(append(b, name...), n, 10)
 }
 
-// appendRare adds what few calls carry.
+// appendRare adds a value by reflection: what few calls carry, and what is no carriedCall.
 func appendRare(b []byte, value any) []byte {
 	text, err := json.Marshal(value)
 	if err != nil { // plain values always encode
