@@ -138,8 +138,10 @@ func start(t *testing.T, o stackOptions) *stack {
 		if t.Failed() {
 			said, _, _ := strings.Cut(s.output.String(), "\n\nRequests to paste")
 			t.Logf("keel dev said:\n%s", said)
-			if log, err := os.ReadFile(filepath.Join(s.dir, "keel.log")); err == nil {
-				t.Logf("keel.log:\n%s", tail(log, 8000))
+			for _, name := range []string{"keel.log", "envoy/envoy.log"} {
+				if log, err := os.ReadFile(filepath.Join(s.dir, name)); err == nil {
+					t.Logf("%s:\n%s", name, tail(log, 8000))
+				}
 			}
 		}
 	})

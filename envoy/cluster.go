@@ -21,8 +21,9 @@ import (
 // grpcCluster leads to Keel's own server.
 func (b *builder) grpcCluster(name string, a address) *clusterv3.Cluster {
 	options := pings()
-	if b.Mode == ModeObserve { // by its window Envoy also bounds what it keeps for a stream
-		options.InitialStreamWindowSize, options.InitialConnectionWindowSize = wrapperspb.UInt32(observerBuffer), wrapperspb.UInt32(observerBuffer)
+	buffers := b.buffers(name)
+	if buffers != nil {
+		options.InitialStreamWindowSize, options.InitialConnectionWindowSize = wrapperspb.UInt32(buffers.stream), wrapperspb.UInt32(buffers.stream)
 	}
 	var common *corev3.HttpProtocolOptions
 	if b.TLS != nil {
@@ -40,8 +41,8 @@ func (b *builder) grpcCluster(name string, a address) *clusterv3.Cluster {
 	if b.TLS != nil {
 		cluster.TransportSocket = b.transportSocket()
 	}
-	if b.Mode == ModeObserve {
-		cluster.PerConnectionBufferLimitBytes = wrapperspb.UInt32(observerBuffer)
+	if buffers != nil {
+		cluster.PerConnectionBufferLimitBytes = wrapperspb.UInt32(buffers.connection)
 	}
 	// A replica that drains says so here before it refuses streams. When none is
 	// healthy Envoy asks them all the same, and the call fails closed.

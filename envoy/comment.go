@@ -123,7 +123,7 @@ var comments = []comment{
 	{at: `clusters\[keel_*\] circuit_breakers`, text: "Every call in flight holds a stream for minutes. Past Envoy's default of 1024 calls are answered with 500."},
 	{at: `clusters\[keel_*\] health_checks`, text: "A replica that drains says so here before it refuses streams."},
 	{at: `clusters\[` + accessLogCluster + `\] type`, text: "A cluster of its own, so that neither can use up the other's connections."},
-	{at: `clusters\[` + processorCluster + `\] per_connection_buffer_limit_bytes`, text: "What is kept for a processor that does not read, before calls wait for it. Envoy's default is 1 MiB."},
+	{at: `clusters\[` + processorCluster + `\] per_connection_buffer_limit_bytes`, text: "What is kept for a processor that does not read, before calls wait for it: Envoy's default is 1 MiB. In mode attempts nothing\nmay wait: Envoy 1.40 dies where an attempt is held back that has no connection yet."},
 	{at: "common_http_protocol_options max_connection_duration", text: "Certificates are shown again by then. Before the processor asks for it, within the hour: what Envoy is about to begin then is refused."},
 	{at: "*http2_protocol_options connection_keepalive", text: "Finds a peer whose machine is gone while a call waits for it."},
 	{at: `lb_endpoints metadata`, text: "Whose prices count for an attempt at this endpoint. An endpoint to fall back to needs provider and model."},

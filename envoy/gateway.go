@@ -31,16 +31,15 @@ func (a Attachment) gateway() ([]byte, error) {
 	if backend != nil {
 		all = append(all, document{body: backend, head: a.gatewayProcessorHead()})
 	}
-	settings := b.gatewaySettings()
 	all = append(all,
-		a.gatewayLog(b, processor, settings),
+		a.gatewayLog(b, processor, b.gatewaySettings(accessLogCluster)),
 		document{body: a.gatewayObject(envoyAPI, "ClientTrafficPolicy", "keel", object(
 			"targetRefs", list(a.gatewayRef()), "connection", object("bufferLimit", quantity(a.RequestLimit)),
 			"timeout", object("http", object(
 				"requestHeadersReceivedTimeout", requestHeadersTimeout.String(),
 				"requestReceivedTimeout", a.IdleTimeout.String(), "streamIdleTimeout", a.IdleTimeout.String())))),
 			head: []string{"Past the buffer limit a call is answered with 413; Envoy Gateway's default is 32 KiB. The timeouts are limits against requests that come in drops."}},
-		policy(processor, settings),
+		policy(processor, b.gatewaySettings(b.processorCluster)),
 	)
 	for _, p := range a.Providers {
 		all = append(all, a.gatewayBackend(p))
@@ -65,18 +64,18 @@ func (a Attachment) gatewayDocuments(b *builder, all []document) ([]byte, error)
 	return documentsOf(b, all)
 }
 
-// gatewaySettings are of the processor's clusters. Without keepalive a replica whose machine is gone is not missed while a call
+// gatewaySettings are of a cluster that leads to the processor. Without keepalive a replica whose machine is gone is not missed while a call
 // waits for it.
-func (b *builder) gatewaySettings() yaml.MapSlice {
+func (b *builder) gatewaySettings(cluster string) yaml.MapSlice {
 	http2 := object("connectionKeepalive", object("interval", pingEvery.String(), "timeout", pingWait.String()))
 	var rest yaml.MapSlice
 	if b.TLS != nil {
 		rest = object("timeout", object("http", object("maxConnectionDuration", connectionAge.String())))
 	}
-	if b.Mode == ModeObserve {
-		most := quantity(observerBuffer)
-		http2 = append(object("initialStreamWindowSize", most, "initialConnectionWindowSize", most), http2...)
-		rest = append(object("connection", object("bufferLimit", most)), rest...)
+	if buffers := b.buffers(cluster); buffers != nil {
+		window := quantity(uint64(buffers.stream))
+		http2 = append(object("initialStreamWindowSize", window, "initialConnectionWindowSize", window), http2...)
+		rest = append(object("connection", object("bufferLimit", quantity(uint64(buffers.connection)))), rest...)
 	}
 	return append(object(
 		"circuitBreaker", object("maxConnections", int64(unlimited), "maxPendingRequests", int64(unlimited), "maxParallelRequests", int64(unlimited)),

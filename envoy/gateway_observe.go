@@ -13,7 +13,7 @@ func (a Attachment) gatewayObserver(b *builder) ([]byte, error) {
 	if backend != nil {
 		all = append(all, document{body: backend, head: a.gatewayProcessorHead()})
 	}
-	log := a.gatewayLog(b, processor, b.gatewaySettings())
+	log := a.gatewayLog(b, processor, b.gatewaySettings(b.processorCluster))
 	log.head = append(log.head,
 		"Where the Gateway has an EnvoyProxy, take the sink over into it: the filter finds Keel by the name of the sink's cluster,",
 		"accesslog_als_SETTINGS_SINK, each counted from 0. Without such a cluster calls pass, and nothing of them is seen.")

@@ -18,11 +18,6 @@ const PassiveLogName = "keel_observe"
 // Envoy takes to tell that a client left.
 const deferredClose = 10 * time.Second
 
-// observerBuffer is what Envoy keeps of calls for a processor that does not read, on each stream and each connection to it, before it
-// holds the traffic back (proven on 1.40, for all that this mode waits for nothing). Such a processor loses its connection
-// after pingEvery and pingWait.
-const observerBuffer = 64 << 20
-
 // observerFilter sends every call past Keel and waits for nothing. Bodies come in pieces: in one piece they are not sent in
 // this mode at all.
 func (b *builder) observerFilter() *hcmv3.HttpFilter {

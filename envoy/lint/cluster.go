@@ -16,6 +16,7 @@ func (l *linter) judgeClusters() {
 	for _, f := range l.filters {
 		if name := f.processor(); f.judged && name != "" {
 			l.judgeProcessor(f, name)
+			l.judgeFull(f)
 		}
 	}
 	for _, name := range sorted(l.clusters) {

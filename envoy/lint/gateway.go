@@ -221,6 +221,9 @@ func (l *linter) judgePolicy(p *policy) {
 		l.absent(trailersSkipped, n.at("processingMode", "response"), "Envoy Gateway sends no trailers with a streamed body, and no EnvoyPatchPolicy of these files says so")
 	}
 	l.judgeBackendSettings(n, p.object.name)
+	if l.hasAttempts() {
+		l.judgeBackendBuffers(n, p.object.name)
+	}
 }
 
 func (l *linter) judgeBackendSettings(n *node, name string) {

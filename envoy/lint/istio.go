@@ -169,13 +169,15 @@ func (l *linter) attemptPatches(host string) (patched, known bool) {
 			continue
 		}
 		known = true
-		service := p.match.get("cluster", "service").text()
-		name := p.match.get("cluster", "name").text()
-		if service == "" && name == "" || service == host || strings.HasSuffix(name, "|"+host) {
-			patched = true
-		}
+		patched = patched || p.concerns(host)
 	}
 	return patched, known
+}
+
+// concerns reports whether a patch of clusters is for those of a host.
+func (p *patch) concerns(host string) bool {
+	service, name := p.match.get("cluster", "service").text(), p.match.get("cluster", "name").text()
+	return service == "" && name == "" || service == host || strings.HasSuffix(name, "|"+host)
 }
 
 func (l *linter) judgeVirtualService(o *object, attached bool) {

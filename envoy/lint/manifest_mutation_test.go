@@ -45,6 +45,8 @@ var istioMutations = []mutation{
 	{"attempts fail open", failsOpen, []edit{set(inAttempts+"failure_mode_allow", true)}},
 	{"attempts not counted for the filter", attemptAttributes, []edit{set(inAttempts+"request_attributes", []any{"upstream.address"})}},
 	{"attempts that count as calls", phaseMissing, []edit{set(inAttempts+"grpc_service/initial_metadata", []any{obj{"key": "x-keel-phase", "value": "router"}})}},
+	{"attempts past a connection that gets full", processorFull, []edit{remove(patches + "[CLUSTER]/patch/value/per_connection_buffer_limit_bytes")}},
+	{"attempts past a stream that gets full", processorFull, []edit{remove(patches + "[CLUSTER]/patch/value/" + http2 + "initial_stream_window_size")}},
 	{"some paths", pathsNotCovered, []edit{func(c configuration) bool {
 		c.docs[0] = append(c.docs[0], obj{"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy", "metadata": obj{"name": "keel"},
 			"spec": obj{"action": "CUSTOM", "provider": obj{"name": "keel"}, "rules": []any{obj{"to": []any{obj{"operation": obj{"paths": []any{"/v1/*"}}}}}}}})
@@ -123,6 +125,8 @@ var gatewayMutations = []mutation{
 	{"breaker of pending gone", breakerDefault, []edit{remove(extProc + "backendSettings/circuitBreaker/maxPendingRequests")}},
 	{"health check gone", processorUnchecked, []edit{remove(extProc + "backendSettings/healthCheck")}},
 	{"stream with an end", streamLimited, []edit{set(extProc+"backendSettings/timeout", obj{"http": obj{"maxStreamDuration": "60s"}})}},
+	{"attempts past a connection that gets full", processorFull, []edit{remove(extProc + "backendSettings/connection")}},
+	{"attempts past a stream that gets full", processorFull, []edit{remove(extProc + "backendSettings/http2/initialStreamWindowSize")}},
 	{"buffer of 32 KiB", bufferSmall, []edit{remove("{ClientTrafficPolicy}/spec/connection")}},
 	{"small buffer", bufferSmall, []edit{set("{ClientTrafficPolicy}/spec/connection/bufferLimit", "1Mi")}},
 	{"log gone", accessLogMissing, []edit{remove("{EnvoyProxy}/spec/telemetry")}},

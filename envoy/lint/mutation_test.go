@@ -132,6 +132,10 @@ var envoyMutations = []mutation{
 	{"attempts not counted for the filter", attemptAttributes, []edit{remove("clusters/[provider]/" + options + "http_filters/0/typed_config/request_attributes")}},
 	{"attempts that count as calls", phaseMissing, []edit{set("clusters/[provider]/"+options+"http_filters/0/typed_config/grpc_service/initial_metadata", []any{obj{"key": "x-keel-phase", "value": "router"}})}},
 	{"attempts cut short", messageTimeout, []edit{set("clusters/[provider]/"+options+"http_filters/0/typed_config/message_timeout", "0.5s")}},
+	{"attempts past a connection that gets full", processorFull, []edit{givenAttempts, remove("clusters/[processor]/per_connection_buffer_limit_bytes")}},
+	{"attempts past a connection of 64 MiB", processorFull, []edit{givenAttempts, set("clusters/[processor]/per_connection_buffer_limit_bytes", 64<<20)}},
+	{"attempts past a stream that gets full", processorFull, []edit{remove("clusters/[processor]/" + http2 + "initial_stream_window_size")}},
+	{"attempts past a stream of 16 MiB", processorFull, []edit{givenAttempts, set("clusters/[processor]/"+http2+"initial_stream_window_size", 16<<20)}},
 	{"attempts without metadata", metadataLost, []edit{remove("clusters/[provider]/" + options + "http_filters/0/typed_config/metadata_options")}},
 	{"what attempts add is not told", metadataLost, []edit{given("router/metadata_options/forwarding_namespaces/untyped/0", "keel"),
 		set("router/metadata_options/forwarding_namespaces/untyped", []any{"envoy.filters.http.jwt_authn"})}},
@@ -165,6 +169,7 @@ var observerMutations = []mutation{
 
 var (
 	givenLoopback = given("clusters/[processor]/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/address", "127.0.0.1")
+	givenAttempts = given("clusters/[provider]/"+options+"http_filters/0/name", "keel.ext_proc.attempt", "spend.ext_proc.upstream")
 	givenBuffered = given("router/processing_mode/request_body_mode", "BUFFERED")
 
 	// What hangs does so where the processor gets bodies and Envoy waits for it.
@@ -172,6 +177,8 @@ var (
 		return given("router/processing_mode/response_body_mode", "STREAMED", "FULL_DUPLEX_STREAMED")(c) && given("router/observability_mode", nil)(c)
 	}
 )
+
+const http2 = options + "explicit_http_config/http2_protocol_options/"
 
 const options = "typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions/"
 

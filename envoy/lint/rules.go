@@ -71,6 +71,7 @@ const (
 	processorUnchecked = "processor-unchecked"
 	streamLimited      = "processor-stream-limited"
 	processorTimeout   = "processor-timeout-short"
+	processorFull      = "processor-buffer-full"
 	processorCleartext = "processor-cleartext"
 	processorUnknown   = "processor-unverified"
 	authzFailsOpen     = "ext-authz-fails-open"
@@ -131,6 +132,7 @@ var rules = []Rule{
 	{processorUnchecked, Warning, "A replica that is gone or drains still gets calls, which fail.", "health_checks with grpc_health_check on the processor's cluster (backendSettings.healthCheck.active)."},
 	{streamLimited, Error, "The stream to the processor ends with the limit, and the call that is longer is cut.", "No max_stream_duration on the processor's cluster."},
 	{processorTimeout, Warning, "A stream to the processor lasts as long as its call. Envoy 1.40 does not apply this limit to it; a version that does would cut longer calls.", "grpc_service.timeout: 0s, and an idle_timeout of minutes on the cluster."},
+	{processorFull, Error, "Envoy dies (1.40, segmentation fault) when it comes to this limit while an attempt waits for its connection: a request of 1 MiB, or a processor that hangs, is enough.", "In mode attempts, on the processor's cluster: per_connection_buffer_limit_bytes: 4294967295, and http2_protocol_options with an initial_stream_window_size of twice the longest request: 67108864 (backendSettings: connection.bufferLimit: 4294967295, http2.initialStreamWindowSize: 64Mi)."},
 	{processorCleartext, Warning, "Whoever is on the way reads prompts, and can answer as Keel: let calls pass, and send them elsewhere.", "TLS with a certificate of Envoy's own: keel envoy config --tls (a DestinationRule with mode MUTUAL or ISTIO_MUTUAL), or a socket, unix:PATH."},
 	{processorUnknown, Warning, "Envoy takes any server for Keel whose certificate somebody signed, or any at all.", "A validation context with trusted_ca and match_typed_subject_alt_names: keel envoy config --tls."},
 	{authzFailsOpen, Error, "While the processor is away or broken, calls pass unmetered.", "failure_mode_allow: false (failOpen: false), which is the default."},
