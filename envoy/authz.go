@@ -14,6 +14,7 @@ import (
 func (b *builder) authzFilter() *hcmv3.HttpFilter {
 	service := grpcService(b.processorCluster)
 	service.Timeout = durationpb.New(messageTimeout)
+	service.RetryPolicy = processorRetry()
 	if b.Mode == ModeFast {
 		service.InitialMetadata = b.says(PhaseFast)
 	}

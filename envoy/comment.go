@@ -107,6 +107,7 @@ var comments = []comment{
 	{at: "access_log", text: "Always on: it says why each call ended, and finds calls that no filter saw."},
 	{at: "common_config custom_tags", text: "Whether the filter failed open, and whether it was shown an answer. All of its state would cost Envoy a twentieth more a call."},
 	{at: "common_config grpc_stream_retry_policy", text: "Kept, up to 64 kB, while no replica takes it: else what passed meanwhile would never be found."},
+	{at: "grpc_service retry_policy", text: "What no replica had is tried again: what it is sent while a connection grows old, or it drains, is refused. Nothing that may\nhave been read is sent twice. Envoy takes max_interval for the most that a try may last, too."},
 	{at: "use_remote_address", text: "What a client says of its own address is not believed."},
 	{at: "stream_idle_timeout", text: "Reasoning models are silent for minutes."},
 	{at: "request_timeout", text: "Until a request is whole, which Envoy keeps in memory: none may come in drops for ever."},

@@ -138,15 +138,15 @@ type Retry struct {
 // DefaultRetry tries again only where the provider can't have seen the request,
 // so no try but the last can have been billed.
 func DefaultRetry() *Retry {
-	return &Retry{On: slices.Clone(unbilled), Times: 2}
+	return &Retry{On: slices.Clone(unseen), Times: 2}
 }
 
-// unbilled are the conditions under which a provider can't have seen the request.
-var unbilled = []string{"connect-failure", "refused-stream", "reset-before-request"}
+// unseen are the conditions under which who was asked can't have seen the request: a provider did not bill it, Keel did not decide it.
+var unseen = []string{"connect-failure", "refused-stream", "reset-before-request"}
 
-// UnbilledRetry reports whether a try that failed by one of Envoy's retry
-// conditions can't have been billed.
-func UnbilledRetry(condition string) bool { return slices.Contains(unbilled, condition) }
+// UnseenRetry reports whether a try that failed by one of Envoy's retry
+// conditions can't have been seen by who was asked.
+func UnseenRetry(condition string) bool { return slices.Contains(unseen, condition) }
 
 // conditions are all that Envoy tries again after.
 func (r *Retry) conditions() []string {
@@ -228,7 +228,7 @@ func (c Config) checkMode() error {
 		return c.checkForce()
 	case ModeFull, ModeLight, ModeAuthz, ModeFast, ModeObserve:
 		for _, condition := range c.Retry.conditions() {
-			if c.Retry.Times > 0 && !UnbilledRetry(condition) {
+			if c.Retry.Times > 0 && !UnseenRetry(condition) {
 				return fmt.Errorf("mode %s: after %q a provider may bill the try that failed, and only mode %s sees each try", c.Mode, condition, ModeAttempts)
 			}
 		}

@@ -38,7 +38,12 @@ func (b *builder) gatewayPatches(a Attachment) ([]any, error) {
 	if a.Mode == ModeAuthz {
 		name = fmt.Sprintf("envoy.filters.http.ext_authz/securitypolicy/%s/keel", a.Namespace)
 		at := fmt.Sprintf("..http_filters[?(@.name=='%s')].typed_config", name)
+		retry, err := tree(processorRetry())
+		if err != nil {
+			return nil, err
+		}
 		patches = list(
+			a.gatewayPatch(listenerType, "op", "add", "jsonPath", at+".grpc_service", "path", "retry_policy", "value", retry),
 			a.gatewayPatch(listenerType, "op", "add", "jsonPath", at, "path", "metadata_context_namespaces", "value", strs(a.readable())),
 			a.gatewayPatch(listenerType, "op", "add", "jsonPath", at, "path", "include_peer_certificate", "value", true),
 			a.gatewayPatch(listenerType, "op", "add", "jsonPath", at, "path", "emit_filter_state_stats", "value", true))

@@ -137,7 +137,11 @@ func (b *builder) istioRouter(a Attachment) ([]any, error) {
 	var patches []any
 	if a.CustomPolicy { // of which Istio makes the filter
 		filters = []*hcmv3.HttpFilter{b.usageFilter()}
-		patches = append(patches, istioReroute())
+		reroute, err := istioReroute()
+		if err != nil {
+			return nil, err
+		}
+		patches = append(patches, reroute)
 	}
 	for _, f := range filters { // each comes behind those before it
 		filter, err := tree(f)

@@ -38,12 +38,16 @@ func (a Attachment) istioCheck(host string, port uint32) yaml.MapSlice {
 
 // istioReroute gives Istio's filter what the provider in MeshConfig is to say, and what has no field there. Pilot reads
 // clearRouteCache and does nothing by it: a call would go where it was routed before Keel set its target, which is nowhere.
-func istioReroute() yaml.MapSlice {
+func istioReroute() (yaml.MapSlice, error) {
+	retry, err := tree(processorRetry())
+	if err != nil {
+		return nil, err
+	}
 	return object("applyTo", "HTTP_FILTER",
 		"match", object("context", "GATEWAY", "listener", object("filterChain", object("filter", object(
 			"name", httpManager, "subFilter", object("name", istioAuthzFilter))))),
 		"patch", object("operation", "MERGE", "value", object("name", istioAuthzFilter, "typed_config", object(
 			"@type", "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
-			"clear_route_cache", true, "include_peer_certificate", true, "emit_filter_state_stats", true,
-		))))
+			"grpc_service", object("retry_policy", retry), "clear_route_cache", true, "include_peer_certificate", true, "emit_filter_state_stats", true,
+		)))), nil
 }

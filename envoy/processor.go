@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"strings"
 	"time"
 
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
@@ -55,8 +56,25 @@ func (b *builder) streams(phase string) *corev3.GrpcService {
 	service := grpcService(b.processorCluster)
 	service.Timeout = durationpb.New(0)
 	service.InitialMetadata = b.says(phase)
+	if phase != PhaseObserve { // whose messages no answer ends the keeping of
+		service.RetryPolicy = processorRetry()
+	}
 	return service
 }
+
+// processorRetry begins a stream again that no replica of Keel had: one that could not be reached, or that refused it. When a connection grows
+// old, or a replica drains, it is refused what Envoy had begun when it was told, and without this that call fails. What may have been
+// read is not sent twice: it may have been decided, and held.
+func processorRetry() *corev3.RetryPolicy {
+	return &corev3.RetryPolicy{
+		RetryOn: strings.Join(unseen, ","), NumRetries: wrapperspb.UInt32(processorRetries),
+		// Envoy takes the longest interval for the most that a try may last, too.
+		RetryBackOff: &corev3.BackoffStrategy{BaseInterval: durationpb.New(5 * time.Millisecond), MaxInterval: durationpb.New(messageTimeout)},
+	}
+}
+
+// processorRetries are enough for a replica that drains and one that is gone. More would only hold up calls when there is none.
+const processorRetries = 2
 
 // says is how a filter says which one it is, and whether usage is to be forced.
 func (b *builder) says(phase string) []*corev3.HeaderValue {

@@ -52,4 +52,5 @@ func (l *linter) judgeChange(f *filter) {
 		l.find(statusOnError, c, "%s has no status_on_error", name)
 	}
 	l.judgeTimeout(c.at("message_timeout"), c.get("message_timeout"), 200*time.Millisecond, "message_timeout of "+name)
+	l.judgeRefused(c, name)
 }

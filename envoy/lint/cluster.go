@@ -156,6 +156,8 @@ func (l *linter) judgeAuthz(f *filter) {
 		l.find(routeKept, c.at("clear_route_cache"), "clear_route_cache is not true on %s", f.shown())
 	}
 	l.judgeTimeout(c.at("grpc_service", "timeout"), c.get("grpc_service", "timeout"), 200*time.Millisecond, "grpc_service.timeout")
+	l.judgeRefused(c, f.shown())
+	l.judgeTry(c)
 	body := c.get("with_request_body")
 	if body == nil {
 		l.find(authzBody, c, "%s has no with_request_body", f.shown())

@@ -180,6 +180,7 @@ func (l *linter) judgeFilter(f *filter) {
 	if c.get("status_on_error") == nil {
 		l.find(statusOnError, c, "%s has no status_on_error", f.shown())
 	}
+	l.judgeRefused(c, f.shown())
 	for _, list := range []string{"request_attributes", "response_attributes"} {
 		l.judgeAttributes(c, list)
 	}

@@ -116,7 +116,7 @@ func (r route) retry() *node {
 func billed(conditions string) []string {
 	var some []string
 	for condition := range strings.SplitSeq(conditions, ",") {
-		if condition = strings.TrimSpace(condition); condition != "" && !envoy.UnbilledRetry(condition) {
+		if condition = strings.TrimSpace(condition); condition != "" && !envoy.UnseenRetry(condition) {
 			some = append(some, condition)
 		}
 	}

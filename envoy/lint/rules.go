@@ -69,6 +69,8 @@ const (
 	accessLogState     = "access-log-filter-state"
 	breakerDefault     = "breaker-default"
 	processorUnchecked = "processor-unchecked"
+	processorUnretried = "processor-not-retried"
+	processorRetried   = "processor-asked-twice"
 	streamLimited      = "processor-stream-limited"
 	processorTimeout   = "processor-timeout-short"
 	processorFull      = "processor-buffer-full"
@@ -130,6 +132,9 @@ var rules = []Rule{
 	{accessLogState, Warning, "Whether the filter failed open for a call is not told.", "custom_tags with keel.failed_open: %FILTER_STATE(NAME-OF-THE-FILTER:FIELD:failed_open)%, or filter_state_objects_to_log with that name (filterStateObjectsToLog)."},
 	{breakerDefault, Error, "Every call in flight holds one stream. Past 1024 of them, Envoy's default, calls are answered with 500.", "circuit_breakers with max_requests and max_pending_requests far above the calls in flight (circuitBreaker: maxParallelRequests, maxPendingRequests)."},
 	{processorUnchecked, Warning, "A replica that is gone or drains still gets calls, which fail.", "health_checks with grpc_health_check on the processor's cluster (backendSettings.healthCheck.active)."},
+	{processorUnretried, Warning, "When a connection to the processor grows old or a replica drains, what Envoy sends at that moment is refused, and the call fails; so it does while a replica is gone that no health check has missed yet.",
+		"grpc_service.retry_policy: {retry_on: \"connect-failure,refused-stream,reset-before-request\", num_retries: 2, retry_back_off: {base_interval: 0.005s, max_interval: 5s}}."},
+	{processorRetried, Error, "What the processor may have read is sent to it again: one call is decided, held and charged as two.", "retry_on with nothing but connect-failure, refused-stream and reset-before-request in grpc_service.retry_policy."},
 	{streamLimited, Error, "The stream to the processor ends with the limit, and the call that is longer is cut.", "No max_stream_duration on the processor's cluster."},
 	{processorTimeout, Warning, "A stream to the processor lasts as long as its call. Envoy 1.40 does not apply this limit to it; a version that does would cut longer calls.", "grpc_service.timeout: 0s, and an idle_timeout of minutes on the cluster."},
 	{processorFull, Error, "Envoy dies (1.40, segmentation fault) when it comes to this limit while an attempt waits for its connection: a request of 1 MiB, or a processor that hangs, is enough.", "In mode attempts, on the processor's cluster: per_connection_buffer_limit_bytes: 4294967295, and http2_protocol_options with an initial_stream_window_size of twice the longest request: 67108864 (backendSettings: connection.bufferLimit: 4294967295, http2.initialStreamWindowSize: 64Mi)."},
