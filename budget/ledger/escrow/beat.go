@@ -102,7 +102,7 @@ func (r *Replica) tickLoop(ctx context.Context) {
 
 func (r *Replica) tick(e *epoch, a *account, now time.Time, elapsed time.Duration) {
 	if a.measure(elapsed) {
-		a.low.Store(int64(a.ahead(r.o.Horizon) / 2))
+		a.low.Store(int64(a.ahead(r.o.Horizon, 0) / 2))
 	}
 	r.makeSure(e, a)
 	unused := a.idleFor(now) > r.o.IdleAfter

@@ -26,7 +26,7 @@ func (r *Replica) refill(e *epoch, a *account) {
 		select {
 		case a.turn <- struct{}{}:
 			defer func() { <-a.turn }()
-			_, _ = r.lease(ctx, e, a, pricing.NanoUSD(max(last, 1)), a.ahead(r.o.Horizon))
+			_, _ = r.lease(ctx, e, a, pricing.NanoUSD(max(last, 1)), a.ahead(r.o.Horizon, 0))
 		default: // somebody leases already
 		}
 	})
@@ -36,13 +36,15 @@ func (r *Replica) refill(e *epoch, a *account) {
 }
 
 // ahead is how large a slice should be: what is spent within the horizon, or
-// some calls' worth, but no large part of the whole.
-func (a *account) ahead(horizon time.Duration) pricing.NanoUSD {
+// some calls' worth, but no large part of the whole. A hold that waits for it counts as a call: before the first of
+// an account there is no other.
+func (a *account) ahead(horizon time.Duration, waiting pricing.NanoUSD) pricing.NanoUSD {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	want := max(a.rate/int64(time.Second/time.Millisecond)*int64(horizon/time.Millisecond), aheadHolds*min(a.last.Load(), 1<<55))
+	call := max(a.last.Load(), int64(waiting))
+	want := max(a.rate/int64(time.Second/time.Millisecond)*int64(horizon/time.Millisecond), aheadHolds*min(call, 1<<55))
 	if a.ceiling > 0 {
-		want = min(want, max(int64(a.ceiling)/largest, a.last.Load()))
+		want = min(want, max(int64(a.ceiling)/largest, call))
 	}
 	return pricing.NanoUSD(max(want, 1))
 }
@@ -66,8 +68,14 @@ func (r *Replica) lease(ctx context.Context, e *epoch, a *account, least, want p
 	if skew := time.Duration(r.skew.Load()); a.key.Rolling > 0 && (skew > r.o.MaxSkew || -skew > r.o.MaxSkew) {
 		return Lease{}, unavailable("this replica's clock is %s off the database's: rolling budget %s can't be enforced; set the clock", skew.Round(time.Millisecond), a.key.Budget)
 	}
+	share := int64(2 * max(fleet.Live, 1))
+	a.mu.Lock()
+	if a.ceiling == 0 { // the first, which no part of a ceiling bounds
+		share = max(share, largest)
+	}
+	a.mu.Unlock()
 	answer, err := r.bank.Lease(ctx, LeaseRequest{
-		Epoch: e.id, Key: a.key, Want: max(want, least), Min: least, Share: int64(2 * max(fleet.Live, 1)),
+		Epoch: e.id, Key: a.key, Want: max(want, least), Min: least, Share: share,
 		Owed: pricing.NanoUSD(a.debt.Load()), Timeline: fleet.Timeline,
 	})
 	r.answered(err)
@@ -84,7 +92,7 @@ func (r *Replica) lease(ctx context.Context, e *epoch, a *account, least, want p
 		r.databaseForgot(e)
 	}
 	a.credit(answer.Granted)
-	a.low.Store(int64(a.ahead(r.o.Horizon) / 2))
+	a.low.Store(int64(a.ahead(r.o.Horizon, 0) / 2))
 	if answer.Given == 0 && least > 0 {
 		a.edge.Store(time.Now().Add(r.o.EdgeLasts).UnixNano())
 	}
@@ -202,7 +210,7 @@ func (r *Replica) bring(ctx context.Context, e *epoch, t *take) (answer Lease, e
 		least := t.amount - pricing.NanoUSD(avail) // what is left of the slice is used up, too
 		want := max(pricing.NanoUSD(a.waiting.Load()), least)
 		if !a.noneAhead(time.Now()) {
-			want = max(want, a.ahead(r.o.Horizon))
+			want = max(want, a.ahead(r.o.Horizon, t.amount))
 		}
 		answer, err = r.lease(ctx, e, a, least, want)
 		if err != nil {

@@ -111,6 +111,39 @@ func TestAwayThenDebt(t *testing.T) {
 	})
 }
 
+// The lease that the first call of an account waits for is for more calls than that one: the bank may be gone when the second comes, and is
+// asked once for both.
+func TestFirstLeaseIsAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bank := newModel()
+		bank.ceilings["b"] = 1000
+		var away atomic.Bool
+		bank.away = away.Load
+		r := alone(t, bank, journal.Options{})
+		if err := r.Permit(t.Context(), holding(1000, 10, 0)); err != nil {
+			t.Fatal(err)
+		}
+		away.Store(true)
+		if err := r.Permit(t.Context(), holding(1000, 10, 0)); err != nil {
+			t.Errorf("the second call: %v", err)
+		}
+		synctest.Wait()
+		if n := r.counts.leases.Load(); n != 1 {
+			t.Errorf("%d leases, want one", n)
+		}
+		away.Store(false)
+		bank.ceilings["small"] = 100
+		d := holding(100, 10, 0)
+		d.Holds[0].Account.Budget = "small"
+		if err := r.Permit(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+		if got := bank.of(&d.Holds[0].Account).leased; got != 25 {
+			t.Errorf("%d of 100 are leased for holds of 10, want a quarter", got)
+		}
+	})
+}
+
 // A journal that takes no more denies what a budget enforces, and lets the rest
 // go on; it is written later.
 func TestFullJournal(t *testing.T) {
