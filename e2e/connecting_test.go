@@ -17,6 +17,7 @@ import (
 	"time"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"keel/budget/ledger/pgserver"
 	"keel/envoy"
@@ -66,8 +67,10 @@ func TestAttemptAwaitsConnection(t *testing.T) {
 			text := keelOutput(t, "envoy", "config", "--target", "envoy", "--mode", mode, "--grpc", c.replicas[0].connection().Target(),
 				"--listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0", "--provider", "openai=http://"+unanswered(t), "--provider", "anthropic="+provider.URL)
 			e := startWritten(t, bootstrapOf(t, text, func(b *bootstrapv3.Bootstrap) {
+				openai := clusterOf(b, "openai")
+				openai.ConnectTimeout = durationpb.New(patience)
 				if mode == "attempts" { // whose filter then asks for the body of an attempt
-					one := clusterOf(b, "openai").LoadAssignment.Endpoints[0].LbEndpoints[0]
+					one := openai.LoadAssignment.Endpoints[0].LbEndpoints[0]
 					one.Metadata = endpoint("", map[string]any{"provider": "openai", "model": "gpt-4.1"}).Metadata
 				}
 			}))
@@ -82,7 +85,7 @@ func TestAttemptAwaitsConnection(t *testing.T) {
 					t.Fatal(err)
 				}
 				setHeaders(request, nil)
-				ended := make(chan error)
+				ended := make(chan error, 1)
 				go func() {
 					response, err := client.Do(request)
 					if err == nil {
