@@ -118,6 +118,12 @@ func scripted(t *testing.T, name string) *httptest.Server {
 			w.(http.Flusher).Flush()
 			time.Sleep(50 * time.Millisecond)
 			fmt.Fprintf(w, `{"error":{"message":"too late","type":"server_error"},%s}`, usage)
+		case "trailed": // an error with trailers
+			w.Header().Set("trailer", "x-after")
+			w.WriteHeader(http.StatusServiceUnavailable)
+			fmt.Fprint(w, `{"error":{"message":"scripted","type":"server_error"}}`)
+			w.(http.Flusher).Flush()
+			w.Header().Set("x-after", "all")
 		case "hang":
 			note(r)
 			<-r.Context().Done()
@@ -145,8 +151,13 @@ func scripted(t *testing.T, name string) *httptest.Server {
 	return server
 }
 
-// mesh starts an Envoy between clients and the replicas.
+// mesh starts an Envoy between clients and the replicas, and returns its URL.
 func (s *attemptStack) mesh(t *testing.T, amend func(*bootstrapv3.Bootstrap)) string {
+	t.Helper()
+	return "http://" + s.start(t, amend).Listen()
+}
+
+func (s *attemptStack) start(t *testing.T, amend func(*bootstrapv3.Bootstrap)) *envoy.Envoy {
 	t.Helper()
 	e, err := envoy.Start(t.Context(), envoy.Options{
 		Dir: filepath.Join(openDir(t), "envoy"), Cache: cacheDir(t), Progress: os.Stderr, Concurrency: 1,
@@ -167,7 +178,7 @@ func (s *attemptStack) mesh(t *testing.T, amend func(*bootstrapv3.Bootstrap)) st
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { e.Stop() })
-	return "http://" + e.Listen()
+	return e
 }
 
 func clusterOf(b *bootstrapv3.Bootstrap, name string) *clusterv3.Cluster {
@@ -324,6 +335,7 @@ func TestAttempts(t *testing.T) {
 			{"one", "default", "strict", "ok", attemptWant{200, "cheap", []string{fine}, 1, "complete", "provider"}},
 			{"503, 503, 200", "default", "strict", "503 503 ok", attemptWant{200, "cheap", []string{free, free, fine}, 3, "complete", "provider"}},
 			{"billed errors are summed", "roomy", "strict", "billed billed ok", attemptWant{200, "cheap", []string{billed, billed, fine}, 3, "complete", "provider"}},
+			{"an error with trailers", "default", "strict", "trailed ok", attemptWant{200, "cheap", []string{free, fine}, 2, "complete", "provider"}},
 			{"a billed error leaves no room", "default", "strict", "billed ok", attemptWant{429, "envelope_exceeded",
 				[]string{billed, "mini refused 0 0 free broke"}, 1, "failed", "provider"}},
 			{"observed", "default", "seen", "billed ok", attemptWant{200, "cheap", []string{billed, fine + " broke"}, 2, "complete", "provider"}},

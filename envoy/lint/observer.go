@@ -2,6 +2,7 @@ package lint
 
 import (
 	"slices"
+	"strings"
 
 	"keel/envoy"
 )
@@ -127,7 +128,9 @@ func (l *linter) judgeMirrorManifests() {
 	}
 }
 
-// judgeHedges finds tries that begin while others go on, where no filter sees each.
+// judgeHedges finds tries that begin while others go on, where no filter sees each, and those that Envoy does not survive where one does: the router
+// drops the answer that it tries again after, and the filter in the cluster, which had it wait for Keel, hands on its body all the same.
+// Filter::onUpstreamData of Envoy 1.40 knows such a body by there being no other attempt.
 func (l *linter) judgeHedges(r route) {
 	for _, level := range []*node{r.action(), r.host} {
 		v := level.get("hedge_policy", "hedge_on_per_try_timeout")
@@ -135,8 +138,11 @@ func (l *linter) judgeHedges(r route) {
 			continue
 		}
 		for _, name := range targets(r.action()) {
-			if cluster := l.clusters[name.text()]; cluster != nil && !l.seesAttempts(cluster) {
+			cluster := l.clusters[name.text()]
+			if cluster != nil && !l.seesAttempts(cluster) {
 				l.find(hedged, v, "route %s hedges, and cluster %s has no filter", r.shown(), name.text())
+			} else if conditions := answered(r.retry().get("retry_on").text()); cluster != nil && len(conditions) > 0 {
+				l.find(hedgedAnswers, v, "route %s hedges, and retries on %s", r.shown(), strings.Join(conditions, ","))
 			}
 		}
 	}

@@ -123,6 +123,11 @@ func billed(conditions string) []string {
 	return some
 }
 
+// answered are the conditions of a policy that an answer may meet: all but those of a try that none came to.
+func answered(conditions string) []string {
+	return slices.DeleteFunc(billed(conditions), func(condition string) bool { return condition == "reset" })
+}
+
 // smallBuffer is what is too small for a body: Envoy's default.
 const smallBuffer = 1 << 20
 

@@ -92,6 +92,7 @@ const (
 	accessLogName       = "access-log-name"
 	mirrored            = "mirror-unmetered"
 	hedged              = "hedge-unseen"
+	hedgedAnswers       = "hedge-after-answer"
 )
 
 var rules = []Rule{
@@ -151,6 +152,7 @@ var rules = []Rule{
 	{accessLogName, Error, "Keel reads the log as that of another mode: calls are not matched, and counted as unmetered.", "log_name: keel_observe for mode observe, keel for all others."},
 	{mirrored, Error, "A provider bills the copies. No filter, no budget and no access log sees them.", "No request_mirror_policies on routes to providers; try a model by a Route of Keel, or by keel replay."},
 	{hedged, Error, "A second try begins while the first goes on, after whatever condition: both are billed, and the filter before the router sees one.", "Mode attempts, whose filter in the cluster sees each try, and max_attempts of the settings at as many as are wanted; or no hedge_policy."},
+	{hedgedAnswers, Error, "Envoy dies (1.40, segmentation fault) when an attempt is answered by what is tried again after, an error most often, while the one beside it goes on: it goes on with an answer that it has dropped.", "On a route with a hedge_policy, retry_on with none but connect-failure, refused-stream, reset and reset-before-request; or no hedge_policy."},
 	{usageUnseen, Error, "Answers do not pass Keel (ext_authz, x-keel-phase: light): without Envoy's own extraction nothing says what a call used, and all is estimated.", "The filter keel.usage before the router, as keel envoy config writes it; or json_to_metadata and sse_to_metadata, into the namespace keel.usage."},
 	{changeMissing, Error, "Calls whose body has to change go nowhere: they are answered with 404, or fail.", "The filter keel.ext_proc.change behind that of ext_authz, left out for other targets than keel/, as keel envoy config --mode fast writes it; or no x-keel-phase: fast, and Keel denies such calls."},
 	{routeKept, Error, "A call goes by the route that it came with, whatever Keel decided: to the wrong provider, or to none.", "clear_route_cache: true (recomputeRoute). Istio leaves out clearRouteCache of MeshConfig: the EnvoyFilter that keel envoy config --custom-policy writes."},
