@@ -74,6 +74,10 @@ mesh: .keel/bin/pilot .keel/bin/egctl ## Istio and Envoy Gateway: schemas, and w
 chaos: ## ten minutes of kills, crashes, cut connections, full disks, wrong clocks and edits (KEEL_CHAOS=10m)
 	KEEL_CHAOS=$${KEEL_CHAOS:-10m} go test ./e2e -run 'Chaos|PostgresAwayForLong' -count 1 -timeout 60m -v
 
+.PHONY: torture
+torture: ## random clients, providers and faults before an Envoy of every mode, which has to live: five minutes (KEEL_TORTURE=1h, KEEL_TORTURE_SEED=N)
+	KEEL_TORTURE=$${KEEL_TORTURE:-5m} go test ./e2e -run '^TestTorture$$' -count 1 -timeout 0 -v
+
 .PHONY: soak
 soak: ## mixed traffic through the real Envoy, and nothing grows: two minutes (SOAK=24h)
 	KEEL_SOAK=$${SOAK:-2m} go test ./e2e -run '^TestSoak$$' -count 1 -timeout 0 -v
