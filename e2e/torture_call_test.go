@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -32,9 +33,14 @@ type torment struct {
 	leave   string        // "", "sending", "waiting", "reading"
 	after   time.Duration // of leave
 	lazy    time.Duration // for which it does not read the answer
+
+	got, last atomic.Int64 // bytes of the answer, and when the last of them came, in milliseconds of Unix
 }
 
-func (c *torment) String() string { return fmt.Sprintf("%+v", *c) }
+func (c *torment) String() string {
+	return fmt.Sprintf("%s: %s %s of %d bytes (%s), stream %t, org %q, team %q, h2 %t, alone %t; %q; leaves %q after %v, lazy %v; got %d bytes, the last %v ago", c.id, c.method, c.api, c.size, c.spoil, c.stream,
+		c.org, c.team, c.h2, c.own, c.script, c.leave, c.after, c.lazy, c.got.Load(), time.Since(time.UnixMilli(c.last.Load())).Round(time.Millisecond))
+}
 
 // draw makes up a call. One that its provider may leave without an answer leaves by itself where brief.
 func draw(r *rand.Rand, id string, brief bool) *torment {
@@ -96,12 +102,12 @@ var (
 	errEndless = errors.New("the call does not end")
 )
 
-// make makes the call, and returns how it ended for its client. It gives up, as no client should have to, when it has taken most.
+// make makes the call, and returns how it ended for its client. It gives up, as no client should have to, when nothing has come for as long as most.
 func (c *torment) make(ctx context.Context, url string, shared *http.Transport, most time.Duration) (err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, most, errEndless)
-	defer cancel()
 	ctx, leave := context.WithCancelCause(ctx)
 	defer leave(nil)
+	endless := time.AfterFunc(most, func() { leave(errEndless) })
+	defer endless.Stop()
 	defer func() {
 		if cause := context.Cause(ctx); err != nil && cause != nil {
 			err = cause
@@ -169,8 +175,19 @@ func (c *torment) make(ctx context.Context, url string, shared *http.Transport, 
 		case <-time.After(c.lazy):
 		}
 	}
-	_, err = io.Copy(io.Discard, response.Body)
-	return err
+	for piece := make([]byte, 64<<10); ; {
+		n, err := response.Body.Read(piece)
+		if c.got.Add(int64(n)); n > 0 {
+			c.last.Store(time.Now().UnixMilli())
+			endless.Reset(most) // a client with a small buffer may take its time
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // tortureTransport connects as a client does that has little room for what it does not read.

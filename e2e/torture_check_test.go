@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -61,6 +62,20 @@ func (e *tortured) backtrace() string {
 	return strings.Join(lines, "")
 }
 
+// stats are those of Envoy that a pattern matches, and that were ever counted; "" where it does not answer, which is an error.
+func (e *tortured) stats(t *testing.T, pattern string) string {
+	t.Helper()
+	response, err := client.Get("http://" + e.Admin() + "/stats?format=text&usedonly&filter=" + url.QueryEscape(pattern))
+	if err != nil {
+		time.Sleep(time.Second) // until it is known that it died
+		e.lives(t)
+		t.Errorf("Envoy %q does not answer: %v", e.name, err)
+		return ""
+	}
+	defer response.Body.Close()
+	return string(readAll(t, response.Body))
+}
+
 // quiet waits until nothing is open in Envoy but its access log's streams.
 func (e *tortured) quiet(t *testing.T) {
 	t.Helper()
@@ -68,17 +83,12 @@ func (e *tortured) quiet(t *testing.T) {
 	e.h2.CloseIdleConnections()
 	var left []string
 	for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
-		response, err := client.Get("http://" + e.Admin() + "/stats?format=text&usedonly&filter=_rq_active|_rq_pending_active")
-		if err != nil {
-			time.Sleep(time.Second) // until it is known that it died
-			e.lives(t)
-			t.Errorf("Envoy %q does not answer: %v", e.name, err)
+		text := e.stats(t, "_rq_active|_rq_pending_active")
+		if text == "" {
 			return
 		}
-		text, _ := io.ReadAll(response.Body)
-		response.Body.Close()
 		left = left[:0]
-		for line := range strings.Lines(string(text)) {
+		for line := range strings.Lines(text) {
 			name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
 			if value != "0" && !strings.HasPrefix(name, "cluster.keel_access_log") && !strings.HasPrefix(name, "http.admin") {
 				left = append(left, name+": "+value)

@@ -171,7 +171,7 @@ func (s *torture) round(t *testing.T, seed uint64, brief bool) bool {
 	t.Helper()
 	const (
 		together = 10               // calls of an Envoy
-		ends     = 90 * time.Second // every call by then
+		ends     = 90 * time.Second // every call by then, or something of its answer comes
 	)
 	each, most := 60, 12*time.Second // calls of an Envoy, and the most of a fault
 	if brief {
@@ -227,7 +227,7 @@ func (e *tortured) call(t *testing.T, c *torment, ends time.Duration) {
 		shared = e.h2
 	}
 	if err := c.make(t.Context(), "http://"+e.Listen(), shared, ends); errors.Is(err, errEndless) {
-		t.Errorf("%s: %v: no end within %v", e.name, c, ends)
+		t.Errorf("no end within %v: %v\n%s", ends, c, e.stats(t, "flow_control|idle_timeout|_rq_active|resets"))
 	}
 	e.lives(t)
 	e.mu.Lock()
