@@ -55,8 +55,13 @@ func (s *Server) answerAttempt(a **attempt, message *extprocv3.ProcessingRequest
 	switch m := message.Request.(type) {
 	case *extprocv3.ProcessingRequest_RequestHeaders:
 		var err error
-		if *a, err = s.readAttempt(message); err != nil || *a == nil {
-			return requestHeadersAnswer(nil), err
+		if *a, err = s.readAttempt(message); err != nil {
+			return nil, err
+		}
+		if *a == nil {
+			answer := requestHeadersAnswer(nil)
+			answer.ModeOverride = requestOnly()
+			return answer, nil
 		}
 		return s.admitAttempt(*a, message)
 	case *extprocv3.ProcessingRequest_RequestBody:

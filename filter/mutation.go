@@ -117,6 +117,12 @@ func bufferedRequest() *extprocfilterv3.ProcessingMode {
 	}
 }
 
+// requestOnly lets an attempt pass that nobody looks at, and its answer without a word. Its request may still come, since it was not held either, and Envoy 1.40
+// dies of an answer that is whole by then and waited (Filter::onUpstreamComplete resets a stream that is gone).
+func requestOnly() *extprocfilterv3.ProcessingMode {
+	return &extprocfilterv3.ProcessingMode{ResponseHeaderMode: extprocfilterv3.ProcessingMode_SKIP}
+}
+
 // buffered asks for the response body in one piece, and holds its headers until then.
 func buffered() *extprocfilterv3.ProcessingMode {
 	return &extprocfilterv3.ProcessingMode{
