@@ -45,8 +45,7 @@ func TestAttach(t *testing.T) {
 			if c.socket {
 				processor = overSocket(t, replicas.replicas[0])
 			}
-			text := keelOutput(t, "envoy", "config", "--target", "envoy", "--mode", c.mode, "--grpc", processor,
-				"--listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0", "--provider", "openai="+provider)
+			text := envoyConfig(t, processor, "--mode", c.mode, "--provider", "openai="+provider)
 			s := &stack{url: runAttached(t, text), dsn: replicas.dsn}
 
 			answer := s.post(t, "/v1/chat/completions", `{"model":"gpt-4o-mini","max_tokens":20,"messages":[{"role":"user","content":"Hello"}]}`)
@@ -173,6 +172,12 @@ func runBootstrap(t *testing.T, written *bootstrapv3.Bootstrap, findings ...stri
 }
 
 // runEnvoy runs the Envoy of a configuration, until the test ends.
+// envoyConfig is what "keel envoy config" writes for an Envoy of this machine that asks a processor.
+func envoyConfig(t *testing.T, processor string, args ...string) []byte {
+	t.Helper()
+	return keelOutput(t, append([]string{"envoy", "config", "--target", "envoy", "--grpc", processor, "--listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0"}, args...)...)
+}
+
 func runEnvoy(t *testing.T, text []byte) *envoy.Envoy {
 	t.Helper()
 	return startWritten(t, bootstrapOf(t, text))

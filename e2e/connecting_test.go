@@ -64,8 +64,7 @@ func TestAttemptAwaitsConnection(t *testing.T) {
 			provider := httptest.NewServer(sample.New(sample.Options{Keep: 10}))
 			t.Cleanup(provider.Close)
 			c := startCluster(t, keel, pgserver.ForTest(t), 1, false, "")
-			text := keelOutput(t, "envoy", "config", "--target", "envoy", "--mode", mode, "--grpc", c.replicas[0].connection().Target(),
-				"--listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0", "--provider", "openai=http://"+unanswered(t), "--provider", "anthropic="+provider.URL)
+			text := envoyConfig(t, c.replicas[0].connection().Target(), "--mode", mode, "--provider", "openai=http://"+unanswered(t), "--provider", "anthropic="+provider.URL)
 			e := startWritten(t, bootstrapOf(t, text, func(b *bootstrapv3.Bootstrap) {
 				openai := clusterOf(b, "openai")
 				openai.ConnectTimeout = durationpb.New(patience)
@@ -159,8 +158,7 @@ func TestStalledProcessorHoldsAnswer(t *testing.T) {
 			}))
 			t.Cleanup(provider.Close)
 			c := startCluster(t, keel, pgserver.ForTest(t), 1, false, "")
-			text := keelOutput(t, "envoy", "config", "--target", "envoy", "--mode", mode, "--grpc", c.replicas[0].connection().Target(),
-				"--listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0", "--provider", "openai="+provider.URL)
+			text := envoyConfig(t, c.replicas[0].connection().Target(), "--mode", mode, "--provider", "openai="+provider.URL)
 			e := startWritten(t, bootstrapOf(t, text))
 			response, err := client.Post("http://"+e.Listen()+"/v1/chat/completions", "application/json", strings.NewReader(helloChat))
 			if err != nil {

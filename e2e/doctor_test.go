@@ -52,8 +52,7 @@ func admit(t *testing.T, edit func(string) string) *patient {
 	if err := p.replica.start(); err != nil {
 		t.Fatal(err)
 	}
-	text := string(keelOutput(t, "envoy", "config", "--target", "envoy", "--grpc", p.replica.connection().Target(),
-		"--listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0", "--provider", "openai="+provider.URL))
+	text := string(envoyConfig(t, p.replica.connection().Target(), "--provider", "openai="+provider.URL))
 	if edit != nil {
 		broken := edit(text)
 		if broken == text {

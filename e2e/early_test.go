@@ -23,8 +23,7 @@ func TestAnswerBeforeItsRequest(t *testing.T) {
 	}))
 	t.Cleanup(provider.Close)
 	c := startCluster(t, keel, pgserver.ForTest(t), 1, false, "")
-	e := runEnvoy(t, keelOutput(t, "envoy", "config", "--target", "envoy", "--mode", "attempts", "--grpc", c.replicas[0].connection().Target(),
-		"--listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0", "--provider", "openai="+provider.URL))
+	e := runEnvoy(t, envoyConfig(t, c.replicas[0].connection().Target(), "--mode", "attempts", "--provider", "openai="+provider.URL))
 	transport := tortureTransport(true)
 	defer transport.CloseIdleConnections()
 	var running sync.WaitGroup

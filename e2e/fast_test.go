@@ -133,8 +133,7 @@ func TestFastFailsClosed(t *testing.T) {
 	server := httptest.NewServer(upstream)
 	t.Cleanup(server.Close)
 	c := startCluster(t, keel, pgserver.ForTest(t), 1, false, fastConfig)
-	text := keelOutput(t, "envoy", "config", "--target", "envoy", "--mode", "fast", "--grpc", c.replicas[0].connection().Target(),
-		"--listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0", "--provider", "openai="+server.URL)
+	text := envoyConfig(t, c.replicas[0].connection().Target(), "--mode", "fast", "--provider", "openai="+server.URL)
 	away := func(b *bootstrapv3.Bootstrap) {
 		away := proto.CloneOf(clusterOf(b, "keel_processor"))
 		away.Name, away.LoadAssignment.ClusterName, away.HealthChecks = "away", "away", nil

@@ -90,8 +90,7 @@ func TestClientLeavesBeforeTheAnswerToACheck(t *testing.T) {
 	t.Cleanup(provider.Close)
 	c := startCluster(t, keel, pgserver.ForTest(t), 1, false, "---\nkind: Budget\nname: left\nselector: {team: leaver}\nlimit: 5 USD\nwindow: lifetime\nmode: enforce\n")
 	between := startSlowAnswers(t, c.replicas[0].connection().Target())
-	s := &stack{dsn: c.dsn, url: runAttached(t, keelOutput(t, "envoy", "config", "--target", "envoy", "--mode", "authz", "--grpc", between.Addr().String(),
-		"--listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0", "--provider", "openai="+provider.URL))}
+	s := &stack{dsn: c.dsn, url: runAttached(t, envoyConfig(t, between.Addr().String(), "--mode", "authz", "--provider", "openai="+provider.URL))}
 	first := s.post(t, "/v1/chat/completions", helloChat, "x-keel-team: leaver")
 	s.record(t, first.decision()).want(t, record{"outcome": "complete", "attempts": "1"})
 

@@ -158,13 +158,13 @@ func (m *machine) envoyConfig(t *testing.T, where string, r *running) []byte {
 	if r.peer != "" {
 		dir := openDir(t)
 		m.client.Write(t, dir, m.server.PEM, r.peer)
-		args := []string{"envoy", "config", "--target", "envoy", "--grpc", r.grpc, "--listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0", "--provider", "openai=" + provider.URL, "--tls", dir, "--tls-name", "keel.keel.svc.cluster.local"}
+		args := []string{"--provider", "openai=" + provider.URL, "--tls", dir, "--tls-name", "keel.keel.svc.cluster.local"}
 		for secret, file := range map[string]string{"certificate": "keel_certificate.yaml", "ca": "keel_ca.yaml"} {
-			if err := os.WriteFile(filepath.Join(dir, file), keelOutput(t, append(args[:len(args):len(args)], "--tls-secret", secret)...), 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, file), envoyConfig(t, r.grpc, append(args[:len(args):len(args)], "--tls-secret", secret)...), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
-		return keelOutput(t, args...)
+		return envoyConfig(t, r.grpc, args...)
 	}
 	text := keelOutput(t, "envoy", "config", "--target", "envoy", "--grpc", "uds", "--provider", "openai=http://sample:9000")
 	if where == "compose" {

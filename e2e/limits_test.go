@@ -194,8 +194,7 @@ func TestSlowRequest(t *testing.T) {
 	upstream := httptest.NewServer(provider)
 	defer upstream.Close()
 	c := startCluster(t, keel, pgserver.ForTest(t), 1, false, "")
-	s := &stack{dsn: c.dsn, sample: provider, url: runAttached(t, keelOutput(t, "envoy", "config", "--target", "envoy", "--grpc", c.replicas[0].connection().Target(),
-		"--listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0", "--provider", "openai="+upstream.URL, "--idle-timeout", "2s"))}
+	s := &stack{dsn: c.dsn, sample: provider, url: runAttached(t, envoyConfig(t, c.replicas[0].connection().Target(), "--provider", "openai="+upstream.URL, "--idle-timeout", "2s"))}
 	s.refusesSlowRequests(t)
 }
 
@@ -265,8 +264,7 @@ func TestResponseBomb(t *testing.T) {
 	}))
 	defer upstream.Close()
 	c := startCluster(t, keel, pgserver.ForTest(t), 1, false, "")
-	s := &stack{dsn: c.dsn, url: runAttached(t, keelOutput(t, "envoy", "config", "--target", "envoy", "--grpc", c.replicas[0].connection().Target(),
-		"--listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0", "--provider", "openai="+upstream.URL))}
+	s := &stack{dsn: c.dsn, url: runAttached(t, envoyConfig(t, c.replicas[0].connection().Target(), "--provider", "openai="+upstream.URL))}
 	before, err := c.replicas[0].resident()
 	if err != nil {
 		t.Fatal(err)
@@ -322,8 +320,7 @@ func TestMaxCalls(t *testing.T) {
 	if err := r.start(); err != nil {
 		t.Fatal(err)
 	}
-	s := &stack{dsn: c.dsn, url: runAttached(t, keelOutput(t, "envoy", "config", "--target", "envoy", "--grpc", r.connection().Target(),
-		"--listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0", "--provider", "openai="+upstream.URL))}
+	s := &stack{dsn: c.dsn, url: runAttached(t, envoyConfig(t, r.connection().Target(), "--provider", "openai="+upstream.URL))}
 	first := make(chan int)
 	go func() {
 		response, err := client.Post(s.url+"/v1/chat/completions", "application/json", strings.NewReader(helloCall))

@@ -37,10 +37,8 @@ func attach(t *testing.T, mode string, provider http.Handler, config string, arg
 // envoy starts another Envoy of a mode before the first replica.
 func (c *cluster) envoy(t *testing.T, mode, upstream string, args ...string) string {
 	t.Helper()
-	args = append([]string{"envoy", "config", "--target", "envoy", "--mode", mode, "--grpc", c.replicas[0].connection().Target(),
-		"--listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0", "--provider", "openai=" + upstream, "--provider", "anthropic=" + upstream,
-		"--provider", "google=" + upstream}, args...)
-	return runAttached(t, keelOutput(t, args...))
+	args = append([]string{"--mode", mode, "--provider", "openai=" + upstream, "--provider", "anthropic=" + upstream, "--provider", "google=" + upstream}, args...)
+	return runAttached(t, envoyConfig(t, c.replicas[0].connection().Target(), args...))
 }
 
 const (

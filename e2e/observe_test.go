@@ -48,11 +48,11 @@ var apiHosts = map[string]string{"openai": "api.openai.com", "anthropic": "api.a
 
 func startObserved(t *testing.T, upstream http.Handler) *observed {
 	return startObservedBy(t, upstream, func(processor, provider string) string {
-		args := []string{"envoy", "config", "--target", "envoy", "--mode", "observe", "--grpc", processor, "--listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0"}
+		args := []string{"--mode", "observe"}
 		for name := range apiHosts {
 			args = append(args, "--provider", name+"="+provider)
 		}
-		return runAttached(t, keelOutput(t, args...))
+		return runAttached(t, envoyConfig(t, processor, args...))
 	})
 }
 

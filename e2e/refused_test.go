@@ -134,8 +134,7 @@ func TestRefusedStream(t *testing.T) {
 			c := startCluster(t, keel, pgserver.ForTest(t), 1, false, "")
 			at := c.replicas[0].connection().Target()
 			before := func(t *testing.T, endpoints ...string) *stack {
-				text := keelOutput(t, "envoy", "config", "--target", "envoy", "--mode", mode, "--grpc", at,
-					"--listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0", "--provider", "openai="+provider.URL)
+				text := envoyConfig(t, at, "--mode", mode, "--provider", "openai="+provider.URL)
 				return &stack{dsn: c.dsn, url: runBootstrap(t, bootstrapOf(t, text, uncheckedProcessor(t, endpoints...)), "processor-unchecked")}
 			}
 			passes := func(t *testing.T, s *stack) {

@@ -67,7 +67,7 @@ mode: enforce
 	c.replicas = append(c.replicas, r)
 	address := r.connection().Target()
 	r.args = append(r.args, "--grpc", address) // the same, when it is started again
-	s := &stack{url: runAttached(t, keelOutput(t, "envoy", "config", "--target", "envoy", "--grpc", address, "--listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0", "--provider", "openai="+provider.URL)), dsn: c.dsn}
+	s := &stack{url: runAttached(t, envoyConfig(t, address, "--provider", "openai="+provider.URL)), dsn: c.dsn}
 	const call = `{"model":"gpt-4o-mini","max_tokens":20,"messages":[{"role":"user","content":"Hello"}]}`
 
 	first := s.post(t, "/v1/chat/completions", call, "x-keel-org: acme")

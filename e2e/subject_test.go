@@ -166,8 +166,7 @@ func startVerified(t *testing.T) (c *cluster, provider *sample.Provider, config 
 	}
 	c.replicas = append(c.replicas, r)
 	return c, provider, func(more ...string) []byte {
-		return keelOutput(t, append([]string{"envoy", "config", "--target", "envoy", "--grpc", r.connection().Target(), "--listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0",
-			"--provider", "openai=" + upstream.URL}, more...)...)
+		return envoyConfig(t, r.connection().Target(), append([]string{"--provider", "openai=" + upstream.URL}, more...)...)
 	}
 }
 

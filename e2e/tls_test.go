@@ -58,13 +58,13 @@ func (s *secured) envoy(t *testing.T, ca *peerstest.CA, name string, amend ...fu
 	t.Helper()
 	dir = openDir(t)
 	ca.Write(t, dir, s.server.PEM, name)
-	args := []string{"envoy", "config", "--target", "envoy", "--grpc", s.address, "--listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0", "--provider", s.openai, "--tls", dir, "--tls-name", "keel.internal"}
+	args := []string{"--provider", s.openai, "--tls", dir, "--tls-name", "keel.internal"}
 	for secret, file := range map[string]string{"certificate": "keel_certificate.yaml", "ca": "keel_ca.yaml"} {
-		if err := os.WriteFile(filepath.Join(dir, file), keelOutput(t, append(slices.Clone(args), "--tls-secret", secret)...), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, file), envoyConfig(t, s.address, append(slices.Clone(args), "--tls-secret", secret)...), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return runAttached(t, keelOutput(t, args...), amend...), dir
+	return runAttached(t, envoyConfig(t, s.address, args...), amend...), dir
 }
 
 func (s *secured) metric(t *testing.T, name string) string {
@@ -121,7 +121,7 @@ func TestTLS(t *testing.T) {
 		})
 	}
 	t.Run("clear text", func(t *testing.T) {
-		text := keelOutput(t, "envoy", "config", "--target", "envoy", "--grpc", s.address, "--listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0", "--provider", s.openai)
+		text := envoyConfig(t, s.address, "--provider", s.openai)
 		if a := (&stack{url: runAttached(t, text)}).post(t, "/v1/chat/completions", helloCall); a.status != http.StatusServiceUnavailable {
 			t.Errorf("status %d: %s", a.status, a.body)
 		}

@@ -130,12 +130,11 @@ func (s *torture) start(t *testing.T, name string, concurrency int) *tortured {
 		t.Fatal(err)
 	}
 	silent := unanswered(t)
-	args := []string{"envoy", "config", "--target", "envoy", "--mode", mode, "--grpc", s.valves[0].addr(), "--listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0",
-		"--idle-timeout", "15s", "--ca-file", ca, "--provider", "openai=" + s.plain.URL, "--provider", "anthropic=" + s.secure.URL, "--provider", "google=http://" + silent}
+	args := []string{"--mode", mode, "--idle-timeout", "15s", "--ca-file", ca, "--provider", "openai=" + s.plain.URL, "--provider", "anthropic=" + s.secure.URL, "--provider", "google=http://" + silent}
 	if mode == "attempts" {
 		args = append(args, "--retry-on", "5xx,reset,connect-failure,retriable-status-codes", "--retries", "3")
 	}
-	written := bootstrapOf(t, keelOutput(t, args...), func(b *bootstrapv3.Bootstrap) {
+	written := bootstrapOf(t, envoyConfig(t, s.valves[0].addr(), args...), func(b *bootstrapv3.Bootstrap) {
 		for _, name := range []string{"keel_processor", "keel_access_log"} {
 			replicas := clusterOf(b, name).LoadAssignment.Endpoints[0]
 			replicas.LbEndpoints = append(replicas.LbEndpoints, endpoint(s.valves[1].addr(), nil))
