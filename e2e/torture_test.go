@@ -83,13 +83,17 @@ func TestTorture(t *testing.T) {
 		}
 		brief = false
 	}
-	p := &torturer{reached: map[string]bool{}}
-	plain := httptest.NewServer(p)
-	t.Cleanup(plain.Close)
-	secure := httptest.NewUnstartedServer(p)
+	p := &torturer{over: make(chan struct{}), reached: map[string]bool{}}
+	plain, secure := httptest.NewServer(p), httptest.NewUnstartedServer(p)
 	secure.EnableHTTP2 = true
 	secure.StartTLS()
-	t.Cleanup(secure.Close)
+	t.Cleanup(func() {
+		close(p.over)
+		for _, s := range []*httptest.Server{plain, secure} {
+			s.CloseClientConnections()
+			s.Close()
+		}
+	})
 	c := startCluster(t, keel, pgserver.ForTest(t), 2, false, tortureConfig)
 	var valves []*valve
 	for _, r := range c.replicas {
@@ -144,13 +148,13 @@ func (s *torture) start(t *testing.T, name string, concurrency int) *tortured {
 		}
 		at, other := clusterOf(b, "openai").LoadAssignment.Endpoints[0], map[string]any{"provider": "openai", "model": "gpt-4.1"}
 		at.LbEndpoints = append(at.LbEndpoints, endpoint(s.plain.URL, other), endpoint(silent, other), endpoint("127.0.0.1:1", other))
-		if hedged {
-			routeOf(b, func(r *routev3.RouteAction) {
-				r.RetryPolicy.PerTryTimeout = durationpb.New(400 * time.Millisecond)
+		routeOf(b, func(r *routev3.RouteAction) {
+			r.RetryPolicy.PerTryTimeout = durationpb.New(400 * time.Millisecond)
+			if hedged {
 				r.RetryPolicy.RetryOn = "reset,connect-failure" // see TestHedgeBesideAFailure
 				r.HedgePolicy = &routev3.HedgePolicy{HedgeOnPerTryTimeout: true}
-			})
-		}
+			}
+		})
 	})
 	e, err := envoy.Start(t.Context(), envoy.Options{
 		Dir: filepath.Join(openDir(t), "envoy"), Cache: cacheDir(t), Progress: os.Stderr, Concurrency: concurrency,
