@@ -201,8 +201,14 @@ func bootstrapOf(t *testing.T, text []byte, amend ...func(*bootstrapv3.Bootstrap
 
 func startWritten(t *testing.T, written *bootstrapv3.Bootstrap) *envoy.Envoy {
 	t.Helper()
+	return startWorkers(t, written, 1)
+}
+
+// startWorkers is startWritten with so many workers.
+func startWorkers(t *testing.T, written *bootstrapv3.Bootstrap, workers int) *envoy.Envoy {
+	t.Helper()
 	e, err := envoy.Start(t.Context(), envoy.Options{
-		Dir: filepath.Join(openDir(t), "envoy"), Cache: cacheDir(t), Progress: os.Stderr, Concurrency: 1,
+		Dir: filepath.Join(openDir(t), "envoy"), Cache: cacheDir(t), Progress: os.Stderr, Concurrency: workers,
 		Config: envoy.Config{Processor: "127.0.0.1:1", Providers: envoy.DefaultProviders()[:1]},
 		Amend:  func(b *bootstrapv3.Bootstrap) { proto.Reset(b); proto.Merge(b, written) },
 	})

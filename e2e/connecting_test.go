@@ -144,12 +144,11 @@ func TestStalledProcessorHoldsAnswer(t *testing.T) {
 			provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				_, _ = io.Copy(io.Discard, r.Body)
 				w.Header().Set("content-type", "text/event-stream")
-				chunk := fmt.Sprintf("data: {\"id\":\"x\",\"model\":\"gpt-4o-mini\",\"choices\":[{\"index\":0,\"delta\":{\"content\":%q}}]}\n\n", strings.Repeat("Hello. ", 2000))
-				_, _ = io.WriteString(w, chunk)
+				_, _ = io.WriteString(w, longChunk)
 				w.(http.Flusher).Flush()
 				<-stalled
 				for written.Load() < flood {
-					n, err := io.WriteString(w, chunk)
+					n, err := io.WriteString(w, longChunk)
 					if err != nil {
 						return
 					}

@@ -15,6 +15,9 @@ import (
 	"time"
 )
 
+// longChunk is 14 kB of a streamed answer.
+var longChunk = fmt.Sprintf("data: {\"id\":\"x\",\"model\":\"gpt-4o-mini\",\"choices\":[{\"index\":0,\"delta\":{\"content\":%q}}]}\n\n", strings.Repeat("Hello. ", 2000))
+
 // A slow client holds back its own provider, and a slow provider its own client. All share one connection between Envoy and
 // Keel, so what they leave unread must not fill it: others get whole answers while all of these wait. What waited for its provider
 // ends well when that goes on, and what nobody read is closed out when its client leaves.
@@ -26,14 +29,13 @@ func TestSlowCallsSlowNobodyElse(t *testing.T) {
 		others = 60       // calls meanwhile
 		flood  = 96 << 20 // bytes of an answer that nobody reads: more than Envoy and the kernel's sockets take
 	)
-	chunk := fmt.Sprintf("data: {\"id\":\"x\",\"model\":\"gpt-4o-mini\",\"choices\":[{\"index\":0,\"delta\":{\"content\":%q}}]}\n\n", strings.Repeat("Hello. ", 2000))
 	const end = "data: {\"id\":\"x\",\"model\":\"gpt-4o-mini\",\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":3,\"total_tokens\":12}}\n\ndata: [DONE]\n\n"
 	goOn := make(chan struct{})
 	var written atomic.Int64 // of floods
 	upstream := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.Header().Set("content-type", "text/event-stream")
-		io.WriteString(w, chunk)
+		io.WriteString(w, longChunk)
 		w.(http.Flusher).Flush()
 		switch r.Header.Get("x-ask") {
 		case "hang":
@@ -43,7 +45,7 @@ func TestSlowCallsSlowNobodyElse(t *testing.T) {
 			}
 		case "flood":
 			for sent := 0; sent < flood; {
-				n, err := io.WriteString(w, chunk)
+				n, err := io.WriteString(w, longChunk)
 				if err != nil {
 					return
 				}

@@ -21,7 +21,6 @@ import (
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"keel/budget/ledger/pgserver"
@@ -156,17 +155,10 @@ func (s *torture) start(t *testing.T, name string, concurrency int) *tortured {
 			}
 		})
 	})
-	e, err := envoy.Start(t.Context(), envoy.Options{
-		Dir: filepath.Join(openDir(t), "envoy"), Cache: cacheDir(t), Progress: os.Stderr, Concurrency: concurrency,
-		Config: envoy.Config{Processor: "127.0.0.1:1", Providers: envoy.DefaultProviders()[:1]},
-		Amend:  func(b *bootstrapv3.Bootstrap) { proto.Reset(b); proto.Merge(b, written) },
-	})
-	if err != nil {
-		t.Fatal(err)
+	return &tortured{
+		name: name, mode: envoy.Mode(mode), Envoy: startWorkers(t, written, concurrency),
+		h1: tortureTransport(false), h2: tortureTransport(true), open: map[*torment]time.Time{},
 	}
-	d := &tortured{name: name, mode: envoy.Mode(mode), Envoy: e, h1: tortureTransport(false), h2: tortureTransport(true), open: map[*torment]time.Time{}}
-	t.Cleanup(func() { e.Stop() })
-	return d
 }
 
 // round gives each Envoy its calls, and looks at what is left of them. It says whether another one makes sense.

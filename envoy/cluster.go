@@ -55,7 +55,8 @@ func (b *builder) grpcCluster(name string, a address) *clusterv3.Cluster {
 }
 
 // connectionAge is after how long Envoy goes on by another connection, by itself: what runs ends on the one that it has. The processor has as much
-// to say, after an hour or a tenth less, so that certificates are looked at again; but what Envoy is about to begin when it is told is refused, and fails.
+// to say, after an hour or a tenth less, so that certificates are looked at again; but what Envoy is about to begin when it is told is refused, and
+// fails where Envoy has kept no copy of it (see processorRetry).
 const connectionAge = 50 * time.Minute
 
 // healthEvery is how often a replica of Keel is asked whether it takes calls.

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -58,10 +57,7 @@ func breakJournal(epoch uuid.UUID) error {
 // its closeout, in the next journal, is settled before the extension is.
 func TestExtendUnderAFailedJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		bank := newModel()
-		bank.ceilings["b"] = 1000
-		var away atomic.Bool
-		bank.away = away.Load
+		bank, away := goingAway(1000)
 		r := alone(t, bank, journal.Options{})
 		d, other := two(1000, 10), two(1000, 1)
 		for _, d := range []*budget.Decision{d, other} {

@@ -135,10 +135,7 @@ func TestExtend(t *testing.T) {
 // An extension of a debt is debt, with the same credit, which comes back when it is settled.
 func TestExtendADebt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		bank := newModel()
-		bank.ceilings["b"] = 1000
-		var away atomic.Bool
-		bank.away = away.Load
+		bank, away := goingAway(1000)
 		r := alone(t, bank, journal.Options{})
 		time.Sleep(time.Second)
 		away.Store(true)
@@ -174,10 +171,7 @@ func TestExtendADebt(t *testing.T) {
 // While the bank is away a slice is used up, and then nobody can say. What was tried left nothing.
 func TestExtendWhileAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		bank := newModel()
-		bank.ceilings["b"] = 1000
-		var away atomic.Bool
-		bank.away = away.Load
+		bank, away := goingAway(1000)
 		r := alone(t, bank, journal.Options{})
 		d := two(1000, 10)
 		if err := r.Permit(t.Context(), d); err != nil {

@@ -32,6 +32,13 @@ func alone(t *testing.T, bank *model, o journal.Options) *Replica {
 	return r
 }
 
+// goingAway is a bank whose budget b has a ceiling, and that can't be reached while away says so.
+func goingAway(ceiling pricing.NanoUSD) (bank *model, away *atomic.Bool) {
+	bank, away = newModel(), new(atomic.Bool)
+	bank.ceilings["b"], bank.away = ceiling, away.Load
+	return bank, away
+}
+
 func holding(ceiling, amount, debt pricing.NanoUSD) *budget.Decision {
 	return &budget.Decision{
 		Call: budget.Call{ID: uuid.Must(uuid.NewV7()), Org: "acme", At: time.Now()}, Action: budget.Allow,
@@ -48,10 +55,7 @@ func closing(d *budget.Decision, cost pricing.NanoUSD) *budget.Closeout {
 // cap of the hold, and settles all of it when the bank is back.
 func TestAwayThenDebt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		bank := newModel()
-		bank.ceilings["b"] = 1000
-		var away atomic.Bool
-		bank.away = away.Load
+		bank, away := goingAway(1000)
 		r := alone(t, bank, journal.Options{})
 		first := holding(1000, 10, 25)
 		if err := r.Permit(t.Context(), first); err != nil {
@@ -115,10 +119,7 @@ func TestAwayThenDebt(t *testing.T) {
 // asked once for both.
 func TestFirstLeaseIsAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		bank := newModel()
-		bank.ceilings["b"] = 1000
-		var away atomic.Bool
-		bank.away = away.Load
+		bank, away := goingAway(1000)
 		r := alone(t, bank, journal.Options{})
 		if err := r.Permit(t.Context(), holding(1000, 10, 0)); err != nil {
 			t.Fatal(err)
@@ -148,10 +149,7 @@ func TestFirstLeaseIsAhead(t *testing.T) {
 // go on; it is written later.
 func TestFullJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		bank := newModel()
-		bank.ceilings["b"] = 1 << 40
-		var away atomic.Bool
-		bank.away = away.Load
+		bank, away := goingAway(1 << 40)
 		r := alone(t, bank, journal.Options{MaxBytes: 128 << 10})
 		if err := r.Permit(t.Context(), holding(1<<40, 1, 0)); err != nil {
 			t.Fatal(err)
@@ -193,10 +191,7 @@ func TestFullJournal(t *testing.T) {
 // Closeouts that wait for a journal stay what they are while others are written.
 func TestCloseoutsThatWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		bank := newModel()
-		bank.ceilings["b"] = 1 << 40
-		var away atomic.Bool
-		bank.away = away.Load
+		bank, away := goingAway(1 << 40)
 		r := alone(t, bank, journal.Options{MaxBytes: 128 << 10})
 		var open []*budget.Decision
 		for range 20 {
@@ -243,10 +238,7 @@ func TestCloseoutsThatWait(t *testing.T) {
 
 func TestAwait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		bank := newModel()
-		bank.ceilings["b"] = 1000
-		var away atomic.Bool
-		bank.away = away.Load
+		bank, away := goingAway(1000)
 		r := alone(t, bank, journal.Options{})
 		d := holding(1000, 10, 0)
 		if err := r.Permit(t.Context(), d); err != nil {
