@@ -137,10 +137,13 @@ func TestErase(t *testing.T) {
 	keys, _ := log.ParseKeys(x.key.Public)
 	before := x.prove(t, x.calls[1].ID, true)
 	leaves := query[string](x.lab, "select md5(string_agg(encode(hash, 'hex'), '' order by index)) from keel.leaves")
-	x.books.calls(1, "bob") // on its way into the log
+	x.books.calls(1, bob) // on its way into the log
 	const sums = "select string_agg(concat_ws(' ', budget, settled_n), ', ' order by budget, settled_n) from keel.accounts"
 	settled := query[string](x.lab, sums)
-	erased, err := Erase(t.Context(), x.dsn, "acme", "user", "bob")
+	if !strings.Contains(x.everything()["decisions"], bob) {
+		t.Error("keel.decisions never had it")
+	}
+	erased, err := Erase(t.Context(), x.dsn, "acme", "user", bob)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +151,7 @@ func TestErase(t *testing.T) {
 		t.Errorf("%+v", erased)
 	}
 	for table, text := range x.everything() {
-		if strings.Contains(text, "bob") {
+		if strings.Contains(text, bob) {
 			t.Errorf("keel.%s still has it: %.300s", table, text)
 		}
 	}
@@ -170,11 +173,11 @@ func TestErase(t *testing.T) {
 			t.Errorf("the bundle of %s: %v", when, err)
 		}
 	}
-	if bytes.Contains(after, []byte("bob")) || !bytes.Contains(after, []byte("research")) {
+	if bytes.Contains(after, []byte(bob)) || !bytes.Contains(after, []byte("research")) {
 		t.Errorf("after the erasure the bundle says %s", after)
 	}
 	// The same person comes back: somebody new.
-	x.books.calls(1, "bob")
+	x.books.calls(1, bob)
 	x.sequence()
 	x.verified(t)
 	if _, err := Erase(t.Context(), x.dsn, "acme", "user", "nobody"); err == nil {
