@@ -429,13 +429,18 @@ func (s *attemptStack) failoverTo(b *bootstrapv3.Bootstrap, labels map[string]an
 	routeOf(b, previousPriorities)
 }
 
-// aggregate puts a cluster of two clusters in the place of the provider's. The filter is on it: on its members it would not run.
 func (s *attemptStack) aggregate(b *bootstrapv3.Bootstrap) {
+	aggregateOf(b, endpoint(s.dear.URL, map[string]any{"provider": "openai", "model": "gpt-5-dear"}))
+}
+
+// aggregateOf puts a cluster of two clusters in the place of the provider's: it, and one where that endpoint is its first. The filter is on the aggregate: on
+// its members it would not run.
+func aggregateOf(b *bootstrapv3.Bootstrap, fallback *endpointv3.LbEndpoint) {
 	c := clusterOf(b, "openai")
 	first, second := proto.CloneOf(c), proto.CloneOf(c)
 	first.Name, first.LoadAssignment.ClusterName = "first", "first"
 	second.Name, second.LoadAssignment.ClusterName = "second", "second"
-	second.LoadAssignment.Endpoints[0].LbEndpoints[0] = endpoint(s.dear.URL, map[string]any{"provider": "openai", "model": "gpt-5-dear"})
+	second.LoadAssignment.Endpoints[0].LbEndpoints[0] = fallback
 	members, err := anypb.New(&aggregatev3.ClusterConfig{Clusters: []string{"first", "second"}})
 	if err != nil {
 		panic(err)

@@ -25,6 +25,7 @@ import (
 
 	"keel/budget/ledger/pgserver"
 	"keel/envoy"
+	"keel/filter/peers/peerstest"
 )
 
 const tortureConfig = `
@@ -59,7 +60,8 @@ type tortured struct {
 // Whatever clients and providers do, and whatever becomes of Keel meanwhile: Envoy lives, every call ends for its client, nothing stays behind in
 // Envoy or in Keel, and what came to a provider is on record.
 //
-// KEEL_TORTURE says how long it goes on ("5m"); without it each Envoy gets one round of calls. KEEL_TORTURE_SEED repeats calls and faults.
+// KEEL_TORTURE says how long it goes on ("5m"); without it each Envoy gets one round of calls. KEEL_TORTURE_SEED repeats calls and faults; where it is odd
+// Envoy and Keel speak TLS.
 // KEEL_TORTURE_MODES has only those Envoys that it names.
 func TestTorture(t *testing.T) {
 	t.Parallel()
@@ -93,18 +95,9 @@ func TestTorture(t *testing.T) {
 			s.Close()
 		}
 	})
-	c := startCluster(t, keel, pgserver.ForTest(t), 2, false, tortureConfig)
-	var valves []*valve
-	for _, r := range c.replicas {
-		valves = append(valves, startValve(t, func() string {
-			if at := r.connection(); at != nil {
-				return at.Target()
-			}
-			return ""
-		}))
-	}
-	s := &torture{cluster: c, provider: p, valves: valves, plain: plain, secure: secure}
-	for i, name := range []string{"full", "attempts", "attempts hedged", "light", "authz", "fast", "observe"} {
+	s := &torture{cluster: startCluster(t, keel, pgserver.ForTest(t), 0, false, tortureConfig), provider: p, plain: plain, secure: secure}
+	s.serve(t, 2, seed%2 == 1)
+	for i, name := range []string{"full", "attempts", "attempts hedged", "attempts aggregate", "light", "authz", "fast", "observe"} {
 		if only := os.Getenv("KEEL_TORTURE_MODES"); only == "" || strings.Contains(","+only+",", ","+name+",") {
 			s.envoys = append(s.envoys, s.start(t, name, 1+(i+int(seed))%2))
 		}
@@ -123,17 +116,44 @@ type torture struct {
 	provider      *torturer
 	valves        []*valve
 	plain, secure *httptest.Server
+	tls           []string // flags of an Envoy that has to show Keel a certificate
+}
+
+// serve starts replicas, each behind a valve.
+func (s *torture) serve(t *testing.T, replicas int, secured bool) {
+	t.Helper()
+	var args []string
+	if secured {
+		server, client := peerstest.NewCA(t, "server"), peerstest.NewCA(t, "mesh")
+		args, _ = certifies(t, server, client)
+		s.tls, _ = certified(t, client, server, gatewayName)
+	}
+	for i := range replicas {
+		r := newReplica(t, i, keel, s.dsn, filepath.Join(openDir(t), strconv.Itoa(i)))
+		r.args = append(r.args, args...)
+		if err := r.start(); err != nil {
+			t.Fatal(err)
+		}
+		s.replicas = append(s.replicas, r)
+		s.valves = append(s.valves, startValve(t, func() string {
+			if at := r.connection(); at != nil {
+				return at.Target()
+			}
+			return ""
+		}))
+	}
 }
 
 func (s *torture) start(t *testing.T, name string, concurrency int) *tortured {
 	t.Helper()
-	mode, _, hedged := strings.Cut(name, " ")
+	mode, kind, _ := strings.Cut(name, " ")
 	ca := filepath.Join(openDir(t), "ca.pem")
 	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.secure.Certificate().Raw}), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	silent := unanswered(t)
 	args := []string{"--mode", mode, "--idle-timeout", "15s", "--ca-file", ca, "--provider", "openai=" + s.plain.URL, "--provider", "anthropic=" + s.secure.URL, "--provider", "google=http://" + silent}
+	args = append(args, s.tls...)
 	if mode == "attempts" {
 		args = append(args, "--retry-on", "5xx,reset,connect-failure,retriable-status-codes", "--retries", "3")
 	}
@@ -147,9 +167,12 @@ func (s *torture) start(t *testing.T, name string, concurrency int) *tortured {
 		}
 		at, other := clusterOf(b, "openai").LoadAssignment.Endpoints[0], map[string]any{"provider": "openai", "model": "gpt-4.1"}
 		at.LbEndpoints = append(at.LbEndpoints, endpoint(s.plain.URL, other), endpoint(silent, other), endpoint("127.0.0.1:1", other))
+		if kind == "aggregate" {
+			aggregateOf(b, endpoint(s.plain.URL, other))
+		}
 		routeOf(b, func(r *routev3.RouteAction) {
 			r.RetryPolicy.PerTryTimeout = durationpb.New(400 * time.Millisecond)
-			if hedged {
+			if kind == "hedged" {
 				r.RetryPolicy.RetryOn = "reset,connect-failure" // see TestHedgeBesideAFailure
 				r.HedgePolicy = &routev3.HedgePolicy{HedgeOnPerTryTimeout: true}
 			}
