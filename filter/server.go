@@ -28,6 +28,10 @@ import (
 // body, or what Envoy read from a fast upstream in one go.
 const maxMessageBytes = 64 << 20
 
+// streamWorkers are goroutines that serve one stream or check after the other, so that a stack is grown once: one that is new grows its stack for
+// each check, which took 8 % of the time of all of it. What finds none of them idle has a goroutine of its own.
+const streamWorkers = 32
+
 // Options are what a Server needs. All fields are required but those that name a default; Undecided only by FindMissed.
 type Options struct {
 	Config  *atomic.Pointer[budget.Config] // the configuration in force; never nil inside
@@ -99,7 +103,7 @@ type Server struct {
 	forsaken   forsaken
 }
 
-// New returns a Server with its services registered on a gRPC server of its own.
+// New returns a Server with its services registered on a gRPC server of its own. It has goroutines from here on, which Drain ends.
 func New(o Options) *Server {
 	if o.DecideTimeout == 0 {
 		o.DecideTimeout = 2 * time.Second
@@ -129,6 +133,7 @@ func New(o Options) *Server {
 		grpc.UnaryInterceptor(s.checks.intercept),
 		grpc.MaxRecvMsgSize(maxMessageBytes),
 		grpc.MaxSendMsgSize(maxMessageBytes),
+		grpc.NumStreamWorkers(streamWorkers),
 		grpc.MaxConcurrentStreams(1 << 20), // one stream is one call in flight, or one attempt: see Options.MaxCalls
 		// Envoy pings idle connections every 10 s; the default policy would
 		// answer that with GOAWAY.

@@ -184,10 +184,12 @@ func newServer(t *testing.T, documents ...budget.SubjectRule) (*Server, *notes) 
 	current := new(atomic.Pointer[budget.Config])
 	current.Store(config)
 	ledger := new(notes)
-	return New(Options{
+	server := New(Options{
 		Config: current, Decider: &budget.Decider{Ledger: ledger, Estimator: tokens.New()}, Ledger: ledger,
 		Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
-	}), ledger
+	})
+	t.Cleanup(server.grpc.Stop)
+	return server, ledger
 }
 
 // notes is a ledger that permits everything and remembers what it was told.

@@ -69,6 +69,7 @@ func watchedStream(t *testing.T, p *purse, do string, encoding string, end bool,
 		Config: current, Decider: &budget.Decider{Ledger: p, Estimator: tokens.New()}, Ledger: p,
 		Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
 	})
+	t.Cleanup(server.grpc.Stop)
 	in := chatCall(`{"model": "gpt-4o", "stream": true, "max_tokens": 100000, "messages": [{"role": "user", "content": "hi"}]}`)[:2]
 	in = append(in, &extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_ResponseHeaders{
 		ResponseHeaders: headers(":status", "200", "content-type", "text/event-stream", "content-encoding", encoding),

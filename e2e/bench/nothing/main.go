@@ -42,8 +42,11 @@ func main() {
 	}
 }
 
-// maxMessageBytes is that of Keel's server.
-const maxMessageBytes = 64 << 20
+// These are those of Keel's server.
+const (
+	maxMessageBytes = 64 << 20
+	streamWorkers   = 32
+)
 
 // An answerer is what a processor says to a message.
 type answerer func(*extprocv3.ProcessingRequest) (*extprocv3.ProcessingResponse, error)
@@ -56,6 +59,7 @@ func serve(address string, answer answerer) error {
 	s := grpc.NewServer( // as in filter.New
 		grpc.MaxRecvMsgSize(maxMessageBytes),
 		grpc.MaxSendMsgSize(maxMessageBytes),
+		grpc.NumStreamWorkers(streamWorkers),
 		grpc.MaxConcurrentStreams(1<<20),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 2 * time.Second, PermitWithoutStream: true}),
 	)
