@@ -111,7 +111,7 @@ fuzz: ## every fuzz target for FUZZTIME (10s) each
 	done
 
 .PHONY: bench
-bench: ## what Keel costs beside an ext_proc that does nothing: docs/performance.md, in 9 minutes (ARGS="--help", BENCH_FULL=1, BENCH_PEERS=1)
+bench: ## what Keel costs beside an ext_proc that does nothing: docs/performance.md, in 13 minutes (ARGS="--help", BENCH_FULL=1, BENCH_PEERS=1)
 	go run ./e2e/bench $(ARGS)
 
 .PHONY: profile

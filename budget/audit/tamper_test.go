@@ -22,7 +22,7 @@ func TestTamperingByOneWhoKnows(t *testing.T) {
 			func(x *tampered) {
 				x.bypass("insert into keel.superseded_closeouts select now(), c.* from keel.closeouts c where decision_id = '"+x.id(3)+"'",
 					"update keel.closeouts set version = 2, cost_n = 0, charges = (select jsonb_agg(jsonb_set(e, '{amount}', '0')) from jsonb_array_elements(charges) e) where decision_id = '"+x.id(3)+"'",
-					"update keel.accounts set settled_n = settled_n - 4, forced_n = forced_n - 4 where budget = 'all' or account_key = 'user=" + bob + "'",
+					"update keel.accounts set settled_n = settled_n - 4, forced_n = forced_n - 4 where budget = 'all' or account_key = 'user="+bob+"'",
 					"insert into keel.outbox (org, kind, ids, versions) values ('acme', 'closeout', array['"+x.id(3)+"'::uuid], array[2])")
 				x.sequence()
 			},

@@ -138,7 +138,7 @@ func TestTampering(t *testing.T) {
 		"a decision, its closeout and their leaves are deleted": {
 			func(x *tampered) {
 				x.bypass("delete from keel.closeouts where decision_id = '"+x.id(5)+"'", "delete from keel.decisions where decision_id = '"+x.id(5)+"'", "delete from keel.leaves where id = '"+x.id(5)+"'",
-					"update keel.accounts set settled_n = settled_n - 6 where budget = 'all' or account_key = 'user=" + bob + "'")
+					"update keel.accounts set settled_n = settled_n - 6 where budget = 'all' or account_key = 'user="+bob+"'")
 			},
 			func(x *tampered) []string {
 				return []string{"removed: leaf 7", "removed: leaf 27", "2 of 42 records are missing: 11 to 12"}
@@ -148,7 +148,7 @@ func TestTampering(t *testing.T) {
 			func(x *tampered) {
 				x.bypass("delete from keel.closeouts where decision_id = '"+x.id(5)+"'", "delete from keel.decisions where decision_id = '"+x.id(5)+"'", "delete from keel.leaves where id = '"+x.id(5)+"'",
 					"update keel.leaves l set index = n.n from (select org, kind, id, version, row_number() over (order by index) - 1 as n from keel.leaves) n where (n.org, n.kind, n.id, n.version) = (l.org, l.kind, l.id, l.version)",
-					"update keel.accounts set settled_n = settled_n - 6 where budget = 'all' or account_key = 'user=" + bob + "'")
+					"update keel.accounts set settled_n = settled_n - 6 where budget = 'all' or account_key = 'user="+bob+"'")
 				x.retile()
 			},
 			func(x *tampered) []string {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"os"
 	"regexp"
 	"strings"
@@ -60,10 +61,10 @@ func TestRatios(t *testing.T) {
 		{"a floor that seems to add nothing is noise", rounds(20, 20, 20), rounds(5, 10, 15), rounds(10, 10, 10), 2, nan},
 		{"in one round of three", rounds(20, 20, 20), rounds(5, 15, 20), rounds(10, 10, 10), 4. / 3, 1.5},
 	} {
-		if got := ratio(tt.above, tt.below, p50Of); !same(got, tt.ratio) {
+		if got := median(ratios(tt.above, tt.below, p50Of)); !same(got, tt.ratio) {
 			t.Errorf("%s: ratio %g, want %g", tt.name, got, tt.ratio)
 		}
-		if got := addedRatio(tt.above, tt.below, tt.base, p50Of); !same(got, tt.added) {
+		if got := median(addedRatios(tt.above, tt.below, tt.base, p50Of)); !same(got, tt.added) {
 			t.Errorf("%s: ratio of what is added %g, want %g", tt.name, got, tt.added)
 		}
 	}
@@ -170,14 +171,14 @@ func TestMustsAreMeasured(t *testing.T) {
 		return r
 	}
 	for _, m := range musts {
-		if _, _, _, verdict := m.verdict(full("")); verdict != "PASS" && verdict != "MISS" {
-			t.Errorf("%s: %s, with everything measured", m.what, verdict)
+		if v := m.verdict(full("")); v.word != "PASS" && v.word != "MISS" {
+			t.Errorf("%s: %s, with everything measured", m.what, v.word)
 		}
 	}
 	for _, name := range []string{"light", "fast", "envoy-usage-log", "litellm"} {
 		missing := 0
 		for _, m := range musts {
-			if figure, _, _, verdict := m.verdict(full(name)); verdict == "not measured" && figure == "not measured" {
+			if v := m.verdict(full(name)); v.word == "not measured" && v.figure == "not measured" {
 				missing++
 			}
 		}
@@ -188,19 +189,22 @@ func TestMustsAreMeasured(t *testing.T) {
 }
 
 func TestVerdict(t *testing.T) {
-	figure := func(n float64) func(*report) float64 { return func(*report) float64 { return n } }
+	nan := math.NaN()
+	figure := func(n, low, high float64) func(*report) estimate {
+		return func(*report) estimate { return estimate{n, low, high} }
+	}
 	for _, tt := range []struct {
 		m    must
-		want [4]string
+		want verdict
 	}{
-		{must{limit: 1.15, figure: figure(1.15)}, [4]string{"1.15", "", "≤ 1.15", "PASS"}},
-		{must{limit: 1.15, figure: figure(1.151), beside: figure(1.3)}, [4]string{"1.15", "1.30", "≤ 1.15", "MISS"}},
-		{must{limit: 30, atLeast: true, figure: figure(29.9)}, [4]string{"29.90", "", "≥ 30", "MISS"}},
-		{must{limit: 30, atLeast: true, figure: figure(30)}, [4]string{"30.00", "", "≥ 30", "PASS"}},
-		{must{limit: 150, unit: " MB", figure: figure(math.NaN()), beside: figure(math.NaN())}, [4]string{"not measured", "", "≤ 150 MB", "not measured"}},
+		{must{limit: 1.15, figure: figure(1.15, 1.1, 1.2)}, verdict{"1.15", "1.10 to 1.20", "", "≤ 1.15", "PASS"}},
+		{must{limit: 1.15, figure: figure(1.151, nan, nan), beside: figure(1.3, 1, 2)}, verdict{"1.15", "", "1.30", "≤ 1.15", "MISS"}},
+		{must{limit: 30, atLeast: true, figure: figure(29.9, nan, nan)}, verdict{"29.90", "", "", "≥ 30", "MISS"}},
+		{must{limit: 30, atLeast: true, figure: figure(30, nan, nan)}, verdict{"30.00", "", "", "≥ 30", "PASS"}},
+		{must{limit: 5, unit: " %", figure: figure(2, 0, 4)}, verdict{"2.00 %", "0.00 to 4.00 %", "", "≤ 5 %", "PASS"}},
+		{must{limit: 150, unit: " MB", figure: figure(nan, nan, nan), beside: figure(1, 1, 1)}, verdict{"not measured", "", "", "≤ 150 MB", "not measured"}},
 	} {
-		a, b, c, d := tt.m.verdict(nil)
-		if got := [4]string{a, b, c, d}; got != tt.want {
+		if got := tt.m.verdict(nil); got != tt.want {
 			t.Errorf("%q, want %q", got, tt.want)
 		}
 	}
@@ -208,15 +212,54 @@ func TestVerdict(t *testing.T) {
 
 func TestBudgetSpread(t *testing.T) {
 	r := &report{results: results{{cell: mustCell(budgetCell), rounds: map[string][]figures{}}}}
-	for i, n := range []int{100, 98, 93} {
-		r.results[0].rounds[budgeted[i]] = []figures{{Requests: n, Took: time.Second}}
+	of := func(requests ...int) (rounds []figures) {
+		for _, n := range requests {
+			rounds = append(rounds, figures{Requests: n, Took: time.Second})
+		}
+		return rounds
 	}
-	if got := budgetSpread(r); math.Abs(got-7) > 1e-9 {
-		t.Errorf("93 beside 100 differs by %g %%", got)
+	r.results[0].rounds[budgeted[0]] = of(100, 100, 100, 100, 100)
+	r.results[0].rounds[budgeted[1]] = of(99, 98, 98, 104, 90) // may be the same
+	r.results[0].rounds[budgeted[2]] = of(93, 97, 92, 93, 94)
+	want := estimate{7, 3, 10} // at the least by what the last differs at the least, at most by what the other one does at most
+	if got := budgetSpread(r); math.Abs(got.figure-want.figure)+math.Abs(got.low-want.low)+math.Abs(got.high-want.high) > 1e-9 {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 	delete(r.results[0].rounds, budgeted[2])
-	if got := budgetSpread(r); !math.IsNaN(got) {
-		t.Errorf("without a measurement it differs by %g %%", got)
+	if got := budgetSpread(r); !math.IsNaN(got.figure) {
+		t.Errorf("without a measurement it differs by %g %%", got.figure)
+	}
+}
+
+// The true median is between the bounds in nine of ten runs at the least, and not in all: then they would say less than they could.
+func TestEstimate(t *testing.T) {
+	for _, n := range []int{0, 1, 4} {
+		if e := estimated(make([]float64, n)); !math.IsNaN(e.low) || !math.IsNaN(e.high) {
+			t.Errorf("%d rounds are between %g and %g", n, e.low, e.high)
+		}
+	}
+	if e := estimated([]float64{5, 1, 4, 2, 3}); e != (estimate{3, 1, 5}) {
+		t.Errorf("five rounds: %+v", e)
+	}
+	if e := estimated([]float64{9, 1, 8, 2, 7, 3, 6, 4, 5}); e != (estimate{5, 2, 8}) {
+		t.Errorf("nine rounds: %+v", e)
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	const runs = 20_000 // good to half a percent
+	for n, most := range map[int]float64{5: 0.95, 7: 0.995, 9: 0.97, 60: 0.94} {
+		within := 0
+		for range runs {
+			values := make([]float64, n)
+			for i := range values {
+				values[i] = r.ExpFloat64() // skewed, with a median of ln 2
+			}
+			if e := estimated(values); e.low <= math.Ln2 && math.Ln2 <= e.high {
+				within++
+			}
+		}
+		if share := float64(within) / runs; share < 0.895 || share > most {
+			t.Errorf("%d rounds: the median is within in %.1f %% of runs", n, 100*share)
+		}
 	}
 }
 

@@ -76,32 +76,51 @@ func middle[T ~int64 | ~float64](rounds []figures, of func(figures) T) T {
 	return T(median(values))
 }
 
-// ratio divides two variants round by round and takes the median: what else the
-// machine did in a round, it did to both. NaN without a round of both.
-func ratio(above, below []figures, of func(figures) float64) float64 {
-	var ratios []float64
-	for i := range min(len(above), len(below)) {
-		if d := of(below[i]); d > 0 {
-			ratios = append(ratios, of(above[i])/d)
-		}
+// An estimate is a figure, and between what the true one lies in nine of ten runs, as far as the rounds of this one can tell. low and high are NaN
+// where there are too few rounds.
+type estimate struct{ figure, low, high float64 }
+
+// estimated is the median of what rounds say. What it lies between are two of them, whose ranks follow from the binomial distribution: each round
+// is as likely above the true median as below it, whatever the noise is like.
+func estimated(values []float64) estimate {
+	e := estimate{median(values), math.NaN(), math.NaN()}
+	const outside = 0.05 // on either side
+	n := len(values)
+	rank, below := 0, 0.0 // below: that fewer than so many of n rounds are on one side
+	for chance := math.Pow(0.5, float64(n)); below+chance <= outside; rank++ {
+		below += chance
+		chance *= float64(n-rank) / float64(rank+1)
 	}
-	return median(ratios)
+	if rank > 0 {
+		ordered := slices.Sorted(slices.Values(values))
+		e.low, e.high = ordered[rank-1], ordered[n-rank]
+	}
+	return e
 }
 
-// addedRatio is what above adds to the base, divided by what below adds, round by
+// ratios divides two variants round by round: what else the machine did in a round, it did to both.
+func ratios(above, below []figures, of func(figures) float64) (all []float64) {
+	for i := range min(len(above), len(below)) {
+		if d := of(below[i]); d > 0 {
+			all = append(all, of(above[i])/d)
+		}
+	}
+	return all
+}
+
+// addedRatios is what above adds to the base, divided by what below adds, round by
 // round. A round in which below seems to add nothing says nothing, and where half
-// of them are so, the cell was too noisy: NaN.
-func addedRatio(above, below, base []figures, of func(figures) float64) float64 {
+// of them are so, the cell was too noisy: there are none.
+func addedRatios(above, below, base []figures, of func(figures) float64) (all []float64) {
 	rounds := min(len(above), len(below), len(base))
-	var ratios []float64
 	for i := range rounds {
 		floor := of(base[i])
 		if added := of(below[i]) - floor; added > 0 {
-			ratios = append(ratios, (of(above[i])-floor)/added)
+			all = append(all, (of(above[i])-floor)/added)
 		}
 	}
-	if 2*len(ratios) <= rounds {
-		return math.NaN()
+	if 2*len(all) <= rounds {
+		return nil
 	}
-	return median(ratios)
+	return all
 }

@@ -40,7 +40,7 @@ type options struct {
 	Rounds   int           `help:"Rounds of each cell instead of its own number." placeholder:"N"`
 	Window   time.Duration `help:"How long each variant is under load in a round." default:"800ms"`
 	Peers    bool          `help:"Also LiteLLM and Portkey, installed with pip and npm below .keel: minutes more." env:"BENCH_PEERS"`
-	Limit    time.Duration `help:"Leave out rounds that do not fit into this time. Default: 8m, none with --full; open streams come on top." placeholder:"TIME"`
+	Limit    time.Duration `help:"Leave out rounds that do not fit into this time. Default: 12m, none with --full; open streams come on top." placeholder:"TIME"`
 	Streams  int           `help:"Open so many SSE calls at once and look at the memory. Default: 5000, none with --cells." placeholder:"N"`
 	Out      bool          `help:"Write docs/performance.md also when --cells, --variants or --rounds pick a part."`
 	Full     bool          `help:"The whole matrix, which takes hours." env:"BENCH_FULL"`
@@ -49,7 +49,7 @@ type options struct {
 }
 
 func (o *options) Help() string {
-	return `Without flags it measures what docs/performance.md has, in about nine minutes.
+	return `Without flags it measures what docs/performance.md has, in about thirteen minutes.
 
 A cell is SIZEk-unique|tail-unary|sse-cCLIENTS: the size of the request; whether its whole
 text is new or only its last message; whether the answer is one JSON body or a stream of
@@ -216,7 +216,7 @@ func measureAll(ctx context.Context, o options, stdout, stderr io.Writer) (err e
 	return failed
 }
 
-const defaultLimit = 8 * time.Minute
+const defaultLimit = 12 * time.Minute
 
 // picked reports whether only a part is measured.
 func (o options) picked() bool { return len(o.Cells) > 0 || len(o.Variants) > 0 || o.Rounds > 0 }
