@@ -171,13 +171,13 @@ func runBootstrap(t *testing.T, written *bootstrapv3.Bootstrap, findings ...stri
 	return "http://" + e.Listen()
 }
 
-// runEnvoy runs the Envoy of a configuration, until the test ends.
 // envoyConfig is what "keel envoy config" writes for an Envoy of this machine that asks a processor.
 func envoyConfig(t *testing.T, processor string, args ...string) []byte {
 	t.Helper()
 	return keelOutput(t, append([]string{"envoy", "config", "--target", "envoy", "--grpc", processor, "--listen", "127.0.0.1:0", "--envoy-admin", "127.0.0.1:0"}, args...)...)
 }
 
+// runEnvoy runs the Envoy of a configuration, until the test ends.
 func runEnvoy(t *testing.T, text []byte) *envoy.Envoy {
 	t.Helper()
 	return startWritten(t, bootstrapOf(t, text))

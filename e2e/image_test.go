@@ -156,15 +156,8 @@ func (m *machine) envoyConfig(t *testing.T, where string, r *running) []byte {
 	provider := httptest.NewServer(sample.New(sample.Options{Keep: 10}))
 	t.Cleanup(provider.Close)
 	if r.peer != "" {
-		dir := openDir(t)
-		m.client.Write(t, dir, m.server.PEM, r.peer)
-		args := []string{"--provider", "openai=" + provider.URL, "--tls", dir, "--tls-name", "keel.keel.svc.cluster.local"}
-		for secret, file := range map[string]string{"certificate": "keel_certificate.yaml", "ca": "keel_ca.yaml"} {
-			if err := os.WriteFile(filepath.Join(dir, file), envoyConfig(t, r.grpc, append(args[:len(args):len(args)], "--tls-secret", secret)...), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		return envoyConfig(t, r.grpc, args...)
+		args, _ := certified(t, m.client, m.server, r.peer, "keel.keel.svc.cluster.local")
+		return envoyConfig(t, r.grpc, append(args, "--provider", "openai="+provider.URL)...)
 	}
 	text := keelOutput(t, "envoy", "config", "--target", "envoy", "--grpc", "uds", "--provider", "openai=http://sample:9000")
 	if where == "compose" {

@@ -220,13 +220,13 @@ func piloted(t *testing.T, pilot string, meshConfig []byte, manifests ...[]byte)
 func overTLS(t *testing.T, r *replica) (dir string) {
 	t.Helper()
 	server, client := peerstest.NewCA(t, "keel"), peerstest.NewCA(t, "envoys")
-	ours, dir := t.TempDir(), openDir(t)
-	server.Write(t, ours, client.PEM, "keel.keel.svc.cluster.local")
+	args, _ := certifies(t, server, client, "keel.keel.svc.cluster.local")
+	dir = openDir(t)
 	client.Write(t, dir, server.PEM, gatewayName)
 	if err := r.end(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	r.args = append(r.args, "--tls-cert", filepath.Join(ours, "tls.crt"), "--tls-key", filepath.Join(ours, "tls.key"), "--tls-peer-ca", filepath.Join(ours, "ca.crt"), "--peer", gatewayName)
+	r.args = append(r.args, args...)
 	if err := r.start(); err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,7 @@ func startSecured(t *testing.T) *secured {
 	provider := httptest.NewServer(sample.New(sample.Options{Keep: 10}))
 	t.Cleanup(provider.Close)
 	s := &secured{server: peerstest.NewCA(t, "server"), client: peerstest.NewCA(t, "mesh"), openai: "openai=" + provider.URL}
-	args, ours := certifies(t, s.server, s.client)
+	args, ours := certifies(t, s.server, s.client, "keel.internal")
 	s.ours = ours
 	s.cluster = startCluster(t, keel, pgserver.ForTest(t), 0, false, "")
 	s.replica = newReplica(t, 0, keel, s.cluster.dsn, filepath.Join(openDir(t), "0"))
@@ -56,17 +56,17 @@ func startSecured(t *testing.T) *secured {
 // envoy starts one whose certificate ca has signed for name, and returns its URL and its folder.
 func (s *secured) envoy(t *testing.T, ca *peerstest.CA, name string, amend ...func(*bootstrapv3.Bootstrap)) (url, dir string) {
 	t.Helper()
-	args, dir := certified(t, ca, s.server, name)
+	args, dir := certified(t, ca, s.server, name, "keel.internal")
 	return runAttached(t, envoyConfig(t, s.address, append(args, "--provider", s.openai)...), amend...), dir
 }
 
-// certified writes what an Envoy needs that speaks to processors of server with a certificate that ca has signed for name, and returns the flags of its
-// configuration, and the folder.
-func certified(t *testing.T, ca, server *peerstest.CA, name string) (args []string, dir string) {
+// certified writes what an Envoy needs that speaks to a processor, of which server vouches for processorName, with a certificate that ca has signed for name,
+// and returns the flags of its configuration, and the folder.
+func certified(t *testing.T, ca, server *peerstest.CA, name, processorName string) (args []string, dir string) {
 	t.Helper()
 	dir = openDir(t)
 	ca.Write(t, dir, server.PEM, name)
-	args = []string{"--tls", dir, "--tls-name", "keel.internal"}
+	args = []string{"--tls", dir, "--tls-name", processorName}
 	for secret, file := range map[string]string{"certificate": "keel_certificate.yaml", "ca": "keel_ca.yaml"} {
 		if err := os.WriteFile(filepath.Join(dir, file), envoyConfig(t, "127.0.0.1:1", append(slices.Clone(args), "--tls-secret", secret)...), 0o644); err != nil {
 			t.Fatal(err)
@@ -75,11 +75,12 @@ func certified(t *testing.T, ca, server *peerstest.CA, name string) (args []stri
 	return args, dir
 }
 
-// certifies returns the flags of a processor that shows a certificate of server, and lets in gatewayName with one that client has signed.
-func certifies(t *testing.T, server, client *peerstest.CA) (args []string, dir string) {
+// certifies returns the flags of a processor that shows a certificate of server for name, and lets in gatewayName with one that client has signed, and the
+// folder of its files.
+func certifies(t *testing.T, server, client *peerstest.CA, name string) (args []string, dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	server.Write(t, dir, client.PEM, "keel.internal")
+	server.Write(t, dir, client.PEM, name)
 	file := func(name string) string { return filepath.Join(dir, name) }
 	return []string{"--tls-cert", file("tls.crt"), "--tls-key", file("tls.key"), "--tls-peer-ca", file("ca.crt"), "--peer", gatewayName}, dir
 }

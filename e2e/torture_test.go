@@ -60,9 +60,8 @@ type tortured struct {
 // Whatever clients and providers do, and whatever becomes of Keel meanwhile: Envoy lives, every call ends for its client, nothing stays behind in
 // Envoy or in Keel, and what came to a provider is on record.
 //
-// KEEL_TORTURE says how long it goes on ("5m"); without it each Envoy gets one round of calls. KEEL_TORTURE_SEED repeats calls and faults; where it is odd
-// Envoy and Keel speak TLS.
-// KEEL_TORTURE_MODES has only those Envoys that it names.
+// KEEL_TORTURE says how long it goes on ("5m"); without it each Envoy gets one round of calls. KEEL_TORTURE_SEED repeats calls and faults; its last bit is
+// whether Envoy and Keel speak TLS, the one before it which Envoys have two workers. KEEL_TORTURE_MODES has only those Envoys that it names.
 func TestTorture(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -99,7 +98,7 @@ func TestTorture(t *testing.T) {
 	s.serve(t, 2, seed%2 == 1)
 	for i, name := range []string{"full", "attempts", "attempts hedged", "attempts aggregate", "light", "authz", "fast", "observe"} {
 		if only := os.Getenv("KEEL_TORTURE_MODES"); only == "" || strings.Contains(","+only+",", ","+name+",") {
-			s.envoys = append(s.envoys, s.start(t, name, 1+(i+int(seed))%2))
+			s.envoys = append(s.envoys, s.start(t, name, 1+(i+int(seed>>1))%2))
 		}
 	}
 	for began, round := time.Now(), 0; round == 0 || time.Since(began) < lasts; round++ {
@@ -125,8 +124,8 @@ func (s *torture) serve(t *testing.T, replicas int, secured bool) {
 	var args []string
 	if secured {
 		server, client := peerstest.NewCA(t, "server"), peerstest.NewCA(t, "mesh")
-		args, _ = certifies(t, server, client)
-		s.tls, _ = certified(t, client, server, gatewayName)
+		args, _ = certifies(t, server, client, "keel.internal")
+		s.tls, _ = certified(t, client, server, gatewayName, "keel.internal")
 	}
 	for i := range replicas {
 		r := newReplica(t, i, keel, s.dsn, filepath.Join(openDir(t), strconv.Itoa(i)))

@@ -4,23 +4,19 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"math/rand/v2"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"github.com/google/uuid"
-	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 
 	"keel/budget"
 	"keel/filter/frame"
 	"keel/pricing"
-	"keel/pricing/tokens"
 )
 
 // forgetful is a ledger that permits everything and keeps nothing: what a benchmark measures is the filter.
@@ -61,17 +57,8 @@ func benchServer(t testing.TB) *Server {
 	for i := range 17 {
 		policy(fmt.Sprintf(`subject.team == "team-%d" && request.model in ["gpt-5", "o3"] && request.input_tokens > 1000`, i), budget.PolicyAction{Deny: "no"})
 	}
-	config, err := budget.Compile(docs, pricing.Catalog())
-	if err != nil {
-		t.Fatal(err)
-	}
-	current := new(atomic.Pointer[budget.Config])
-	current.Store(config)
-	server := New(Options{
-		Config: current, Decider: &budget.Decider{Ledger: forgetful{}, Estimator: tokens.New(), Health: budget.NewHealth()}, Ledger: forgetful{},
-		Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
-	})
-	t.Cleanup(server.grpc.Stop)
+	server := serverOf(t, docs, forgetful{})
+	server.decider.Health = budget.NewHealth()
 	return server
 }
 
@@ -129,7 +116,8 @@ func BenchmarkCall(b *testing.B) {
 	}
 }
 
-// BenchmarkCheck is the same for a call that ext_authz asks about, from the frame to the frame, on a goroutine that had others before, as gRPC has it (see streamWorkers).
+// BenchmarkCheck is the same for a call that ext_authz asks about, from the frame to the frame, on a goroutine that had others
+// before, as gRPC has it (see streamWorkers).
 func BenchmarkCheck(b *testing.B) {
 	server, codec := benchServer(b), frame.NewCodec()
 	frames := make([][]byte, 4096)

@@ -177,19 +177,25 @@ func headers(pairs ...string) *extprocv3.HttpHeaders {
 
 func newServer(t *testing.T, documents ...budget.SubjectRule) (*Server, *notes) {
 	t.Helper()
-	config, err := budget.Compile(budget.Documents{Subjects: documents}, pricing.Catalog())
+	ledger := new(notes)
+	return serverOf(t, budget.Documents{Subjects: documents}, ledger), ledger
+}
+
+// serverOf has a configuration and a ledger, until the test ends.
+func serverOf(t testing.TB, documents budget.Documents, ledger budget.Ledger) *Server {
+	t.Helper()
+	config, err := budget.Compile(documents, pricing.Catalog())
 	if err != nil {
 		t.Fatal(err)
 	}
 	current := new(atomic.Pointer[budget.Config])
 	current.Store(config)
-	ledger := new(notes)
 	server := New(Options{
 		Config: current, Decider: &budget.Decider{Ledger: ledger, Estimator: tokens.New()}, Ledger: ledger,
 		Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
 	})
 	t.Cleanup(server.grpc.Stop)
-	return server, ledger
+	return server
 }
 
 // notes is a ledger that permits everything and remembers what it was told.

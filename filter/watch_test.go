@@ -6,21 +6,17 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	extprocfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"github.com/google/uuid"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"keel/budget"
 	"keel/filter/wire/openai"
 	"keel/pricing"
-	"keel/pricing/tokens"
 )
 
 // purse is a ledger of which one call can be extended by so much.
@@ -59,17 +55,7 @@ func watchedStream(t *testing.T, p *purse, do string, encoding string, end bool,
 	if err != nil {
 		t.Fatal(err)
 	}
-	config, err := budget.Compile(documents, pricing.Catalog())
-	if err != nil {
-		t.Fatal(err)
-	}
-	current := new(atomic.Pointer[budget.Config])
-	current.Store(config)
-	server := New(Options{
-		Config: current, Decider: &budget.Decider{Ledger: p, Estimator: tokens.New()}, Ledger: p,
-		Logger: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
-	})
-	t.Cleanup(server.grpc.Stop)
+	server := serverOf(t, documents, p)
 	in := chatCall(`{"model": "gpt-4o", "stream": true, "max_tokens": 100000, "messages": [{"role": "user", "content": "hi"}]}`)[:2]
 	in = append(in, &extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_ResponseHeaders{
 		ResponseHeaders: headers(":status", "200", "content-type", "text/event-stream", "content-encoding", encoding),
